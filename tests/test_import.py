@@ -1,0 +1,56 @@
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+import skrebatch
+
+
+def run(code, *flags):
+    return subprocess.run(
+        [sys.executable, *flags, "-c", code], capture_output=True, text=True
+    )
+
+
+def test_import_is_silent():
+    result = run("import skrebatch", "-W", "error")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("extra", ["matplotlib", "pandas", "polars"])
+def test_import_needs_no_extra(extra):
+    result = run(f"import sys; sys.modules[{extra!r}] = None; import skrebatch")
+    assert result.returncode == 0, result.stderr
+
+
+def test_import_adds_no_extra():
+    # What scikit-learn and skorch import by themselves is not ours to avoid.
+    result = run(
+        "import sys, skorch, sklearn.model_selection, torch\n"
+        "before = set(sys.modules)\n"
+        "import skrebatch\n"
+        "added = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(added & {'matplotlib', 'pandas', 'polars'})"
+    )
+    assert result.stdout == "set()\n", result.stderr
+
+
+def test_version_is_the_installed_one():
+    assert skrebatch.__version__ == importlib.metadata.version("skrebatch")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "IntervalInsertionSampler",
+        "ReBatch",
+        "ReBatchCNNClassifier",
+        "ReBatchCNNRegressor",
+        "interval_insertion",
+        "redistribution_size",
+    ],
+)
+def test_public_names_import_from_the_root(name):
+    assert name in skrebatch.__all__
+    assert getattr(skrebatch, name).__name__ == name
