@@ -1,0 +1,453 @@
+"""K networks of one architecture, trained side by side with written-out gradients.
+
+Dispatch, not arithmetic, is what training a tiny network costs: autograd and
+``Conv1d`` spend most of a step deciding what to do. :class:`FusedCNN` therefore
+holds K networks in one matrix of parameters and runs forward and backward as
+about forty batched operations on preallocated memory.
+
+Three choices keep it short:
+
+- A convolution followed by pooling is one matrix product. Its matrix is read
+  off the kernel through a table of indices, its columns ordered by place in
+  the pool first, so that pooling is an elementwise maximum of contiguous parts.
+- Each input of a layer ends in a constant 1, which makes the bias a row of the
+  weight matrix. The input of a convolution ends in a 1 and a 0: the row of the
+  0 is where taps beyond the border read and write.
+- Parameter 0 of each network is the constant zero those taps read. Its gradient
+  is always zero, so every optimizer leaves it there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from skrebatch.network import Architecture, Block, TabularCNN
+
+_relu_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+class _ConvPoolLayout:
+    """Where the kernel of a block stands in its matrix, and the way back."""
+
+    def __init__(self, block: Block, start: int):
+        c_in, c_out = block.in_channels, block.out_channels
+        pool, length = block.pool_size, block.pooled_length
+        self.n_inputs = block.length * c_in
+        self.n_outputs = length * c_out
+        self.pool = pool
+        # The kernel is stored as (tap, in, out), then the bias (out,).
+        self.kernel_shape = (block.kernel_size, c_in, c_out)
+        stop = start + math.prod(self.kernel_shape) + c_out
+        self.cells = slice(start, stop)
+
+        rows, columns = self.n_inputs + 2, pool * self.n_outputs
+        zero_cell = (rows - 1) * columns
+        places = torch.arange(pool).view(pool, 1, 1, 1, 1)
+        positions = torch.arange(length).view(1, length, 1, 1, 1)
+        taps = torch.arange(block.kernel_size).view(1, 1, -1, 1, 1)
+        ins = torch.arange(c_in).view(1, 1, 1, c_in, 1)
+        outs = torch.arange(c_out).view(1, 1, 1, 1, c_out)
+        source = positions * block.pool_stride + places + taps - block.left
+        inside = (source >= 0) & (source < block.length)
+        column = (places * length + positions) * c_out + outs
+        kernel_cell = torch.where(
+            inside, (source * c_in + ins) * columns + column, zero_cell
+        )  # (pool, L, tap, in, out)
+        bias_cell = self.n_inputs * columns + column  # (pool, L, 1, 1, out)
+        # (pool * L, kernel and bias): the cells of the matrix that hold each weight.
+        self.uses = torch.cat(
+            [kernel_cell.flatten(2).flatten(0, 1), bias_cell.flatten(2).flatten(0, 1)],
+            dim=1,
+        )
+        # (rows * columns,): the weight that each cell of the matrix holds.
+        self.weights = torch.zeros(rows * columns, dtype=torch.long)
+        self.weights[self.uses] = torch.arange(start, stop)
+        self.weights[zero_cell] = 0
+
+
+class _Step:
+    """Forward and backward of the first K networks on batches of b rows.
+
+    Everything that a step touches is a view prepared here once, because making
+    views costs as much as the arithmetic.
+    """
+
+    def __init__(self, module: FusedCNN, memory: _Memory, K: int, b: int):
+        self.blocks: list[_ConvPool] = []
+        flat, grad = module.flat[:K], module.grad[:K]
+        layouts = module.layouts
+        self.x = x = memory.flat("x", K, b, layouts[0].n_inputs + 2)
+        self.rows = x.view(K * b, -1)
+        d_x = None
+        for i, layout in enumerate(layouts):
+            name = f"block{i}"
+            constants = 2 if i < len(layouts) - 1 else 1
+            out = memory.padded(name, K, b, layout.n_outputs, constants)
+            block = _ConvPool(layout, name, flat, grad, memory, x, out, d_x)
+            self.blocks.append(block)
+            x, d_x = out, block.d_out
+        hidden = memory.padded("hidden", K, b, module.architecture.hidden_size, 1)
+        self.first = _Linear(flat, grad, module.head[0], memory, "hidden", x, d_x)
+        self.last = _Linear(
+            flat, grad, module.head[1], memory, "output", hidden, self.first.d_out
+        )
+        self.hidden, self.d_hidden = hidden[..., :-1], self.first.d_out
+        self.outputs, self.d_outputs = self.last.out, self.last.d_out
+
+    def forward(self) -> torch.Tensor:
+        """Return the outputs (K, b, O) of the rows in `x`."""
+        for block in self.blocks:
+            block.forward()
+        self.first.forward()
+        torch.clamp_min(self.first.out, 0, out=self.hidden)
+        self.last.forward()
+        return self.outputs
+
+    def backward(self) -> None:
+        """Turn `d_outputs` into the gradient of every parameter."""
+        self.last.backward()
+        _relu_backward(self.d_hidden, self.hidden, 0, grad_input=self.d_hidden)
+        self.first.backward()
+        for block in reversed(self.blocks):
+            block.backward()
+
+
+class _ConvPool:
+    """One block Conv1d -> MaxPool1d -> ReLU (as good as ReLU before the pool)."""
+
+    def __init__(
+        self,
+        layout: _ConvPoolLayout,
+        name: str,
+        flat: torch.Tensor,
+        grad: torch.Tensor,
+        memory: _Memory,
+        x: torch.Tensor,
+        out: torch.Tensor,
+        d_x: torch.Tensor | None,
+    ):
+        K, b, rows = x.shape
+        n, pool = layout.n_outputs, layout.pool
+        self.x, self.d_x = x, d_x
+        self.flat = flat
+        self.weights = layout.weights
+        self.matrix = memory.flat(name + "w", K, rows, pool * n)
+        self.matrix_cells = self.matrix.view(K, -1)
+        z = memory.flat(name + "z", K, b, pool * n)
+        self.z, self.places = z, z.split(n, dim=2)
+        self.best = self.places[0]
+        self.leads = [memory.flat(f"{name}l{j}", K, b, n) for j in range(1, pool)]
+        self.out = out[..., :n]
+        self.d_out = memory.gradient(name + "do", K, b, n)
+        if memory.forward_only:
+            return
+        self.uses = layout.uses.view(-1)
+        self.grad = grad[:, layout.cells]
+        self.d_z = memory.flat(name + "dz", K, b, pool * n) if pool > 1 else self.d_out
+        self.d_places = self.d_z.split(n, dim=2)
+        self.x_t = x.transpose(1, 2)
+        # Rows of the constants pass no gradient down.
+        self.matrix_t = self.matrix[:, : layout.n_inputs].transpose(1, 2)
+        # The kernel's matrix is read for the last time before its gradient is
+        # written, but d_x still needs it: two different pieces of memory.
+        self.d_matrix = memory.flat(name + "dw", K, rows, pool * n)
+        self.d_cells = self.d_matrix.view(K, -1)
+        self.used = memory.flat(name + "u", K, *layout.uses.shape)
+        self.used_cells = self.used.view(K, -1)
+
+    def forward(self) -> None:
+        torch.index_select(self.flat, 1, self.weights, out=self.matrix_cells)
+        torch.bmm(self.x, self.matrix, out=self.z)
+        for place, lead in zip(self.places[1:], self.leads, strict=True):
+            # Positive where this place wins; a tie stays with the earlier one.
+            torch.sub(place, self.best, out=lead)
+            torch.maximum(self.best, place, out=self.best)
+        torch.clamp_min(self.best, 0, out=self.out)
+
+    def backward(self) -> None:
+        d_out = self.d_out
+        _relu_backward(d_out, self.out, 0, grad_input=d_out)
+        for j in range(len(self.leads), 0, -1):
+            d_place = self.d_places[j]
+            _relu_backward(d_out, self.leads[j - 1], 0, grad_input=d_place)
+            torch.sub(d_out, d_place, out=d_out if j > 1 else self.d_places[0])
+        torch.bmm(self.x_t, self.d_z, out=self.d_matrix)
+        torch.index_select(self.d_cells, 1, self.uses, out=self.used_cells)
+        torch.sum(self.used, 1, out=self.grad)
+        if self.d_x is not None:
+            torch.bmm(self.d_z, self.matrix_t, out=self.d_x)
+
+
+class _Linear:
+    """A linear layer whose input ends in a constant 1."""
+
+    def __init__(
+        self,
+        flat: torch.Tensor,
+        grad: torch.Tensor,
+        layout: tuple[slice, int, int],
+        memory: _Memory,
+        name: str,
+        x: torch.Tensor,
+        d_x: torch.Tensor | None,
+    ):
+        cells, rows, columns = layout
+        K, b, _ = x.shape
+        self.x, self.d_in = x, d_x
+        self.weight = flat[:, cells].view(K, rows, columns)
+        self.out = memory.flat(name + "z", K, b, columns)
+        self.d_out = memory.gradient(name + "do", K, b, columns)
+        if memory.forward_only:
+            return
+        self.grad = grad[:, cells].view(K, rows, columns)
+        self.x_t = x.transpose(1, 2)
+        self.weight_t = self.weight[:, :-1].transpose(1, 2)
+
+    def forward(self) -> None:
+        torch.bmm(self.x, self.weight, out=self.out)
+
+    def backward(self) -> None:
+        torch.bmm(self.x_t, self.d_out, out=self.grad)
+        if self.d_in is not None:
+            torch.bmm(self.d_out, self.weight_t, out=self.d_in)
+
+
+class _Memory:
+    """Memory for the steps of at most K networks and b rows, by name."""
+
+    def __init__(self, like: torch.Tensor, K: int, b: int, forward_only: bool):
+        self.like, self.K, self.b = like, K, b
+        self.forward_only = forward_only
+        self.pieces: dict[str, torch.Tensor] = {}
+        self.steps: dict[tuple[int, int], _Step] = {}
+
+    def flat(self, name: str, K: int, *shape: int) -> torch.Tensor:
+        """Return contiguous memory of the shape; what it holds is undefined."""
+        size = K * math.prod(shape)
+        piece = self.pieces.get(name)
+        if piece is None or piece.numel() < size:
+            piece = self.pieces[name] = self.like.new_empty(size)
+        return piece[:size].view(K, *shape)
+
+    def gradient(self, name: str, K: int, *shape: int) -> torch.Tensor:
+        """Return memory for a gradient: none where steps only go forward."""
+        return self.like[:0] if self.forward_only else self.flat(name, K, *shape)
+
+    def padded(self, name: str, K: int, b: int, n: int, extra: int) -> torch.Tensor:
+        """Return (K, b, n + extra) memory that ends in a 1, and a 0 if extra is 2."""
+        piece = self.pieces.get(name)
+        if piece is None:
+            piece = self.like.new_zeros(self.K, self.b, n + extra)
+            piece[..., n] = 1
+            self.pieces[name] = piece
+        return piece[:K, :b]
+
+
+class FusedCNN(nn.Module):
+    """K networks of one architecture in one matrix of parameters.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Sizes of every network.
+    group_sizes : sequence of int, default=(1,)
+        The networks of a group take their optimizer steps together; each group
+        is one parameter of the module, of shape (group size, n_parameters).
+        Their sum is K.
+    dtype : torch.dtype, default=torch.float32
+    device : torch.device or str, default="cpu"
+
+    Attributes
+    ----------
+    groups : torch.nn.ParameterList
+        The parameters; rows of `flat`.
+    flat, grad : torch.Tensor of shape (K, n_parameters)
+        All parameters and, after `backward` of a step, their gradients.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        group_sizes: Sequence[int] = (1,),
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ):
+        super().__init__()
+        self.architecture = architecture
+        n_parameters = self._lay_out().stop
+        self.groups = nn.ParameterList(
+            nn.Parameter(torch.zeros(size, n_parameters, dtype=dtype, device=device))
+            for size in group_sizes
+        )
+        self._share()
+
+    def _lay_out(self) -> slice:
+        """Give every layer its cells; return the last layer's."""
+        layouts, cells = [], slice(0, 1)
+        for block in self.architecture.blocks:
+            layouts.append(_ConvPoolLayout(block, cells.stop))
+            cells = layouts[-1].cells
+        head = []
+        sizes = (
+            (self.architecture.flat_size + 1, self.architecture.hidden_size),
+            (self.architecture.hidden_size + 1, self.architecture.n_outputs),
+        )
+        for rows, columns in sizes:
+            cells = slice(cells.stop, cells.stop + rows * columns)
+            head.append((cells, rows, columns))
+        self.layouts, self.head = layouts, head
+        return cells
+
+    def _share(self) -> None:
+        """Make every group a block of rows of one matrix."""
+        with torch.no_grad():
+            self.flat = torch.cat([group.detach() for group in self.groups])
+            self.grad = torch.zeros_like(self.flat)
+            rows = self.flat.split([len(group) for group in self.groups])
+            for group, share in zip(self.groups, rows, strict=True):
+                group.data = share
+        for layout in self.layouts:
+            layout.uses = layout.uses.to(self.flat.device)
+            layout.weights = layout.weights.to(self.flat.device)
+        self._memories: dict[bool, _Memory] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again from the parameters."""
+        state = self.__dict__.copy()
+        for name in ("flat", "grad", "layouts", "head", "_memories"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the parameters and what hangs on them."""
+        super().__setstate__(state)
+        self._lay_out()
+        self._share()
+
+    def step(self, K: int, b: int, forward_only: bool = False) -> _Step:
+        """Return the step of the first K networks on batches of b rows.
+
+        The memory behind all steps is shared and as large as the largest batch
+        asked for, so use one step at a time.
+        """
+        memory = self._memories.get(forward_only)
+        if memory is None or memory.b < b:
+            memory = _Memory(self.flat, len(self.flat), b, forward_only)
+            self._memories[forward_only] = memory
+            # The largest step first: it claims the memory that the others share.
+            memory.steps[len(self.flat), b] = _Step(self, memory, len(self.flat), b)
+        step = memory.steps.get((K, b))
+        if step is None:
+            step = memory.steps[K, b] = _Step(self, memory, K, b)
+        return step
+
+    def activate(self, active: Sequence[bool]) -> None:
+        """Say which networks the next optimizer steps move.
+
+        A group without an active network has no gradient, so that an optimizer
+        leaves it and its own state untouched.
+        """
+        start = 0
+        for group in self.groups:
+            stop = start + len(group)
+            group.grad = self.grad[start:stop] if any(active[start:stop]) else None
+            start = stop
+
+    def release(self) -> None:
+        """Give the memory of all steps and gradients back."""
+        self._memories = {}
+        for group in self.groups:
+            group.grad = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the raw outputs of every network on the same rows.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        outputs : torch.Tensor of shape (K, n_samples, n_outputs)
+        """
+        with torch.no_grad():
+            step = self.step(len(self.flat), len(x), forward_only=True)
+            step.x.copy_(append_constants(x))
+            return step.forward().clone()
+
+    def read(self, k: int) -> TabularCNN:
+        """Copy network k into an ordinary module.
+
+        Parameters
+        ----------
+        k : int
+            Number of the network, in [0, K).
+
+        Returns
+        -------
+        network : TabularCNN
+            On the same device, in evaluation mode.
+        """
+        network = TabularCNN.from_architecture(
+            self.architecture, torch.Generator().manual_seed(0)
+        ).to(self.flat)
+        with torch.no_grad():
+            for own, theirs in self._paired(k, network):
+                theirs.copy_(own)
+        return network.eval()
+
+    def write(self, k: int, network: TabularCNN) -> None:
+        """Copy the weights of an ordinary module into network k.
+
+        Parameters
+        ----------
+        k : int
+            Number of the network, in [0, K).
+        network : TabularCNN
+            Of the same architecture.
+        """
+        with torch.no_grad():
+            for own, theirs in self._paired(k, network):
+                own.copy_(theirs)
+
+    def _paired(
+        self, k: int, network: TabularCNN
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Pair network k's parameters with a module's, in equal shapes."""
+        own = []
+        for layout in self.layouts:
+            kernel_size, c_in, c_out = layout.kernel_shape
+            cells = self.flat[k, layout.cells]
+            kernel = cells[:-c_out].view(kernel_size, c_in, c_out)
+            own += [kernel.permute(2, 1, 0), cells[-c_out:]]
+        last = self.architecture.blocks[-1]
+        for i, (place, rows, columns) in enumerate(self.head):
+            matrix = self.flat[k, place].view(rows, columns)
+            weight = matrix[:-1].t()  # (columns, rows - 1)
+            if i == 0:
+                # Here position by position, in torch channel by channel.
+                shape = (columns, last.pooled_length, last.out_channels)
+                weight = weight.unflatten(1, shape[1:]).transpose(1, 2)
+            own += [weight, matrix[-1]]
+        for mine, theirs in zip(own, network.parameters(), strict=True):
+            yield mine, theirs.view(mine.shape)
+
+
+def append_constants(x: torch.Tensor) -> torch.Tensor:
+    """Append the columns 1 and 0 that FusedCNN expects after the features.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n_samples, n_features)
+
+    Returns
+    -------
+    table : torch.Tensor of shape (n_samples, n_features + 2)
+    """
+    constants = x.new_tensor([1.0, 0.0]).expand(len(x), 2)
+    return torch.cat([x, constants], dim=1)

@@ -1,0 +1,73 @@
+"""Per-sample losses and their gradients, in closed form.
+
+Every loss here is the negative log-likelihood of its link function, so that
+the gradient with respect to the network's outputs is `link(outputs) - targets`
+up to a constant.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Loss(nn.Module):
+    """A loss for each sample; outputs and targets have the same shape (..., O)."""
+
+    def link(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Map raw outputs to predictions: probabilities, or means."""
+        raise NotImplementedError
+
+    def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of every sample: (..., O), (..., O) -> (...)."""
+        raise NotImplementedError
+
+    def slope(self, n_outputs: int) -> float:
+        """Return the constant before `link(outputs) - targets` in the gradient."""
+        return 1.0
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss."""
+        return self.per_sample(outputs, targets).mean()
+
+
+class BinaryCrossEntropy(Loss):
+    """Cross-entropy of two classes; targets are 0 or 1, shape (..., 1)."""
+
+    def link(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the probability of class 1."""
+        return torch.sigmoid(outputs)
+
+    def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of every sample: (..., 1), (..., 1) -> (...)."""
+        loss = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+        return loss.squeeze(-1)
+
+
+class CrossEntropy(Loss):
+    """Cross-entropy of several classes; targets are one-hot, shape (..., C)."""
+
+    def link(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the probability of each class."""
+        return torch.softmax(outputs, dim=-1)
+
+    def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of every sample: (..., C), (..., C) -> (...)."""
+        return torch.logsumexp(outputs, dim=-1) - (outputs * targets).sum(-1)
+
+
+class SquaredError(Loss):
+    """Squared error, averaged over the targets, shape (..., T)."""
+
+    def link(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the outputs."""
+        return outputs
+
+    def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of every sample: (..., T), (..., T) -> (...)."""
+        return (outputs - targets).square().mean(-1)
+
+    def slope(self, n_outputs: int) -> float:
+        """Return 2 / T, from the square and the mean over T targets."""
+        return 2.0 / n_outputs

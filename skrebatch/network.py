@@ -1,0 +1,318 @@
+"""The 1D CNN over table rows, as an ordinary :class:`torch.nn.Module`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block Conv1d -> ReLU -> MaxPool1d, with every size worked out.
+
+    Lengths are in positions: a sequence of `length` is padded by `left` and
+    `right` zeros, convolved to `conv_length` and pooled to `pooled_length`.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: int
+    left: int
+    right: int
+    pool_size: int
+    pool_stride: int
+    length: int
+
+    @property
+    def conv_length(self) -> int:
+        """Length after the convolution (its stride is 1)."""
+        return self.length + self.left + self.right - self.kernel_size + 1
+
+    @property
+    def pooled_length(self) -> int:
+        """Length after the pooling."""
+        return (self.conv_length - self.pool_size) // self.pool_stride + 1
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Every size of a :class:`TabularCNN`; equal architectures can be stacked."""
+
+    blocks: tuple[Block, ...]
+    hidden_size: int
+    n_outputs: int
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the table."""
+        return self.blocks[0].length
+
+    @property
+    def flat_size(self) -> int:
+        """Number of values that the last block hands to the head."""
+        return self.blocks[-1].out_channels * self.blocks[-1].pooled_length
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications for one row, forward and backward, in the fused engine."""
+        head = self.hidden_size * (self.flat_size + self.n_outputs)
+        blocks = sum(
+            b.length * b.in_channels * b.pool_size * b.pooled_length * b.out_channels
+            for b in self.blocks
+        )
+        return 3 * (blocks + head)
+
+    @property
+    def width(self) -> int:
+        """Values of the widest layer for one row."""
+        blocks = (b.pool_size * b.pooled_length * b.out_channels for b in self.blocks)
+        return max(self.hidden_size, *blocks)
+
+
+def _whole(value: Any, name: str, at_least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+        raise ValueError(
+            f"{name} must be a whole number of at least {at_least}, got {value!r}."
+        )
+    return int(value)
+
+
+def _per_block(
+    value: int | Sequence[int], name: str, n_blocks: int, at_least: int
+) -> list[int]:
+    """Give every block its number, from one for all or one per block."""
+    if not isinstance(value, list | tuple):
+        return [_whole(value, name, at_least)] * n_blocks
+    if len(value) != n_blocks:
+        raise ValueError(
+            f"{name} has {len(value)} entries, but conv_channels makes {n_blocks} "
+            f"blocks; pass one number, or one for each block."
+        )
+    return [_whole(v, f"{name}[{i}]", at_least) for i, v in enumerate(value)]
+
+
+def build_architecture(
+    n_features: int,
+    n_outputs: int = 1,
+    conv_channels: Sequence[int] = (8, 16),
+    kernel_size: int | Sequence[int] = 3,
+    pool_size: int | Sequence[int] = 2,
+    pool_stride: int | Sequence[int] | None = None,
+    padding: int | str = "same",
+    hidden_size: int | str = "auto",
+) -> Architecture:
+    """Work out every size of the network, or say which block is impossible.
+
+    A kernel longer than the (padded) sequence, or a pool longer than the
+    convolved one, is clamped to it, so that one feature is enough. The
+    parameters are those of :class:`TabularCNN`.
+    """
+    if not isinstance(conv_channels, list | tuple) or not conv_channels:
+        raise ValueError(
+            "conv_channels must be a tuple with the channels of each block, such as "
+            f"(8, 16), got {conv_channels!r}."
+        )
+    n = len(conv_channels)
+    channels = _per_block(conv_channels, "conv_channels", n, 1)
+    kernels = _per_block(kernel_size, "kernel_size", n, 1)
+    pools = _per_block(pool_size, "pool_size", n, 1)
+    strides = None
+    if pool_stride is not None:
+        strides = _per_block(pool_stride, "pool_stride", n, 1)
+    if padding != "same":
+        if isinstance(padding, str):
+            raise ValueError(f'padding must be "same" or an int, got {padding!r}.')
+        padding = _whole(padding, "padding", 0)
+
+    blocks: list[Block] = []
+    length, in_channels = _whole(n_features, "n_features", 1), 1
+    for i in range(n):
+        if padding == "same":
+            kernel = min(kernels[i], length)
+            left = (kernel - 1) // 2
+            right = kernel - 1 - left
+        else:
+            left = right = int(padding)
+            kernel = min(kernels[i], length + left + right)
+        conv_length = length + left + right - kernel + 1
+        pool = min(pools[i], conv_length)
+        stride = pool if strides is None else strides[i]
+        block = Block(
+            in_channels, channels[i], kernel, left, right, pool, stride, length
+        )
+        blocks.append(block)
+        length, in_channels = block.pooled_length, channels[i]
+
+    if hidden_size == "auto":
+        hidden = 2 * channels[-1] * length
+    elif isinstance(hidden_size, str):
+        raise ValueError(f'hidden_size must be "auto" or an int, got {hidden_size!r}.')
+    else:
+        hidden = _whole(hidden_size, "hidden_size", 1)
+    return Architecture(tuple(blocks), hidden, _whole(n_outputs, "n_outputs", 1))
+
+
+class TabularCNN(nn.Module):
+    """A 1D CNN that reads each row of a table as a sequence with one channel.
+
+    Blocks of Conv1d -> ReLU -> MaxPool1d, then a head of two linear layers
+    with a ReLU between them [1]_ (Table 3). A kernel or a pool that is longer
+    than its sequence is clamped to it.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of columns of the table, the length of the sequence.
+    n_outputs : int, default=1
+        Number of outputs: one logit for two classes, one for each class or
+        regression target otherwise.
+    conv_channels : tuple of int, default=(8, 16)
+        Output channels of each block; its length is the number of blocks.
+    kernel_size, pool_size : int or tuple of int, default=3 and 2
+        Kernel of the convolutions and of the pools, one for all blocks or one
+        per block.
+    pool_stride : int or tuple of int, default=None
+        Stride of the pools, `pool_size` if None.
+    padding : int or "same", default="same"
+        Zeros on either side of each sequence before its convolution; "same"
+        keeps its length.
+    hidden_size : int or "auto", default="auto"
+        Width of the head's hidden layer; "auto" is twice the flattened size.
+    generator : torch.Generator, default=None
+        Source of the initial weights; None is torch's global generator.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        Every size of the network.
+
+    Raises
+    ------
+    ValueError
+        If a size is impossible; the message names the parameter and block.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrebatch import TabularCNN
+    >>> network = TabularCNN(n_features=8)
+    >>> network(torch.zeros(5, 8)).shape
+    torch.Size([5, 1])
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int = 1,
+        conv_channels: Sequence[int] = (8, 16),
+        kernel_size: int | Sequence[int] = 3,
+        pool_size: int | Sequence[int] = 2,
+        pool_stride: int | Sequence[int] | None = None,
+        padding: int | str = "same",
+        hidden_size: int | str = "auto",
+        *,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self._build(
+            build_architecture(
+                n_features,
+                n_outputs,
+                conv_channels,
+                kernel_size,
+                pool_size,
+                pool_stride,
+                padding,
+                hidden_size,
+            )
+        )
+        self.reset_parameters(generator)
+
+    @classmethod
+    def from_architecture(
+        cls, architecture: Architecture, generator: torch.Generator | None = None
+    ) -> TabularCNN:
+        """Make the network of the given sizes.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            Every size of the network.
+        generator : torch.Generator, default=None
+            Source of the initial weights; None is torch's global generator.
+
+        Returns
+        -------
+        network : TabularCNN
+        """
+        network = cls.__new__(cls)
+        nn.Module.__init__(network)
+        network._build(architecture)
+        network.reset_parameters(generator)
+        return network
+
+    def _build(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        # skip_init leaves torch's global generator alone.
+        make = nn.utils.skip_init
+        layers: list[nn.Module] = []
+        for block in architecture.blocks:
+            conv = make(
+                nn.Conv1d, block.in_channels, block.out_channels, block.kernel_size
+            )
+            pool = nn.MaxPool1d(block.pool_size, block.pool_stride)
+            pad = nn.ConstantPad1d((block.left, block.right), 0.0)
+            layers += [nn.Sequential(pad, conv, nn.ReLU(), pool)]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            make(nn.Linear, architecture.flat_size, architecture.hidden_size),
+            nn.ReLU(),
+            make(nn.Linear, architecture.hidden_size, architecture.n_outputs),
+        )
+
+    def weighted_layers(self) -> list[nn.Conv1d | nn.Linear]:
+        """Return the convolutions and linear layers, first to last.
+
+        Returns
+        -------
+        layers : list of torch.nn.Conv1d and torch.nn.Linear
+        """
+        return [m for m in self.modules() if isinstance(m, nn.Conv1d | nn.Linear)]
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new weights, distributed as torch's own layers draw them.
+
+        Parameters
+        ----------
+        generator : torch.Generator, default=None
+            Source of the weights; None is torch's global generator.
+        """
+        for layer in self.weighted_layers():
+            # What kaiming_uniform_ with a = sqrt(5) comes to.
+            bound = layer.weight[0].numel() ** -0.5
+            for parameter in layer.parameters():
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the raw outputs, before any sigmoid or softmax.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        outputs : torch.Tensor of shape (n_samples, n_outputs)
+        """
+        x = self.features(x.unsqueeze(1))  # (n, 1, F) -> (n, C, L)
+        return self.head(x.flatten(1))  # (n, C * L) -> (n, n_outputs)
