@@ -1,0 +1,290 @@
+"""The order of an epoch: chosen samples at regular intervals among the others."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import Sampler
+
+Indices = NDArray[np.intp]
+
+
+def check_ratio(ratio: Any) -> Fraction:
+    """Return the ratio as the exact fraction that its decimal names."""
+    if isinstance(ratio, Fraction):
+        exact = ratio
+    elif (
+        isinstance(ratio, bool)
+        or not isinstance(ratio, Real)
+        or not math.isfinite(ratio)
+    ):
+        raise ValueError(f"ratio must be a finite number of at least 0, got {ratio!r}.")
+    else:
+        exact = Fraction(str(ratio))
+    if exact < 0:
+        raise ValueError(f"ratio must be at least 0, got {ratio!r}.")
+    return exact
+
+
+def check_repeats(repeats: Any) -> int:
+    """Return the repeats as an int."""
+    if isinstance(repeats, bool) or not isinstance(repeats, Integral) or repeats < 0:
+        raise ValueError(
+            "repeats must be a whole number of at least 0 (0 leaves the chosen "
+            f"samples out, 1 moves them, m holds them m times), got {repeats!r}."
+        )
+    return int(repeats)
+
+
+def redistribution_size(n_samples: int, ratio: float) -> int:
+    """Return how many samples an epoch redistributes, B of eq. 2 [1]_.
+
+    ``floor(n_samples * ratio / (1 + ratio))``, exactly for the decimal number
+    that was written: binary floating point is off by one for some pairs.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of training samples.
+    ratio : float
+        Redistribution ratio r, 0 or more.
+
+    Returns
+    -------
+    size : int
+        In [0, `n_samples`).
+
+    Raises
+    ------
+    ValueError
+        If the ratio is negative or not finite, or `n_samples` is negative.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> from skrebatch import redistribution_size
+    >>> redistribution_size(614, 0.15)
+    80
+    >>> redistribution_size(8, 0.6)  # 2 in floating point
+    3
+    """
+    exact = check_ratio(ratio)
+    if isinstance(n_samples, bool) or not isinstance(n_samples, Integral):
+        raise ValueError(f"n_samples must be a whole number, got {n_samples!r}.")
+    if n_samples < 0:
+        raise ValueError(f"n_samples must be at least 0, got {n_samples!r}.")
+    return math.floor(int(n_samples) * exact / (1 + exact))
+
+
+def _insertion_places(n_remaining: int, n_inserted: int) -> Indices:
+    """Return where in the final order the inserted entries stand."""
+    count = np.arange(1, n_inserted + 1)
+    if n_inserted <= n_remaining:
+        before = count * (n_remaining // max(n_inserted, 1))
+    else:
+        # More to insert than there is to insert among: one after each remaining
+        # entry, the surplus spread evenly over these places.
+        before = -(-count * n_remaining // n_inserted)
+    return before + count - 1
+
+
+def interval_insertion(
+    remaining: ArrayLike, chosen: ArrayLike, repeats: int = 1
+) -> Indices:
+    """Insert the chosen indices among the remaining ones at a regular interval.
+
+    After every ``floor(len(remaining) / (repeats * len(chosen)))`` remaining
+    indices stands one chosen index until all are in; what remains follows. For
+    ``repeats=1`` this is eq. 1 [1]_ to the letter. With more repeats the whole
+    sequence of chosen indices is gone through `repeats` times, so that the
+    copies of one sample are far apart. Where there is more to insert than
+    there are remaining indices, each of these is followed by one or more chosen
+    ones, spread evenly.
+
+    Parameters
+    ----------
+    remaining : array-like of int, shape (n_remaining,)
+        Indices not chosen, in the order that they shall keep.
+    chosen : array-like of int, shape (n_chosen,)
+        Indices chosen, in the order of insertion.
+    repeats : int, default=1
+        How often each chosen index occurs; 0 leaves them out.
+
+    Returns
+    -------
+    order : ndarray of int, shape (n_remaining + repeats * n_chosen,)
+
+    Raises
+    ------
+    ValueError
+        If `repeats` is negative or not whole.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> from skrebatch import interval_insertion
+    >>> interval_insertion([0, 1, 2, 3, 4], [8, 9])
+    array([0, 1, 8, 2, 3, 9, 4])
+    >>> interval_insertion([0, 1, 2, 3, 4], [8, 9], repeats=2)
+    array([0, 8, 1, 9, 2, 8, 3, 9, 4])
+    """
+    remaining = np.asarray(remaining, dtype=np.intp)
+    inserted = np.tile(np.asarray(chosen, dtype=np.intp), check_repeats(repeats))
+    places = _insertion_places(len(remaining), len(inserted))
+    order = np.empty(len(remaining) + len(inserted), dtype=np.intp)
+    others = np.ones(len(order), dtype=bool)
+    others[places] = False
+    order[places] = inserted
+    order[others] = remaining
+    return order
+
+
+class IntervalInsertionSampler(Sampler[int]):
+    """Sampler whose next epoch holds chosen samples at regular intervals.
+
+    The first epoch is a shuffle. After each epoch call :meth:`redistribute`
+    with the samples of your choice, such as those of lowest loss; the next
+    iteration holds them at the places of :func:`interval_insertion` [1]_.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of training samples.
+    repeats : int, default=1
+        How often an epoch holds each chosen sample: 0 leaves them out, 1 moves
+        them, m holds them m times.
+    shuffle : bool, default=True
+        Whether to shuffle the samples not chosen in every epoch; False keeps
+        them in their natural order, as the paper does.
+    random_state : int, numpy.random.Generator or None, default=None
+        Source of the shuffles; a Generator is used, not copied.
+
+    Attributes
+    ----------
+    chosen : ndarray of int or None
+        Samples redistributed in the epochs to come; None before the first call
+        of :meth:`redistribute`.
+
+    Raises
+    ------
+    ValueError
+        If `repeats` or `n_samples` is not a whole number of at least 0.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> from skrebatch import IntervalInsertionSampler
+    >>> sampler = IntervalInsertionSampler(6, shuffle=False, random_state=0)
+    >>> len(list(sampler))
+    6
+    >>> sampler.redistribute([4, 1])
+    >>> list(sampler)
+    [0, 2, 4, 3, 5, 1]
+    """
+
+    def __init__(
+        self,
+        n_samples: int,
+        repeats: int = 1,
+        shuffle: bool = True,
+        random_state: int | np.random.Generator | None = None,
+    ):
+        if isinstance(n_samples, bool) or not isinstance(n_samples, Integral):
+            raise ValueError(f"n_samples must be a whole number, got {n_samples!r}.")
+        if n_samples < 0:
+            raise ValueError(f"n_samples must be at least 0, got {n_samples}.")
+        self.n_samples: int = int(n_samples)
+        self.repeats: int = check_repeats(repeats)
+        self.shuffle: bool = shuffle
+        self._rng: np.random.Generator = np.random.default_rng(random_state)
+        self.chosen: Indices | None = None
+
+    def redistribute(self, chosen: ArrayLike) -> None:
+        """Set the samples that the next epochs redistribute.
+
+        Parameters
+        ----------
+        chosen : array-like of int, shape (n_chosen,)
+            Distinct sample numbers in [0, `n_samples`), in the order of
+            insertion.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of range or occurs twice.
+        """
+        chosen = np.asarray(chosen)
+        if chosen.size == 0:
+            chosen = chosen.astype(np.intp)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+            raise ValueError(
+                "chosen must be a 1-D array of sample numbers, got an array of shape "
+                f"{chosen.shape} and dtype {chosen.dtype}."
+            )
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.n_samples:
+            raise ValueError(
+                f"chosen holds numbers outside [0, {self.n_samples}): they reach from "
+                f"{chosen.min()} to {chosen.max()}."
+            )
+        if np.count_nonzero(self._mask(chosen)) != len(chosen):
+            raise ValueError("chosen holds a sample number twice.")
+        self.chosen = chosen.astype(np.intp, copy=False)
+
+    def _mask(self, chosen: Indices) -> NDArray[np.bool_]:
+        mask = np.zeros(self.n_samples, dtype=bool)
+        mask[chosen] = True
+        return mask
+
+    def order(self) -> Indices:
+        """Draw the order of the next epoch.
+
+        Returns
+        -------
+        order : ndarray of int, shape (len(self),)
+        """
+        if self.chosen is None:
+            return self._rng.permutation(self.n_samples)
+        remaining = np.flatnonzero(~self._mask(self.chosen))
+        if self.shuffle:
+            self._rng.shuffle(remaining)
+        return interval_insertion(remaining, self.chosen, self.repeats)
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the order of the next epoch."""
+        return iter(self.order().tolist())
+
+    def __len__(self) -> int:
+        """Return the number of entries of the next epoch."""
+        n_chosen = 0 if self.chosen is None else len(self.chosen)
+        return self.n_samples + (self.repeats - 1) * n_chosen
+
+
+def warn_if_nothing_redistributed(n_samples: int, ratio: float, size: int) -> None:
+    """Warn where a positive ratio redistributes no sample."""
+    if ratio > 0 and size == 0:
+        warnings.warn(
+            f"Nothing is redistributed: with {n_samples} training samples, "
+            f"ratio={ratio} comes to B = 0 (eq. 2). Use a larger ratio, or ratio=0 to "
+            "train without re-Batch.",
+            UserWarning,
+            stacklevel=5,
+        )
