@@ -1,0 +1,29 @@
+"""Loss-based re-batching on tables, the scikit-learn way."""
+
+from skrebatch.callbacks import ReBatch
+from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
+from skrebatch.network import TabularCNN
+from skrebatch.samplers import (
+    IntervalInsertionSampler,
+    interval_insertion,
+    redistribution_size,
+)
+from skrebatch.strategies import MaxLoss, MinLoss, RandomChoice, Strategy
+from skrebatch.training import DivergedError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DivergedError",
+    "IntervalInsertionSampler",
+    "MaxLoss",
+    "MinLoss",
+    "RandomChoice",
+    "ReBatch",
+    "ReBatchCNNClassifier",
+    "ReBatchCNNRegressor",
+    "Strategy",
+    "TabularCNN",
+    "interval_insertion",
+    "redistribution_size",
+]

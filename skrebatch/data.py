@@ -1,0 +1,144 @@
+"""From arrays to the one table of tensors that training reads rows of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows to train on, as tensors on the training device.
+
+    Attributes
+    ----------
+    features : torch.Tensor of shape (n_rows, n_features + 2)
+        The features, then the constants 1 and 0 that the fused network reads.
+    targets : torch.Tensor of shape (n_rows, n_outputs)
+    """
+
+    features: torch.Tensor
+    targets: torch.Tensor
+
+
+def make_table(
+    X: list[Floats], targets: list[Floats], dtype: torch.dtype, device: torch.device
+) -> Table:
+    """Stack pieces of a table, copying each row once."""
+    n_rows, n_features = sum(len(piece) for piece in X), X[0].shape[1]
+    features = torch.empty(n_rows, n_features + 2, dtype=dtype)
+    features[:, -2], features[:, -1] = 1, 0
+    np.concatenate(X, out=features[:, :-2].numpy(), casting="same_kind")
+    y = torch.from_numpy(np.concatenate(targets)).to(device, dtype)
+    return Table(features.to(device), y)
+
+
+def resolve_dtype(dtype: Any) -> torch.dtype:
+    """Return the torch dtype that `dtype` names."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise ValueError(f'dtype must be "float32" or "float64", got {dtype!r}.')
+    return _DTYPES[name]
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Return the device that `device` names, or say why it can't be had."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f'device={device!r} can\'t be used here ({reason}); device="auto" takes '
+            "the best device there is."
+        ) from error
+    return resolved
+
+
+def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
+    """Return the sample weights as an array, or None where all are equal."""
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight)
+    if weights.ndim == 0:
+        weights = np.full(n_samples, weights)
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}: one "
+            "weight for each row of X."
+        )
+    weights = weights.astype(np.float64)
+    if not np.isfinite(weights).all():
+        raise ValueError("sample_weight holds NaN or infinity.")
+    if (weights < 0).any():
+        row = int(np.flatnonzero(weights < 0)[0])
+        raise ValueError(
+            f"sample_weight holds negative weights, the first at row {row} "
+            f"({weights[row]})."
+        )
+    if not (weights > 0).any():
+        raise ValueError("sample_weight is zero for every row: nothing to learn from.")
+    return weights
+
+
+def encode_labels(y: Any, classes: NDArray[Any]) -> Floats:
+    """Encode labels as 0/1 (n, 1) for two classes, one-hot (n, C) for more."""
+    codes = np.searchsorted(classes, y)
+    known = classes[np.minimum(codes, len(classes) - 1)] == y
+    if not np.all(known):
+        unknown = np.unique(np.asarray(y)[~known])
+        raise ValueError(
+            f"y holds labels that are not among the classes: {unknown.tolist()}; the "
+            f"classes are {classes.tolist()}."
+        )
+    if len(classes) == 2:
+        return codes[:, None].astype(np.float32)
+    return np.eye(len(classes), dtype=np.float32)[codes]
+
+
+def check_not_constant(y: Floats) -> None:
+    """Refuse targets (n, T) of which one never varies."""
+    constant = np.flatnonzero((y == y[0]).all(axis=0))
+    if len(constant):
+        where = f" in column {constant[0]}" if y.shape[1] > 1 else ""
+        raise ValueError(
+            f"y is constant{where} (every value is {y[0, constant[0]]}): there is "
+            "nothing to learn. scikit-learn's DummyRegressor predicts a constant."
+        )
+
+
+def locate_bad_columns(X: Any) -> str:
+    """Say which columns of a table hold text, NaN or infinity, for error messages."""
+    columns = getattr(X, "columns", None)
+    values = np.asarray(X)
+    if values.ndim != 2 or values.dtype.kind == "c":
+        return ""
+    names = range(values.shape[1]) if columns is None else columns
+    bad = []
+    for j, name in enumerate(names):
+        try:
+            column = values[:, j].astype(np.float64)
+        except (TypeError, ValueError):
+            bad.append(f"{name!r} (not numbers)")
+            continue
+        rows = np.flatnonzero(~np.isfinite(column))
+        if len(rows):
+            bad.append(f"{name!r} (not finite in {len(rows)} rows, first {rows[0]})")
+    if not bad:
+        return ""
+    more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+    return f" Look at column {', '.join(bad[:5])}{more}."

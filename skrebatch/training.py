@@ -1,0 +1,455 @@
+"""The one training loop: K networks side by side, re-Batch between the epochs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer
+from skorch.history import History
+
+from skrebatch.data import Floats, Table
+from skrebatch.network import Architecture, TabularCNN
+from skrebatch.samplers import Indices, IntervalInsertionSampler
+from skrebatch.strategies import Strategy
+
+# Below this many multiplications a step, a second thread costs more than it does.
+_MULTIPLICATIONS_PER_THREAD = 30_000_000
+# Activations of the loss pass that fit a core's cache.
+_CACHED_VALUES = 200_000
+
+
+class DivergedError(ArithmeticError):
+    """The loss of a network became NaN or infinite.
+
+    Examples
+    --------
+    >>> from skrebatch import DivergedError
+    >>> issubclass(DivergedError, ArithmeticError)
+    True
+    """
+
+    @classmethod
+    def at(cls, epoch: int, where: str) -> DivergedError:
+        """Make the error that names the place and suggests a remedy."""
+        return cls(
+            f"The loss became NaN or infinite in epoch {epoch}, {where}. Scale the "
+            "inputs (StandardScaler), lower lr, or, for a regressor, keep "
+            "standardize_target=True."
+        )
+
+
+@dataclass
+class Member:
+    """One network of a stack: what it learns from, how, and how far it got."""
+
+    network: TabularCNN
+    rows: Indices  # (N,), its training rows in the table
+    sampler: IntervalInsertionSampler
+    strategy: Strategy
+    rng: np.random.Generator
+    n_chosen: int
+    batch_size: int
+    max_epochs: int
+    weights: Floats | None = None  # (N,), of mean 1
+    valid_rows: Indices | None = None
+    patience: int | None = None  # None: no early stopping
+    has_trained: bool = False  # whether its losses say anything yet
+
+    history: History = field(default_factory=History)
+    epochs: int = 0
+    done: bool = False
+    error: DivergedError | None = None
+    curves: dict[str, list[float]] = field(
+        default_factory=lambda: {"train_loss": [], "valid_loss": []}
+    )
+    _best_epoch: int = 0
+    _best: torch.Tensor | None = None  # (n_parameters,)
+    final: torch.Tensor | None = None  # (n_parameters,)
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the next order depends on the losses."""
+        return self.has_trained and self.n_chosen > 0 and not self.done
+
+    def next_order(self, losses: Floats) -> Indices:
+        """Choose samples by their losses and draw the order of the next epoch."""
+        if self.needs_losses:
+            chosen = self.strategy.choose(losses, self.n_chosen, self.rng)
+            self.sampler.redistribute(chosen)
+        elif self.has_trained:
+            self.sampler.redistribute([])
+        return self.sampler.order()
+
+    def record(self, name: str, loss: float) -> bool:
+        """Write a loss into the history; return whether it is the best yet."""
+        curve = self.curves[name]
+        is_best = loss < min(curve, default=np.inf)
+        curve.append(loss)
+        self.history.record(name, loss)
+        self.history.record(f"{name}_best", is_best)
+        return is_best
+
+    def end_epoch(self, parameters: torch.Tensor, improved: bool) -> None:
+        """Count the epoch; keep the best parameters and stop where it is time."""
+        self.epochs += 1
+        self.has_trained = True
+        waited_out = False
+        if self.patience is not None:
+            if improved:
+                self._best_epoch, self._best = self.epochs, parameters.clone()
+            waited_out = self.epochs - self._best_epoch >= self.patience
+        if waited_out or self.epochs >= self.max_epochs:
+            self.finish(parameters)
+
+    def finish(self, parameters: torch.Tensor) -> None:
+        """Settle on the final parameters: the best ones under early stopping."""
+        self.done = True
+        self.final = (self._best if self._best is not None else parameters).clone()
+
+    def fail(self, epoch: int, where: str) -> None:
+        """Stop for a loss that is not a finite number."""
+        self.done = True
+        self.error = DivergedError.at(epoch, where)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Consecutive steps of an epoch with equally many networks and rows."""
+
+    steps: slice
+    n_networks: int
+    n_rows: int
+    active: tuple[bool, ...]  # by member
+
+
+class _EpochPlan:
+    """The batches of an epoch: which rows each network sees at each step."""
+
+    def __init__(self, members: list[Member], orders: list[Indices]):
+        K = len(members)
+        size = np.array([m.batch_size for m in members])
+        n = np.array([len(order) for order in orders])
+        T, b = max(-(-n // size), default=0), int(min(size.max(), n.max(initial=0)))
+        # (K, T): rows of each network at each step.
+        self.counts = np.clip(
+            n[:, None] - size[:, None] * np.arange(T), 0, size[:, None]
+        )
+        self.rows = np.zeros((T, K, b), dtype=np.intp)
+        self.scale = np.zeros((T, K, b))
+        for k, (member, order) in enumerate(zip(members, orders, strict=True)):
+            width = min(int(size[k]), b)
+            steps = -(-len(order) // width)
+            weights = member.weights
+            own = np.ones(len(order)) if weights is None else weights[order]
+            self.rows[:steps, k, :width] = _fill(member.rows[order], (steps, width))
+            self.scale[:steps, k, :width] = _fill(own, (steps, width))
+        self.scale /= np.maximum(self.counts, 1).T[:, :, None]
+
+    def segments(self) -> Iterator[_Segment]:
+        """Cut the epoch where the number of rows or networks changes."""
+        shapes = [
+            (int(column.nonzero()[0][-1]) + 1, int(column.max()), tuple(column > 0))
+            for column in self.counts.T
+        ]
+        start = 0
+        for (K, b, active), group in itertools.groupby(shapes):
+            stop = start + len(list(group))
+            yield _Segment(slice(start, stop), K, b, active)
+            start = stop
+
+
+def _fill(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Lay values out row by row; zeros fill the rest of the last row."""
+    filled = np.zeros(shape, dtype=values.dtype)
+    filled.reshape(-1)[: len(values)] = values
+    return filled
+
+
+class ReBatchNet(NeuralNet):
+    """A skorch net whose epochs are lean loops over index batches.
+
+    Its module is a :class:`~skrebatch.fused.FusedCNN`: K networks, each with a
+    :class:`Member` that says which rows it learns from and how. Epoch-level
+    skorch callbacks work as ever; batches are announced to the callbacks only
+    where one listens.
+
+    Parameters
+    ----------
+    members : list of Member
+        One for each network.
+    **kwargs
+        Parameters of :class:`skorch.NeuralNet`.
+    """
+
+    def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
+        self.members = members
+        super().__init__(*args, **kwargs)
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return [("epoch_timer", EpochTimer())]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The optimizer is as large as two networks, and the members hold rows.
+        bare = object.__new__(type(self))
+        bare.__dict__.update(self.__dict__, members=[])
+        bare.__dict__.pop("optimizer_", None)
+        return super(ReBatchNet, bare).__getstate__()
+
+    def initialize_module(self) -> ReBatchNet:
+        """Create the stack with each member's initial weights."""
+        super().initialize_module()
+        for k, member in enumerate(self.members):
+            self.module_.write(k, member.network)
+        return self
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget an earlier interruption; one network shares the net's history."""
+        self.interrupted_ = False
+        if len(self.members) == 1:
+            self.members[0].history = self.history
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Open a row of the history, or end the training once all are done."""
+        if all(member.done for member in self.members):
+            raise KeyboardInterrupt  # skorch's way to end the loop
+        super().on_epoch_begin(net, **kwargs)
+        for member in self.members:
+            if member.history is not self.history and not member.done:
+                member.history.new_epoch()
+                member.history.record("epoch", member.epochs + 1)
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Leave every network with its final parameters."""
+        for k, member in enumerate(self.members):
+            if not member.done:
+                member.finish(self.module_.flat[k])
+            if member.final is not None:
+                self.module_.flat[k].copy_(member.final)
+        self.module_.release()
+
+    @contextlib.contextmanager
+    def unchanged_on_error(self) -> Iterator[None]:
+        """Leave networks, optimizer and history as they were where training fails."""
+        flat = self.module_.flat.clone()
+        if not hasattr(self, "optimizer_"):
+            self.initialize_optimizer()  # a pickle holds none
+        optimizer = copy.deepcopy(self.optimizer_.state_dict())
+        n_epochs = len(self.history)
+        try:
+            yield
+        except BaseException:
+            self.module_.flat.copy_(flat)
+            self.optimizer_.load_state_dict(optimizer)
+            del self.history[n_epochs:]
+            raise
+
+    def get_split_datasets(
+        self, X: Table, y: Any = None, **fit_params: Any
+    ) -> tuple[Table, Table | None]:
+        """Return the table twice: the members know their rows."""
+        validates = any(member.valid_rows is not None for member in self.members)
+        return X, X if validates else None
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return the table itself: the loop gathers rows by index."""
+        if isinstance(dataset, Table):
+            return dataset
+        return super().get_iterator(dataset, training=training)
+
+    def run_single_epoch(
+        self,
+        iterator: Any,
+        training: bool,
+        prefix: str,
+        step_fn: Any,
+        **fit_params: Any,
+    ) -> None:
+        """Train every network for an epoch, or validate it.
+
+        Parameters
+        ----------
+        iterator : Table or None
+            The rows, shared by all members.
+        training : bool
+            Whether to train.
+        prefix, step_fn, **fit_params
+            Not used; skorch passes them.
+        """
+        try:
+            if training:
+                self._train_epoch(iterator)
+            else:
+                self._end_epoch(iterator)
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
+
+    def _train_epoch(self, table: Table) -> None:
+        members = self.members
+        none = np.empty(0, dtype=np.intp)
+        losses = self.sample_losses(
+            table, [m.rows if m.needs_losses else none for m in members]
+        )
+        orders = [
+            none if member.done else member.next_order(own)
+            for member, own in zip(members, losses, strict=True)
+        ]
+        plan = _EpochPlan(members, orders)
+        batch_losses = self._train_batches(table, plan)  # (T, K)
+        for k, member in enumerate(members):
+            if member.done:
+                continue
+            counts = plan.counts[k]
+            own = batch_losses[: np.count_nonzero(counts), k]
+            bad = np.flatnonzero(~np.isfinite(own))
+            if len(bad):
+                member.fail(member.epochs + 1, f"batch {bad[0] + 1}")
+            member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
+
+    def _train_batches(self, table: Table, plan: _EpochPlan) -> NDArray[np.float64]:
+        """Take every step of the epoch; return the losses of the batches (T, K)."""
+        module, loss, optimizer = self.module_, self.criterion_, self.optimizer_
+        device, dtype = table.features.device, table.features.dtype
+        notify = self._batch_listeners()
+        slope = loss.slope(table.targets.shape[1])
+        batch_losses = np.zeros(plan.scale.shape[:2])
+        all_rows = torch.from_numpy(plan.rows).to(device)
+        all_scales = torch.from_numpy(plan.scale).to(device, dtype)
+        for segment in plan.segments():
+            K, b = segment.n_networks, segment.n_rows
+            module.activate(segment.active)
+            step = module.step(K, b)
+            rows = all_rows[segment.steps, :K, :b].flatten(1)  # (T', K * b)
+            scales = all_scales[segment.steps, :K, :b].unsqueeze(-1)  # (T', K, b, 1)
+            targets = table.targets[rows].unflatten(1, (K, b))  # (T', K, b, O)
+            outputs = torch.empty_like(targets)
+            for r, y, s, o in zip(rows, targets, scales * slope, outputs, strict=True):
+                if notify:
+                    self.notify("on_batch_begin", batch=(r, y), training=True)
+                torch.index_select(table.features, 0, r, out=step.rows)
+                o.copy_(step.forward())
+                torch.sub(loss.link(o), y, out=step.d_outputs).mul_(s)
+                step.backward()
+                if notify:
+                    self._announce_gradient((r, y))
+                optimizer.step()
+                if notify:
+                    self._announce_batch((r, y), o)
+            losses = loss.per_sample(outputs, targets) * scales.squeeze(-1)
+            batch_losses[segment.steps, :K] = losses.sum(-1).cpu().numpy()
+        return batch_losses
+
+    def _batch_listeners(self) -> bool:
+        """Tell whether a callback listens to batches."""
+        hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+        return any(
+            getattr(type(callback), hook) is not getattr(Callback, hook)
+            for _, callback in self.callbacks_
+            for hook in hooks
+        )
+
+    def _announce_gradient(self, batch: Any) -> None:
+        self.notify(
+            "on_grad_computed",
+            named_parameters=list(self.module_.named_parameters()),
+            batch=batch,
+            training=True,
+        )
+
+    def _announce_batch(self, batch: Any, outputs: torch.Tensor) -> None:
+        loss = self.criterion_(outputs, batch[1])
+        self.notify(
+            "on_batch_end", batch=batch, training=True, loss=loss, y_pred=outputs
+        )
+
+    def _end_epoch(self, table: Table | None) -> None:
+        """Validate, and settle which members are done."""
+        losses: list[Floats | None] = [None] * len(self.members)
+        if table is not None:
+            none = np.empty(0, dtype=np.intp)
+            rows = [
+                none if m.valid_rows is None else m.valid_rows for m in self.members
+            ]
+            losses = list(self.sample_losses(table, rows))
+        for k, (member, own) in enumerate(zip(self.members, losses, strict=True)):
+            if member.done:
+                continue
+            improved = False
+            if member.valid_rows is not None and own is not None:
+                loss = float(own.mean())
+                if not np.isfinite(loss):
+                    member.fail(member.epochs + 1, "on the validation set")
+                    continue
+                improved = member.record("valid_loss", loss)
+            member.end_epoch(self.module_.flat[k], improved)
+
+    def sample_losses(self, table: Table, rows: list[Indices]) -> list[Floats]:
+        """Compute the loss of given rows under each network.
+
+        Parameters
+        ----------
+        table : Table
+        rows : list of K ndarrays of int
+            The rows for each network.
+
+        Returns
+        -------
+        losses : list of K ndarrays, one entry a row
+        """
+        module, loss = self.module_, self.criterion_
+        K, n = len(rows), max(len(own) for own in rows)
+        padded = np.zeros((K, n), dtype=np.intp)
+        for k, own in enumerate(rows):
+            padded[k, : len(own)] = own
+        index = torch.from_numpy(padded).to(table.features.device)
+        losses = []
+        chunk = min(n, max(64, _CACHED_VALUES // (K * module.architecture.width)))
+        for part in index.split(chunk, dim=1) if n else []:
+            step = module.step(K, part.shape[1], forward_only=True)
+            torch.index_select(table.features, 0, part.reshape(-1), out=step.rows)
+            losses.append(loss.per_sample(step.forward(), table.targets[part]))
+        together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
+        return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
+
+
+_thread_lock = threading.Lock()
+_thread_users: list[int] = []  # the count to go back to, once for every user
+
+
+@contextlib.contextmanager
+def one_thread_if(small: bool) -> Iterator[None]:
+    """Run on one thread where the work is small; restore the count afterwards.
+
+    The count belongs to the process, so of several fits in threads the first
+    sets it and the last restores it.
+    """
+    if not small:
+        yield
+        return
+    with _thread_lock:
+        before = _thread_users[0] if _thread_users else torch.get_num_threads()
+        _thread_users.append(before)
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _thread_lock:
+            _thread_users.pop()
+            if not _thread_users:
+                torch.set_num_threads(before)
+
+
+def is_small(architecture: Architecture, n_rows: int) -> bool:
+    """Tell whether a step on so many rows is too small for several threads."""
+    return n_rows * architecture.multiplications < _MULTIPLICATIONS_PER_THREAD
