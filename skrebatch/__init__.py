@@ -8,6 +8,8 @@ from skrebatch.samplers import (
     interval_insertion,
     redistribution_size,
 )
+from skrebatch.search import FusedGridSearchCV
+from skrebatch.stacks import fit_fused
 from skrebatch.strategies import MaxLoss, MinLoss, RandomChoice, Strategy
 from skrebatch.training import DivergedError
 
@@ -15,6 +17,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DivergedError",
+    "FusedGridSearchCV",
     "IntervalInsertionSampler",
     "MaxLoss",
     "MinLoss",
@@ -24,6 +27,7 @@ __all__ = [
     "ReBatchCNNRegressor",
     "Strategy",
     "TabularCNN",
+    "fit_fused",
     "interval_insertion",
     "redistribution_size",
 ]

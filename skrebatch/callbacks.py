@@ -96,7 +96,7 @@ class ReBatch(Callback):
         """Check everything, and put the sampler into the training iterator."""
         check_ratio(self.ratio)
         check_repeats(self.repeats)
-        self._strategy = check_strategy(self.strategy)
+        self.strategy_ = check_strategy(self.strategy)
         if not hasattr(net.criterion_, "reduction"):
             raise TypeError(
                 f"ReBatch needs the loss of each sample, but {net.criterion_!r} has no "
@@ -110,11 +110,11 @@ class ReBatch(Callback):
                     f"ReBatch decides the order of the training samples; remove "
                     f"iterator_train__{name} from the net."
                 )
-        self._rng = np.random.default_rng(self.random_state)
+        self.rng_ = np.random.default_rng(self.random_state)
         # The net splits off its validation data later; the first epoch brings the
         # number of training samples.
         self.sampler_ = IntervalInsertionSampler(
-            0, self.repeats, self.shuffle, self._rng
+            0, self.repeats, self.shuffle, self.rng_
         )
         net.iterator_train__sampler = self.sampler_
 
@@ -133,7 +133,7 @@ class ReBatch(Callback):
         """Compute the losses and set the order of the next epoch."""
         self.sample_losses_ = _sample_losses(net, dataset_train)
         size = redistribution_size(len(self.sample_losses_), self.ratio)
-        self.chosen_ = self._strategy.choose(self.sample_losses_, size, self._rng)
+        self.chosen_ = self.strategy_.choose(self.sample_losses_, size, self.rng_)
         self.sampler_.redistribute(self.chosen_)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -160,6 +160,10 @@ def _sample_losses(net: NeuralNet, dataset: Any) -> np.ndarray:
 class EpochProgress(Callback):
     """A progress bar over the epochs that shows the losses."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out a bar that an error left open: it can't be pickled."""
+        return {name: it for name, it in vars(self).items() if name != "bar_"}
+
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Open the bar."""
         self.bar_ = tqdm(total=net.max_epochs, unit="epoch", leave=True)
@@ -172,6 +176,5 @@ class EpochProgress(Callback):
         self.bar_.update()
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Close the bar; a closed bar would hold the model back from pickling."""
+        """Close the bar."""
         self.bar_.close()
-        del self.bar_

@@ -81,7 +81,10 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
             f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}: one "
             "weight for each row of X."
         )
-    weights = weights.astype(np.float64)
+    try:
+        weights = weights.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight must hold numbers: {error}.") from error
     if not np.isfinite(weights).all():
         raise ValueError("sample_weight holds NaN or infinity.")
     if (weights < 0).any():
@@ -121,8 +124,8 @@ def check_not_constant(y: Floats) -> None:
         )
 
 
-def locate_bad_columns(X: Any) -> str:
-    """Say which columns of a table hold text, NaN or infinity, for error messages."""
+def locate_bad_columns(X: Any, dtype: Any = np.float64) -> str:
+    """Say which columns of a table are not finite numbers of the dtype."""
     columns = getattr(X, "columns", None)
     values = np.asarray(X)
     if values.ndim != 2 or values.dtype.kind == "c":
@@ -131,9 +134,10 @@ def locate_bad_columns(X: Any) -> str:
     bad = []
     for j, name in enumerate(names):
         try:
-            column = values[:, j].astype(np.float64)
+            with np.errstate(over="ignore"):
+                column = values[:, j].astype(dtype)
         except (TypeError, ValueError):
-            bad.append(f"{name!r} (not numbers)")
+            bad.append(f"{name!r} (not all numbers)")
             continue
         rows = np.flatnonzero(~np.isfinite(column))
         if len(rows):

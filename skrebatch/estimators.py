@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_expit, log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from scipy.special import log_expit, log_softmax, logsumexp
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.func import functional_call
 
 from skrebatch.callbacks import EpochProgress
 from skrebatch.data import (
     Floats,
-    Table,
     check_not_constant,
     check_weights,
     encode_labels,
     locate_bad_columns,
-    make_table,
     resolve_device,
     resolve_dtype,
 )
-from skrebatch.fused import FusedCNN
 from skrebatch.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError
-from skrebatch.network import Architecture, TabularCNN, build_architecture
+from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
 from skrebatch.samplers import (
     IntervalInsertionSampler,
     check_ratio,
@@ -47,11 +45,14 @@ from skrebatch.samplers import (
 )
 from skrebatch.strategies import Strategy, check_strategy
 from skrebatch.training import (
-    DivergedError,
+    Job,
     Member,
     ReBatchNet,
     is_small,
+    make_net,
     one_thread_if,
+    stack_table,
+    train,
 )
 
 _OPTIMIZERS = {
@@ -112,6 +113,13 @@ _PARAMETERS = """ratio : float, default=0.15
         Precision of data and network.
     callbacks : list of skorch.callbacks.Callback, default=None
         skorch callbacks, notified of each epoch.
+    n_networks : int, default=1
+        Networks trained side by side from different seeds; predictions are the
+        mean of their probabilities or targets. Training K costs far less than K
+        times one.
+    choose : {{"own", "together"}}, default="own"
+        Whether each of several networks chooses samples by its own losses, or all
+        by the mean over the networks.
     warm_start : bool, default=False
         Whether `fit` goes on from the network of an earlier `fit`.
     random_state : int, numpy.random.RandomState or None, default=None
@@ -133,14 +141,15 @@ _ATTRIBUTES = """n_features_in_ : int
         Loss on the validation set after each epoch, where there is one.
     sample_losses_ : ndarray of shape (n_samples,)
         Loss of every row of X under the fitted network, without weights.
-    chosen_ : ndarray of int
-        Rows of X that the last epoch redistributed.
+    chosen_ : ndarray of int, shape (B,) or (n_networks, B)
+        Rows of X that the last epoch redistributed, for each of several networks.
     n_redistributed_ : int
         B, how many samples are redistributed.
     batch_size_ : int
         Rows of a mini-batch.
-    module_ : TabularCNN
-        The fitted network, a plain module in evaluation mode.
+    module_ : TabularCNN or torch.nn.Module
+        The fitted network, a plain module in evaluation mode; of several
+        networks, a module with the list `networks`.
     net_ : skorch.NeuralNet
         The net that trained it.
     history_ : skorch.history.History
@@ -157,29 +166,22 @@ def _fill_in(**fragments: str) -> Any:
     return fill
 
 
-@dataclass
-class _Fit:
-    """What one fit needs, checked and laid out."""
-
-    table: Table
-    member: Member
-    loss: type[Loss]
-    architecture: Architecture
-    n_samples: int
-    goes_on: bool  # from the network of an earlier fit
-
-
 class _BaseReBatchCNN(BaseEstimator):
     """What the classifier and the regressor share."""
 
     loss_curve_: list[float]
+    module_: TabularCNN | Ensemble
 
     def _check_parameters(self) -> None:
         """Refuse impossible parameters before any work."""
         check_ratio(self.ratio)
         check_repeats(self.repeats)
         check_strategy(self.strategy)
-        for name in ("max_epochs", "n_iter_no_change"):
+        if self.choose not in ("own", "together"):
+            raise ValueError(
+                f'choose must be "own" or "together", got {self.choose!r}.'
+            )
+        for name in ("max_epochs", "n_iter_no_change", "n_networks"):
             _check_whole(getattr(self, name), name)
         if self.batch_size != "auto":
             _check_whole(self.batch_size, "batch_size", 'or "auto"')
@@ -201,11 +203,13 @@ class _BaseReBatchCNN(BaseEstimator):
 
     def _check_X(self, X: Any, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
-        dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
+        dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
         try:
-            return validate_data(self, X, dtype=np.dtype(dtype), **kwargs)
+            # What is too large for the dtype is refused, and needs no warning.
+            with np.errstate(over="ignore"):
+                return validate_data(self, X, dtype=dtype, **kwargs)
         except ValueError as error:
-            hint = locate_bad_columns(X)
+            hint = locate_bad_columns(X, dtype)
             if not hint:
                 raise
             raise type(error)(f"{error}{hint}") from error
@@ -226,42 +230,64 @@ class _BaseReBatchCNN(BaseEstimator):
         self,
         X: Any,
         y: Any,
-        sample_weight: Any,
+        sample_weight: Any = None,
         X_val: Any = None,
         y_val: Any = None,
         incremental: bool = False,
         classes: Any = None,
-    ) -> _Fit:
-        """Check everything and lay out what a fit needs."""
+        cache: dict[Any, Any] | None = None,
+    ) -> Job:
+        """Check everything and lay out what a fit needs.
+
+        Fits of the same arrays that share a `cache` check and store them once.
+        """
         self._check_parameters()
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: pass both or neither.")
         goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
-        X, y = self._check_X(
-            X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
-        )
+        cache = {} if cache is None else cache
+        key = id(X), id(y), str(self.dtype)
+        if key not in cache:
+            checked = self._check_X(
+                X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
+            )
+            names = ("n_features_in_", "feature_names_in_")
+            seen = {name: vars(self)[name] for name in names if name in vars(self)}
+            cache[key] = *checked, seen, np.arange(len(checked[0]))
+        X, y, seen, rows = cache[key]
+        self.__dict__.update(seen)
         n_samples = len(X)
         weights = check_weights(sample_weight, n_samples)
         y = self._learn_targets(y, goes_on, classes)
         weights = self._with_class_weight(y, weights)
 
-        random_state = check_random_state(self.random_state)
-        seed = int(random_state.randint(2**31 - 1))
-        rng = copy.deepcopy(self._rng) if goes_on else np.random.default_rng(seed)
+        random_state = self.random_state
+        if random_state is None:  # not numpy's global one, which stays as it is
+            random_state = np.random.RandomState()
+        seeds = check_random_state(random_state).randint(
+            2**31 - 1, size=self.n_networks
+        )
+        if goes_on:
+            rngs = copy.deepcopy(self._rngs)
+        else:
+            rngs = [np.random.default_rng(int(seed)) for seed in seeds]
 
-        rows = np.arange(n_samples)
         if weights is not None:
             rows = np.flatnonzero(weights > 0)
         valid_rows = None
         parts, targets = [X], [y]
         if X_val is not None:
-            X_val, y_val = self._check_X(
-                X_val, y=y_val, reset=False, ensure_min_samples=1, **self._y_checks
-            )
-            parts, targets = [X, X_val], [y, self._check_targets(y_val)]
+            try:
+                X_val, y_val = self._check_X(
+                    X_val, y=y_val, reset=False, **self._y_checks
+                )
+                y_val = self._check_targets(y_val)
+            except ValueError as error:
+                raise ValueError(f"In X_val and y_val: {error}") from error
+            parts, targets = [X, X_val], [y, y_val]
             valid_rows = np.arange(n_samples, n_samples + len(X_val))
         elif self.early_stopping and not incremental:
-            rows, valid_rows = self._split(rows, y, int(rng.integers(2**31)))
+            rows, valid_rows = self._split(rows, y, int(rngs[0].integers(2**31)))
         if weights is not None:
             weights = weights[rows] / weights[rows].mean()
         if not goes_on:
@@ -273,43 +299,61 @@ class _BaseReBatchCNN(BaseEstimator):
         if batch_size == "auto":
             batch_size = min(size, 1024) or 32
 
-        dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
-        encoded = [self._encode(part) for part in targets]
+        code = "targets", *key, self._encoding()
+        if X_val is not None or code not in cache:
+            cache[code] = [self._encode(part) for part in targets]
+        encoded = cache[code]
         architecture = self._architecture(encoded[0].shape[1])
+        networks: Sequence[TabularCNN | None] = [None] * self.n_networks
         if goes_on:
-            network = self.module_
-            if network.architecture != architecture:
+            networks = before = self._networks()
+            if (before[0].architecture, len(before)) != (architecture, self.n_networks):
                 raise ValueError(
                     "The network's parameters (conv_channels, kernel_size, pool_size, "
-                    "pool_stride, padding, hidden_size) changed since the last fit; "
-                    "training can't go on from it. Use warm_start=False."
+                    "pool_stride, padding, hidden_size, n_networks) changed since the "
+                    "last fit; training can't go on from it. Use warm_start=False."
                 )
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            network = TabularCNN.from_architecture(architecture, generator)
-        member = Member(
-            network=network,
-            rows=rows,
-            sampler=IntervalInsertionSampler(
-                len(rows), self.repeats, self.shuffle, rng
-            ),
-            strategy=check_strategy(self.strategy),
-            rng=rng,
-            n_chosen=size,
-            batch_size=min(int(batch_size), len(rows)),
-            max_epochs=1 if incremental else self.max_epochs,
-            weights=weights,
-            valid_rows=valid_rows,
-            patience=(
-                self.n_iter_no_change
-                if self.early_stopping and not incremental
-                else None
-            ),
-            has_trained=goes_on,
+        stops_early = self.early_stopping and not incremental
+        together = self.n_networks > 1 and self.choose == "together"
+        members = [
+            Member(
+                network=network,
+                rows=rows,
+                sampler=IntervalInsertionSampler(
+                    len(rows), self.repeats, self.shuffle, rng
+                ),
+                strategy=clone(check_strategy(self.strategy)),
+                rng=rng,
+                n_chosen=size,
+                batch_size=min(int(batch_size), len(rows)),
+                max_epochs=1 if incremental else self.max_epochs,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                weights=weights,
+                valid_rows=valid_rows,
+                patience=self.n_iter_no_change if stops_early else None,
+                seed=int(seed),
+                has_trained=goes_on,
+                team=id(self) if together else None,
+            )
+            for network, seed, rng in zip(networks, seeds, rngs, strict=True)
+        ]
+        return Job(
+            X=parts,
+            targets=encoded,
+            members=members,
+            architecture=architecture,
+            loss=self._loss(architecture.n_outputs),
+            optimizer=_OPTIMIZERS[self.optimizer],
+            dtype=resolve_dtype(self.dtype),
+            device=resolve_device(self.device),
+            goes_on=goes_on,
         )
-        table = make_table(parts, encoded, dtype, device)
-        loss = self._loss(architecture.n_outputs)
-        return _Fit(table, member, loss, architecture, n_samples, goes_on)
+
+    def _networks(self) -> list[TabularCNN]:
+        """Return the fitted networks."""
+        module = self.module_
+        return [module] if isinstance(module, TabularCNN) else module.members()
 
     def _split(
         self, rows: NDArray[np.intp], y: NDArray[Any], seed: int
@@ -322,31 +366,19 @@ class _BaseReBatchCNN(BaseEstimator):
             )
         except ValueError:
             # A class too small to be split, or more classes than validation rows.
-            train, valid = train_test_split(rows, **options)
+            try:
+                train, valid = train_test_split(rows, **options)
+            except ValueError as error:
+                raise ValueError(
+                    f"early_stopping can't set validation_fraction="
+                    f"{self.validation_fraction} of {len(rows)} rows aside: no row "
+                    "would be left to train on."
+                ) from error
         return np.sort(train), np.sort(valid)
 
-    def _make_net(self, fit: _Fit) -> ReBatchNet:
-        """Create the net, with an optimizer as fast as the device has one."""
-        callbacks = list(self.callbacks or [])
-        if self.verbose:
-            callbacks.append(EpochProgress())
-        return ReBatchNet(
-            FusedCNN,
-            fit.loss,
-            members=[fit.member],
-            module__architecture=fit.architecture,
-            module__dtype=fit.table.features.dtype,
-            module__device=fit.table.features.device,
-            optimizer=_OPTIMIZERS[self.optimizer],
-            optimizer__fused=True,
-            optimizer__weight_decay=self.weight_decay,
-            lr=self.lr,
-            max_epochs=fit.member.max_epochs,
-            train_split=None,
-            callbacks=callbacks,
-            device=str(fit.table.features.device),
-            verbose=0,
-        )
+    def _all_callbacks(self) -> list[Any]:
+        """Return the user's callbacks and, where wanted, the progress bar."""
+        return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -360,11 +392,10 @@ class _BaseReBatchCNN(BaseEstimator):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
         with self._unchanged_on_error():
-            fit = self._prepare(X, y, sample_weight, X_val, y_val)
-            net = self._make_net(fit)
-            with one_thread_if(is_small(fit.architecture, fit.member.batch_size)):
-                net.fit(fit.table)
-            self._conclude(fit, net)
+            job = self._prepare(X, y, sample_weight, X_val, y_val)
+            net = train([job], self._all_callbacks())
+            self._conclude(job)
+            self._keep(net)
         return self
 
     def _partial_fit(
@@ -376,76 +407,90 @@ class _BaseReBatchCNN(BaseEstimator):
                 "early_stopping=False."
             )
         with self._unchanged_on_error():
-            fit = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
+            job = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
             if hasattr(self, "net_"):
                 net = self.net_
-                net.members = [fit.member]
+                net.members = job.members
             else:
-                net = self._make_net(fit)
-                net.initialize()
-            small = is_small(fit.architecture, fit.member.batch_size)
-            with net.unchanged_on_error(), one_thread_if(small):
-                net.partial_fit(fit.table, epochs=1)
-                self._conclude(fit, net)
+                net = make_net([job], self._all_callbacks()).initialize()
+            with net.unchanged_on_error(), one_thread_if(net.is_small):
+                table = stack_table([job])
+                net.partial_fit(table, epochs=1)
+                net.collect(table, [job])
+                self._conclude(job)
+                self._keep(net)
         return self
 
-    def _conclude(self, fit: _Fit, net: ReBatchNet) -> None:
-        """Take over the result, or raise what went wrong."""
-        member = fit.member
-        if member.error is not None:
-            raise member.error
+    def _keep(self, net: ReBatchNet) -> None:
+        """Keep the net, without the data."""
+        self.net_, self.history_ = net, net.history
         if net.interrupted_:
-            if member.epochs == 0:
-                raise KeyboardInterrupt
             warnings.warn(
-                f"Training was interrupted in epoch {member.epochs + 1}; the network "
-                "is kept as it was then.",
+                f"Training was interrupted in epoch {len(net.history)}; the network is "
+                "kept as it was then.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        with one_thread_if(is_small(fit.architecture, member.batch_size)):
-            losses = net.sample_losses(fit.table, [np.arange(fit.n_samples)])[0]
-        if not np.isfinite(losses).all():
-            raise DivergedError.at(member.epochs, "after its last batch")
-        chosen = member.sampler.chosen
-        self.module_ = net.module_.read(0)
-        net.module_.release()
         net.members = []
-        self.net_, self.history_, self._rng = net, net.history, member.rng
-        self.sample_losses_ = losses
-        self.chosen_ = member.rows[:0] if chosen is None else member.rows[chosen]
-        self.n_redistributed_ = member.n_chosen
-        self.batch_size_ = member.batch_size
-        earlier = self.loss_curve_ if fit.goes_on else []
-        self.loss_curve_ = earlier + member.curves["train_loss"]
+
+    def _conclude(self, job: Job) -> None:
+        """Take over the result, or raise what went wrong."""
+        members = job.members
+        for member in members:
+            if member.error is not None:
+                raise member.error
+        if all(member.epochs == 0 for member in members):
+            raise KeyboardInterrupt  # which skorch has caught
+        first = members[0]
+        networks = [member.network for member in members if member.network is not None]
+        self.module_ = networks[0] if len(networks) == 1 else Ensemble(networks)
+        self.sample_losses_ = np.mean(
+            [m.losses for m in members if m.losses is not None], axis=0
+        )
+        chosen = [
+            m.rows[[] if m.sampler.chosen is None else m.sampler.chosen]
+            for m in members
+        ]
+        self.chosen_ = chosen[0] if len(chosen) == 1 else np.stack(chosen)
+        self.n_redistributed_ = first.n_chosen
+        self.batch_size_ = first.batch_size
+        for name, attribute in (
+            ("train_loss", "loss_curve_"),
+            ("valid_loss", "validation_loss_curve_"),
+        ):
+            curve = getattr(self, attribute, []) if job.goes_on else []
+            curve = curve + _mean_curve([member.curves[name] for member in members])
+            if curve:
+                setattr(self, attribute, curve)
+            elif hasattr(self, attribute):
+                delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
-        earlier = getattr(self, "validation_loss_curve_", []) if fit.goes_on else []
-        if curve := earlier + member.curves["valid_loss"]:
-            self.validation_loss_curve_ = curve
-        elif hasattr(self, "validation_loss_curve_"):
-            del self.validation_loss_curve_
+        self._rngs = [member.rng for member in members]
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
-        """Compute the network's raw outputs (n_samples, n_outputs).
+        """Compute the raw outputs of every network (K, n_samples, n_outputs).
 
         In float64 whatever the network's dtype: in float32 the prediction for a
         row would vary in the sixth digit with the rows beside it.
         """
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        module = copy.deepcopy(self.module_)
+        module = self.module_
         device = next(module.parameters()).device
         if device.type == "mps":  # which has no float64
-            device = torch.device("cpu")
-        module = module.to(device, torch.float64)
+            module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
+        exact = {name: p.double() for name, p in module.named_parameters()}
+        architecture = self._networks()[0].architecture
+        small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
         outputs = []
-        small = is_small(module.architecture, min(len(X), _PREDICTION_ROWS))
         with torch.no_grad(), one_thread_if(small):
             for start in range(0, len(X), _PREDICTION_ROWS):
                 part = X[start : start + _PREDICTION_ROWS]
                 part = torch.tensor(part, dtype=torch.float64, device=device)
-                outputs.append(module(part).cpu().numpy())
-        return np.concatenate(outputs)
+                outputs.append(functional_call(module, exact, part).cpu().numpy())
+        return np.concatenate(outputs, axis=-2).reshape(
+            -1, len(X), outputs[0].shape[-1]
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Hold the network on the CPU, so that any machine can load it."""
@@ -534,6 +579,8 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         device: str | torch.device = "cpu",
         dtype: str = "float32",
         callbacks: list[Any] | None = None,
+        n_networks: int = 1,
+        choose: str = "own",
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -560,6 +607,8 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         self.device = device
         self.dtype = dtype
         self.callbacks = callbacks
+        self.n_networks = n_networks
+        self.choose = choose
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -667,6 +716,9 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
     def _encode(self, y: NDArray[Any]) -> Floats:
         return encode_labels(y, self.classes_)
 
+    def _encoding(self) -> bytes:
+        return b""
+
     def _learn_scale(self, y: NDArray[Any], weights: Floats | None) -> None:
         pass
 
@@ -695,10 +747,26 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         Returns
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            With two classes the logit of ``classes_[1]``, else one per class.
+            With two classes the logit of ``classes_[1]``, else one per class. Of
+            several networks, those of the mean probabilities.
         """
         outputs = self._outputs(X)
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        if len(outputs) > 1:
+            log_proba = self._log_proba(outputs)
+            if outputs.shape[2] > 1:
+                return log_proba
+            return log_proba[:, 1] - log_proba[:, 0]
+        return outputs[0, :, 0] if outputs.shape[2] == 1 else outputs[0]
+
+    def _log_proba(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Average probabilities over networks: (K, n, O) -> (n, n_classes)."""
+        if outputs.shape[2] == 1:
+            log_proba = log_expit(np.concatenate([-outputs, outputs], axis=2))
+        else:
+            log_proba = log_softmax(outputs, axis=2)
+        if len(outputs) == 1:
+            return log_proba[0]
+        return logsumexp(log_proba, axis=0) - math.log(len(outputs))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the probability of each class.
@@ -712,10 +780,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         probabilities : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        logits = self.decision_function(X)
-        if logits.ndim == 1:
-            return expit(np.column_stack([-logits, logits]))
-        return softmax(logits, axis=1)
+        return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the logarithm of each class's probability.
@@ -729,10 +794,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         log_probabilities : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        logits = self.decision_function(X)
-        if logits.ndim == 1:
-            return log_expit(np.column_stack([-logits, logits]))
-        return log_softmax(logits, axis=1)
+        return self._log_proba(self._outputs(X))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict the most probable class.
@@ -829,6 +891,8 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         device: str | torch.device = "cpu",
         dtype: str = "float32",
         callbacks: list[Any] | None = None,
+        n_networks: int = 1,
+        choose: str = "own",
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -855,6 +919,8 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.device = device
         self.dtype = dtype
         self.callbacks = callbacks
+        self.n_networks = n_networks
+        self.choose = choose
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -962,6 +1028,9 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
     def _encode(self, y: Floats) -> Floats:
         return (y - self.target_mean_) / self.target_scale_
 
+    def _encoding(self) -> bytes:
+        return self.target_mean_.tobytes() + self.target_scale_.tobytes()
+
     def _with_class_weight(
         self, y: NDArray[Any], weights: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
@@ -985,7 +1054,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In the shape that `fit` was given.
         """
-        y = self._outputs(X) * self.target_scale_ + self.target_mean_
+        y = self._outputs(X).mean(axis=0) * self.target_scale_ + self.target_mean_
         return y[:, 0] if self._is_1d else y
 
     def __sklearn_tags__(self) -> Any:
@@ -993,6 +1062,12 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _mean_curve(curves: list[list[float]]) -> list[float]:
+    """Average curves epoch by epoch, over those that got so far."""
+    padded = itertools.zip_longest(*curves, fillvalue=math.nan)
+    return [float(np.nanmean(values)) for values in padded]
 
 
 def _check_whole(value: Any, name: str, alternative: str = "") -> None:

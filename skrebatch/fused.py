@@ -198,23 +198,37 @@ class _Linear:
     ):
         cells, rows, columns = layout
         K, b, _ = x.shape
-        self.x, self.d_in = x, d_x
+        self.x, self.x_t, self.d_x = x, x.transpose(1, 2), d_x
         self.weight = flat[:, cells].view(K, rows, columns)
-        self.out = memory.flat(name + "z", K, b, columns)
-        self.d_out = memory.gradient(name + "do", K, b, columns)
+        self.weight_t = self.weight.transpose(1, 2)
+        self.out = memory.flat(name + "z", K, b, rows)
+        # A batched product with a single column is a slow loop of dot products.
+        self.is_single = rows == 1
+        self.out_t = self.out.view(K, 1, b) if self.is_single else None
+        self.d_out = memory.gradient(name + "do", K, b, rows)
         if memory.forward_only:
             return
+        self.d_out_t = self.d_out.transpose(1, 2)
         self.grad = grad[:, cells].view(K, rows, columns)
-        self.x_t = x.transpose(1, 2)
-        self.weight_t = self.weight[:, :-1].transpose(1, 2)
+        self.own_grad = memory.contiguous(name + "g", self.grad)
+        self.weight_body = self.weight[..., :-1]
 
     def forward(self) -> None:
-        torch.bmm(self.x, self.weight, out=self.out)
+        if self.is_single:
+            torch.bmm(self.weight, self.x_t, out=self.out_t)
+        else:
+            torch.bmm(self.x, self.weight_t, out=self.out)
 
     def backward(self) -> None:
-        torch.bmm(self.x_t, self.d_out, out=self.grad)
-        if self.d_in is not None:
-            torch.bmm(self.d_out, self.weight_t, out=self.d_in)
+        torch.bmm(self.d_out_t, self.x, out=self.own_grad)
+        if self.own_grad is not self.grad:
+            self.grad.copy_(self.own_grad)
+        if self.d_x is None:
+            return
+        if self.is_single:
+            torch.mul(self.d_out, self.weight_body, out=self.d_x)
+        else:
+            torch.bmm(self.d_out, self.weight_body, out=self.d_x)
 
 
 class _Memory:
@@ -237,6 +251,15 @@ class _Memory:
     def gradient(self, name: str, K: int, *shape: int) -> torch.Tensor:
         """Return memory for a gradient: none where steps only go forward."""
         return self.like[:0] if self.forward_only else self.flat(name, K, *shape)
+
+    def contiguous(self, name: str, target: torch.Tensor) -> torch.Tensor:
+        """Return the target, or memory for it where it lies in pieces.
+
+        A batched product into pieces is a loop over the batch.
+        """
+        if target.is_contiguous():
+            return target
+        return self.flat(name, *target.shape)
 
     def padded(self, name: str, K: int, b: int, n: int, extra: int) -> torch.Tensor:
         """Return (K, b, n + extra) memory that ends in a 1, and a 0 if extra is 2."""
@@ -294,8 +317,8 @@ class FusedCNN(nn.Module):
             cells = layouts[-1].cells
         head = []
         sizes = (
-            (self.architecture.flat_size + 1, self.architecture.hidden_size),
-            (self.architecture.hidden_size + 1, self.architecture.n_outputs),
+            (self.architecture.hidden_size, self.architecture.flat_size + 1),
+            (self.architecture.n_outputs, self.architecture.hidden_size + 1),
         )
         for rows, columns in sizes:
             cells = slice(cells.stop, cells.stop + rows * columns)
@@ -393,9 +416,7 @@ class FusedCNN(nn.Module):
         network : TabularCNN
             On the same device, in evaluation mode.
         """
-        network = TabularCNN.from_architecture(
-            self.architecture, torch.Generator().manual_seed(0)
-        ).to(self.flat)
+        network = TabularCNN.from_architecture(self.architecture).to(self.flat)
         with torch.no_grad():
             for own, theirs in self._paired(k, network):
                 theirs.copy_(own)
@@ -428,12 +449,12 @@ class FusedCNN(nn.Module):
         last = self.architecture.blocks[-1]
         for i, (place, rows, columns) in enumerate(self.head):
             matrix = self.flat[k, place].view(rows, columns)
-            weight = matrix[:-1].t()  # (columns, rows - 1)
+            weight = matrix[:, :-1]
             if i == 0:
                 # Here position by position, in torch channel by channel.
-                shape = (columns, last.pooled_length, last.out_channels)
-                weight = weight.unflatten(1, shape[1:]).transpose(1, 2)
-            own += [weight, matrix[-1]]
+                shape = last.pooled_length, last.out_channels
+                weight = weight.unflatten(1, shape).transpose(1, 2)
+            own += [weight, matrix[:, -1]]
         for mine, theirs in zip(own, network.parameters(), strict=True):
             yield mine, theirs.view(mine.shape)
 

@@ -58,6 +58,15 @@ class Architecture:
         return self.blocks[-1].out_channels * self.blocks[-1].pooled_length
 
     @property
+    def n_parameters(self) -> int:
+        """Number of weights and biases."""
+        blocks = sum(
+            (b.kernel_size * b.in_channels + 1) * b.out_channels for b in self.blocks
+        )
+        hidden = (self.flat_size + 1) * self.hidden_size
+        return blocks + hidden + (self.hidden_size + 1) * self.n_outputs
+
+    @property
     def multiplications(self) -> int:
         """Multiplications for one row, forward and backward, in the fused engine."""
         head = self.hidden_size * (self.flat_size + self.n_outputs)
@@ -157,6 +166,20 @@ def build_architecture(
     return Architecture(tuple(blocks), hidden, _whole(n_outputs, "n_outputs", 1))
 
 
+class _Conv1d(nn.Conv1d):
+    """A convolution that leaves its weights to be drawn by the network."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _Linear(nn.Linear):
+    """A linear layer that leaves its weights to be drawn by the network."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 class TabularCNN(nn.Module):
     """A 1D CNN that reads each row of a table as a sequence with one channel.
 
@@ -239,17 +262,13 @@ class TabularCNN(nn.Module):
         self.reset_parameters(generator)
 
     @classmethod
-    def from_architecture(
-        cls, architecture: Architecture, generator: torch.Generator | None = None
-    ) -> TabularCNN:
-        """Make the network of the given sizes.
+    def from_architecture(cls, architecture: Architecture) -> TabularCNN:
+        """Make the network of the given sizes, its weights yet undefined.
 
         Parameters
         ----------
         architecture : Architecture
             Every size of the network.
-        generator : torch.Generator, default=None
-            Source of the initial weights; None is torch's global generator.
 
         Returns
         -------
@@ -258,26 +277,21 @@ class TabularCNN(nn.Module):
         network = cls.__new__(cls)
         nn.Module.__init__(network)
         network._build(architecture)
-        network.reset_parameters(generator)
         return network
 
     def _build(self, architecture: Architecture) -> None:
         self.architecture = architecture
-        # skip_init leaves torch's global generator alone.
-        make = nn.utils.skip_init
         layers: list[nn.Module] = []
         for block in architecture.blocks:
-            conv = make(
-                nn.Conv1d, block.in_channels, block.out_channels, block.kernel_size
-            )
+            conv = _Conv1d(block.in_channels, block.out_channels, block.kernel_size)
             pool = nn.MaxPool1d(block.pool_size, block.pool_stride)
             pad = nn.ConstantPad1d((block.left, block.right), 0.0)
             layers += [nn.Sequential(pad, conv, nn.ReLU(), pool)]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
-            make(nn.Linear, architecture.flat_size, architecture.hidden_size),
+            _Linear(architecture.flat_size, architecture.hidden_size),
             nn.ReLU(),
-            make(nn.Linear, architecture.hidden_size, architecture.n_outputs),
+            _Linear(architecture.hidden_size, architecture.n_outputs),
         )
 
     def weighted_layers(self) -> list[nn.Conv1d | nn.Linear]:
@@ -316,3 +330,38 @@ class TabularCNN(nn.Module):
         """
         x = self.features(x.unsqueeze(1))  # (n, 1, F) -> (n, C, L)
         return self.head(x.flatten(1))  # (n, C * L) -> (n, n_outputs)
+
+
+class Ensemble(nn.Module):
+    """Several networks on the same rows.
+
+    Parameters
+    ----------
+    networks : list of TabularCNN
+
+    Attributes
+    ----------
+    networks : torch.nn.ModuleList
+    """
+
+    def __init__(self, networks: Sequence[TabularCNN]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.eval()
+
+    def members(self) -> list[TabularCNN]:
+        """Return the networks."""
+        return [net for net in self.networks if isinstance(net, TabularCNN)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the raw outputs of every network.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        outputs : torch.Tensor of shape (n_networks, n_samples, n_outputs)
+        """
+        return torch.stack([network(x) for network in self.networks])

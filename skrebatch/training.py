@@ -17,7 +17,9 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
 from skorch.history import History
 
-from skrebatch.data import Floats, Table
+from skrebatch.data import Floats, Table, make_table
+from skrebatch.fused import FusedCNN
+from skrebatch.losses import Loss
 from skrebatch.network import Architecture, TabularCNN
 from skrebatch.samplers import Indices, IntervalInsertionSampler
 from skrebatch.strategies import Strategy
@@ -52,7 +54,7 @@ class DivergedError(ArithmeticError):
 class Member:
     """One network of a stack: what it learns from, how, and how far it got."""
 
-    network: TabularCNN
+    network: TabularCNN | None  # None: from the seed, when training begins
     rows: Indices  # (N,), its training rows in the table
     sampler: IntervalInsertionSampler
     strategy: Strategy
@@ -60,11 +62,17 @@ class Member:
     n_chosen: int
     batch_size: int
     max_epochs: int
+    lr: float = 1e-3
+    weight_decay: float = 0.0
     weights: Floats | None = None  # (N,), of mean 1
     valid_rows: Indices | None = None
     patience: int | None = None  # None: no early stopping
+    seed: int = 0
     has_trained: bool = False  # whether its losses say anything yet
+    team: int | None = None  # members of a team choose by their mean losses
 
+    start: int = 0  # its first row in the features of the table
+    shift: int = 0  # from a row of the features to that of the targets
     history: History = field(default_factory=History)
     epochs: int = 0
     done: bool = False
@@ -72,9 +80,21 @@ class Member:
     curves: dict[str, list[float]] = field(
         default_factory=lambda: {"train_loss": [], "valid_loss": []}
     )
+    losses: Floats | None = None  # of every row of its job, in the end
     _best_epoch: int = 0
     _best: torch.Tensor | None = None  # (n_parameters,)
     final: torch.Tensor | None = None  # (n_parameters,)
+
+    @property
+    def lockstep(self) -> tuple[Any, ...]:
+        """What networks must share to take their optimizer steps together."""
+        n, m = len(self.rows), self.sampler.repeats
+        later, first = (
+            -(-size // self.batch_size) for size in (n + (m - 1) * self.n_chosen, n)
+        )
+        # Networks that stop early may part at any epoch.
+        stops_early = self.patience is not None
+        return -later, -first, stops_early, self.max_epochs, self.lr, self.weight_decay
 
     @property
     def needs_losses(self) -> bool:
@@ -122,6 +142,59 @@ class Member:
         self.error = DivergedError.at(epoch, where)
 
 
+@dataclass
+class Job:
+    """What one estimator wants trained: its data and one or more networks."""
+
+    X: list[Floats]  # pieces of (n, F)
+    targets: list[Floats]  # pieces of (n, O)
+    members: list[Member]
+    architecture: Architecture
+    loss: type[Loss]
+    optimizer: type[torch.optim.Optimizer]
+    dtype: torch.dtype
+    device: torch.device
+    goes_on: bool = False  # from the networks of an earlier fit
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What jobs must share to be trained in one stack."""
+        return (
+            self.architecture,
+            self.loss,
+            self.optimizer,
+            self.dtype,
+            str(self.device),
+        )
+
+    @property
+    def all_rows(self) -> Indices:
+        """Every row of the first piece, which is what `fit` was given."""
+        return np.arange(len(self.X[0]))
+
+
+def stack_table(jobs: list[Job]) -> Table:
+    """Make one table for all jobs; data that jobs share is stored once."""
+    features: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
+    targets: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
+
+    def place(pieces: list[Floats], where: dict[Any, tuple[int, list[Floats]]]) -> int:
+        end = sum(len(p) for _, there in where.values() for p in there)
+        return where.setdefault(tuple(map(id, pieces)), (end, pieces))[0]
+
+    for job in jobs:
+        start = place(job.X, features)
+        shift = place(job.targets, targets) - start
+        for member in job.members:
+            member.start, member.shift = start, shift
+    return make_table(
+        [piece for _, pieces in features.values() for piece in pieces],
+        [piece for _, pieces in targets.values() for piece in pieces],
+        jobs[0].dtype,
+        jobs[0].device,
+    )
+
+
 @dataclass(frozen=True)
 class _Segment:
     """Consecutive steps of an epoch with equally many networks and rows."""
@@ -145,6 +218,7 @@ class _EpochPlan:
             n[:, None] - size[:, None] * np.arange(T), 0, size[:, None]
         )
         self.rows = np.zeros((T, K, b), dtype=np.intp)
+        self.shifts = np.array([m.shift for m in members])[:, None]
         self.scale = np.zeros((T, K, b))
         for k, (member, order) in enumerate(zip(members, orders, strict=True)):
             width = min(int(size[k]), b)
@@ -152,6 +226,7 @@ class _EpochPlan:
             weights = member.weights
             own = np.ones(len(order)) if weights is None else weights[order]
             self.rows[:steps, k, :width] = _fill(member.rows[order], (steps, width))
+            self.rows[:, k] += member.start
             self.scale[:steps, k, :width] = _fill(own, (steps, width))
         self.scale /= np.maximum(self.counts, 1).T[:, :, None]
 
@@ -173,6 +248,57 @@ def _fill(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     filled = np.zeros(shape, dtype=values.dtype)
     filled.reshape(-1)[: len(values)] = values
     return filled
+
+
+def _group(members: list[Member]) -> list[list[Member]]:
+    """Sort networks in lockstep together, those with the most steps first.
+
+    Near the end of an epoch only the first networks of a stack are still at work.
+    """
+    groups: list[list[Member]] = []
+    for member in sorted(members, key=lambda member: member.lockstep):
+        last = groups[-1][-1] if groups and member.patience is None else None
+        if last is not None and last.lockstep == member.lockstep:
+            groups[-1].append(member)
+        else:
+            groups.append([member])
+    return groups
+
+
+def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
+    """Create the net that trains all networks of the jobs in one stack."""
+    groups = _group([member for job in jobs for member in job.members])
+    return ReBatchNet(
+        FusedCNN,
+        jobs[0].loss,
+        members=[member for group in groups for member in group],
+        module__architecture=jobs[0].architecture,
+        module__group_sizes=[len(group) for group in groups],
+        module__dtype=jobs[0].dtype,
+        module__device=jobs[0].device,
+        optimizer=jobs[0].optimizer,
+        optimizer__fused=True,
+        optimizer__param_groups=[
+            (f"groups.{i}", {"lr": group[0].lr, "weight_decay": group[0].weight_decay})
+            for i, group in enumerate(groups)
+        ],
+        lr=groups[0][0].lr,
+        max_epochs=max(group[0].max_epochs for group in groups),
+        train_split=None,
+        callbacks=callbacks,
+        device=str(jobs[0].device),
+        verbose=0,
+    )
+
+
+def train(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
+    """Train all networks of the jobs, which must be of one kind, in one stack."""
+    table = stack_table(jobs)
+    net = make_net(jobs, callbacks)
+    with one_thread_if(net.is_small):
+        net.fit(table)
+        net.collect(table, jobs)
+    return net
 
 
 class ReBatchNet(NeuralNet):
@@ -209,8 +335,11 @@ class ReBatchNet(NeuralNet):
     def initialize_module(self) -> ReBatchNet:
         """Create the stack with each member's initial weights."""
         super().initialize_module()
+        fresh = TabularCNN.from_architecture(self.module_.architecture)
         for k, member in enumerate(self.members):
-            self.module_.write(k, member.network)
+            if member.network is None:
+                fresh.reset_parameters(torch.Generator().manual_seed(member.seed))
+            self.module_.write(k, member.network or fresh)
         return self
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -236,7 +365,43 @@ class ReBatchNet(NeuralNet):
                 member.finish(self.module_.flat[k])
             if member.final is not None:
                 self.module_.flat[k].copy_(member.final)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a step is too little work for several threads."""
+        rows = sum(member.batch_size for member in self.members)
+        return is_small(self.module__architecture, rows)
+
+    def collect(self, table: Table, jobs: list[Job]) -> None:
+        """Give every member its final network and the losses of its job's rows."""
+        rows = {id(m): job.all_rows for job in jobs for m in job.members}
+        losses = self.sample_losses(table, [rows[id(m)] for m in self.members])
+        for k, member in enumerate(self.members):
+            member.network = self.module_.read(k)
+            member.losses = losses[k]
+            if member.error is None and not np.isfinite(losses[k]).all():
+                member.fail(member.epochs, "after its last batch")
         self.module_.release()
+
+    def extract(self, job: Job) -> ReBatchNet:
+        """Make the net that would have trained a finished job alone."""
+        net = make_net([job]).initialize()
+        net.history = job.members[0].history
+        net.interrupted_ = self.interrupted_
+        row_of = {id(member): k for k, member in enumerate(self.members)}
+        ends = np.cumsum([len(group) for group in self.module_.groups])
+        new_members = iter(net.members)
+        for group in net.module_.groups:
+            rows = [row_of[id(m)] for m in itertools.islice(new_members, len(group))]
+            i = int(np.searchsorted(ends, rows[0], side="right"))
+            old = self.module_.groups[i]
+            start = ends[i] - len(old)
+            own = [row - start for row in rows]
+            net.optimizer_.state[group] = {
+                name: (value[own] if value.shape == old.shape else value).clone()
+                for name, value in self.optimizer_.state[old].items()
+            }
+        return net
 
     @contextlib.contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
@@ -301,6 +466,12 @@ class ReBatchNet(NeuralNet):
         losses = self.sample_losses(
             table, [m.rows if m.needs_losses else none for m in members]
         )
+        teams = {m.team for m in members if m.team is not None and m.needs_losses}
+        for team in teams:
+            ks = [k for k, m in enumerate(members) if m.team == team]
+            mean = np.mean([losses[k] for k in ks if members[k].needs_losses], axis=0)
+            for k in ks:
+                losses[k] = mean
         orders = [
             none if member.done else member.next_order(own)
             for member, own in zip(members, losses, strict=True)
@@ -315,6 +486,7 @@ class ReBatchNet(NeuralNet):
             bad = np.flatnonzero(~np.isfinite(own))
             if len(bad):
                 member.fail(member.epochs + 1, f"batch {bad[0] + 1}")
+                continue
             member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
 
     def _train_batches(self, table: Table, plan: _EpochPlan) -> NDArray[np.float64]:
@@ -326,13 +498,16 @@ class ReBatchNet(NeuralNet):
         batch_losses = np.zeros(plan.scale.shape[:2])
         all_rows = torch.from_numpy(plan.rows).to(device)
         all_scales = torch.from_numpy(plan.scale).to(device, dtype)
+        shifts = torch.from_numpy(plan.shifts).to(device)
         for segment in plan.segments():
             K, b = segment.n_networks, segment.n_rows
             module.activate(segment.active)
             step = module.step(K, b)
             rows = all_rows[segment.steps, :K, :b].flatten(1)  # (T', K * b)
             scales = all_scales[segment.steps, :K, :b].unsqueeze(-1)  # (T', K, b, 1)
-            targets = table.targets[rows].unflatten(1, (K, b))  # (T', K, b, O)
+            targets = table.targets[
+                rows.unflatten(1, (K, b)) + shifts[:K]
+            ]  # (T', K, b, O)
             outputs = torch.empty_like(targets)
             for r, y, s, o in zip(rows, targets, scales * slope, outputs, strict=True):
                 if notify:
@@ -387,11 +562,10 @@ class ReBatchNet(NeuralNet):
                 continue
             improved = False
             if member.valid_rows is not None and own is not None:
-                loss = float(own.mean())
-                if not np.isfinite(loss):
+                if not np.isfinite(own).all():
                     member.fail(member.epochs + 1, "on the validation set")
                     continue
-                improved = member.record("valid_loss", loss)
+                improved = member.record("valid_loss", float(own.mean()))
             member.end_epoch(self.module_.flat[k], improved)
 
     def sample_losses(self, table: Table, rows: list[Indices]) -> list[Floats]:
@@ -412,13 +586,15 @@ class ReBatchNet(NeuralNet):
         padded = np.zeros((K, n), dtype=np.intp)
         for k, own in enumerate(rows):
             padded[k, : len(own)] = own
+            padded[k] += self.members[k].start
         index = torch.from_numpy(padded).to(table.features.device)
+        shifts = torch.tensor([[m.shift] for m in self.members], device=index.device)
         losses = []
         chunk = min(n, max(64, _CACHED_VALUES // (K * module.architecture.width)))
         for part in index.split(chunk, dim=1) if n else []:
             step = module.step(K, part.shape[1], forward_only=True)
             torch.index_select(table.features, 0, part.reshape(-1), out=step.rows)
-            losses.append(loss.per_sample(step.forward(), table.targets[part]))
+            losses.append(loss.per_sample(step.forward(), table.targets[part + shifts]))
         together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
         return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
 

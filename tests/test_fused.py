@@ -3,6 +3,7 @@
 import copy
 import pickle
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,7 +36,10 @@ def generator(seed=0):
 
 def make_networks(architecture, K, seed=0):
     rng = generator(seed)
-    return [TabularCNN.from_architecture(architecture, rng).double() for _ in range(K)]
+    networks = [TabularCNN.from_architecture(architecture) for _ in range(K)]
+    for network in networks:
+        network.reset_parameters(rng)
+    return [network.double() for network in networks]
 
 
 def make_stack(networks, group_sizes=None):
@@ -255,12 +259,6 @@ OPTIMIZERS = {
 }
 
 
-def hand_over_gradients(stack):
-    sizes = [len(group) for group in stack.groups]
-    for group, rows in zip(stack.groups, stack.grad.split(sizes), strict=True):
-        group.grad = rows
-
-
 @pytest.mark.parametrize("make_optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_training_ends_where_torch_ends(make_optimizer):
     loss = SquaredError()
@@ -272,7 +270,7 @@ def test_training_ends_where_torch_ends(make_optimizer):
     for seed, b in enumerate([5, 5, 2, 5, 1, 8]):
         batch = make_batch(ARCHITECTURE, loss, 3, b, seed)
         fused_step(stack, loss, *batch)
-        hand_over_gradients(stack)
+        stack.activate([True, True, True])
         optimizer.step()
         for network, own, x, targets, weights in zip(
             networks, own_optimizers, *batch, strict=True
@@ -292,7 +290,7 @@ def test_groups_are_rows_of_one_matrix():
     batch = make_batch(ARCHITECTURE, loss, 3, 4)
     before = stack.flat.clone()
     outputs, gradients = fused_step(stack, loss, *batch)
-    hand_over_gradients(stack)
+    stack.activate([True, True, True])
 
     torch.optim.SGD([stack.groups[1]], lr=0.5).step()
 
@@ -303,17 +301,38 @@ def test_groups_are_rows_of_one_matrix():
     assert not torch.isclose(new_outputs[1:], outputs[1:]).any()
 
 
+def test_only_groups_with_an_active_network_move():
+    # Momentum would carry a network on whose gradient is zero.
+    loss = SquaredError()
+    stack = make_stack(make_networks(ARCHITECTURE, 4), (1, 2, 1))
+    optimizer = torch.optim.SGD(stack.groups, lr=0.1, momentum=0.9)
+    moved = []
+    for active in ([True] * 4, [True, False, False, False], [False, True, False, True]):
+        before = stack.flat.clone()
+        fused_step(stack, loss, *make_batch(ARCHITECTURE, loss, 4, 3))
+        stack.activate(active)
+        optimizer.step()
+        moved.append((stack.flat != before).any(1).tolist())
+    assert moved == [
+        [True, True, True, True],
+        [True, False, False, False],
+        [False, True, True, True],
+    ]
+
+
 # --- memory ---
 
 
+@pytest.mark.parametrize("n_outputs", [1, 2])
 @pytest.mark.parametrize("K, b", [(3, 2), (2, 7), (2, 3), (1, 1), (3, 7), (3, 9)])
-def test_a_step_leaves_nothing_behind_for_the_next(K, b):
+def test_a_step_leaves_nothing_behind_for_the_next(K, b, n_outputs):
     loss = SquaredError()
-    networks = make_networks(ARCHITECTURE, 3)
+    architecture = replace(ARCHITECTURE, n_outputs=n_outputs)
+    networks = make_networks(architecture, 3)
     stack = make_stack(networks)
-    fused_step(stack, loss, *make_batch(ARCHITECTURE, loss, 3, 7, seed=1))
+    fused_step(stack, loss, *make_batch(architecture, loss, 3, 7, seed=1))
 
-    batch = make_batch(ARCHITECTURE, loss, K, b, seed=2)
+    batch = make_batch(architecture, loss, K, b, seed=2)
     alone = make_stack(networks[:K])
     assert_close(
         fused_step(stack, loss, *batch), fused_step(alone, loss, *batch), 1e-12
@@ -331,12 +350,14 @@ def test_the_outcome_of_a_step_is_repeatable():
         assert torch.equal(again[1], gradients)
 
 
-def test_release_lets_the_steps_go():
+def test_release_lets_steps_and_gradients_go():
     stack = make_stack(make_networks(ARCHITECTURE, 2))
     steps = [weakref.ref(stack.step(2, 8, only)) for only in (False, True)]
+    stack.activate([True, True])
     assert all(step() is not None for step in steps)
     stack.release()
     assert all(step() is None for step in steps)
+    assert stack.groups[0].grad is None
 
 
 # --- the module ---
@@ -422,7 +443,7 @@ def test_copies_share_among_themselves_and_not_with_the_original(copier):
     assert torch.equal(twin_outputs, outputs)
     assert torch.equal(twin_gradients, gradients)
 
-    hand_over_gradients(twin)
+    twin.activate([True, True, True])
     torch.optim.SGD(twin.groups, lr=0.5).step()
     assert_close(twin.flat, before - 0.5 * gradients)
     assert torch.equal(stack.flat, before)

@@ -21,6 +21,7 @@ ORDER = [
     "callbacks",
     "training",
     "estimators",
+    "stacks",
     "search",
 ]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from skrebatch.network import TabularCNN, build_architecture
+from skrebatch.network import Ensemble, TabularCNN, build_architecture
 
 # Table 3 with the padding of 1 that it needs, and the flattened sizes that follow.
 TABLE_3 = {
@@ -164,6 +164,18 @@ def test_equal_sizes_make_equal_architectures():
     assert default != build_architecture(8, pool_stride=1)
 
 
+@pytest.mark.parametrize("hidden_size, width", [(10, 64), (100, 100)])
+def test_size_and_work_of_the_fused_engine(hidden_size, width):
+    # 8 positions -> 2 * 4 places of 8 channels; 4 * 8 values -> 2 * 2 places of 16.
+    architecture = build_architecture(8, n_outputs=3, hidden_size=hidden_size)
+    blocks = 8 * 64 + 32 * 64
+    head = 32 * hidden_size + hidden_size * 3
+    assert architecture.multiplications == 3 * (blocks + head)
+    assert architecture.width == width
+    network = TabularCNN.from_architecture(architecture)
+    assert architecture.n_parameters == sum(p.numel() for p in network.parameters())
+
+
 def per_block(numbers):
     """One number for all of two blocks, or one for each."""
     return numbers | st.tuples(numbers, numbers)
@@ -268,7 +280,7 @@ def test_initial_weights_are_those_of_torchs_layers():
             nn.Linear(64, 3),
         ]
     for own, theirs in zip(network.weighted_layers(), layers, strict=True):
-        assert type(own) is type(theirs)
+        assert isinstance(own, type(theirs))
         torch.testing.assert_close(own.state_dict(), theirs.state_dict())
 
 
@@ -288,8 +300,9 @@ def weights(network):
 def test_same_generator_same_weights():
     network = TabularCNN(5, generator=generator(3))
     assert torch.equal(weights(network), weights(TabularCNN(5, generator=generator(3))))
-    again = TabularCNN.from_architecture(network.architecture, generator(3))
+    again = TabularCNN.from_architecture(network.architecture)
     assert again.architecture == network.architecture
+    again.reset_parameters(generator(3))
     assert torch.equal(weights(network), weights(again))
     again.reset_parameters(generator(4))
     assert not torch.equal(weights(network), weights(again))
@@ -324,3 +337,15 @@ def test_rows_do_not_depend_on_each_other():
     x = torch.randn(6, 8, generator=generator(), dtype=torch.float64)
     order = [3, 0, 5]
     torch.testing.assert_close(network(x[order]), network(x)[order])
+
+
+def test_an_ensemble_stacks_the_outputs_of_its_networks():
+    networks = [TabularCNN(8, 2, generator=generator(seed)) for seed in range(3)]
+    ensemble = Ensemble(networks)
+    x = torch.randn(4, 8, generator=generator())
+    outputs = ensemble(x)
+    assert outputs.shape == (3, 4, 2)
+    for network, own in zip(networks, outputs, strict=True):
+        assert torch.equal(own, network(x))
+    assert ensemble.members() == networks
+    assert not any(network.training for network in networks)

@@ -1,0 +1,485 @@
+"""Searches whose fits are trained side by side."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import sklearn
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import indexable
+from tqdm.auto import tqdm
+
+from skrebatch.estimators import _BaseReBatchCNN
+from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
+from skrebatch.training import Job, train
+
+
+@dataclass
+class _Fold:
+    """Training and test data of a fold, and the earlier steps of the pipeline."""
+
+    X: Any  # training data, after the earlier steps
+    y: Any
+    before: Pipeline | None  # the earlier steps, fitted
+    scored: list[tuple[Any, Any, dict[str, Any]]]  # X, y, parameters: test, training
+
+
+@dataclass
+class _Task:
+    """One candidate on one fold."""
+
+    number: int
+    name: str  # of the last step
+    estimator: Any  # the last step, if that can share a stack, else the whole
+    fuses: bool
+    fold: Any  # _Fold, or why its data could not be made
+    fit_params: dict[str, Any]
+
+
+@dataclass
+class _Outcome:
+    """What came of a task: an error, or scores on the test and training data."""
+
+    scores: list[Any] = field(default_factory=list)
+    error: Exception | None = None
+    fit_time: float = 0.0
+    score_time: float = 0.0
+
+
+class _Replay(BaseEstimator):
+    """Stands in for candidates whose fits are done, while a search tabulates them.
+
+    The search sets its parameters once for each candidate and fold, in the order
+    of the outcomes; its data are the numbers 0 for training and 1 for test data.
+    """
+
+    def __init__(self, outcomes: Iterator[_Outcome]):
+        self.outcomes = outcomes
+
+    def __sklearn_clone__(self) -> _Replay:
+        return _Replay(self.outcomes)
+
+    def set_params(self, **params: Any) -> _Replay:
+        self.outcome_ = next(self.outcomes, _Outcome())
+        return self
+
+    def fit(self, X: Any, y: Any = None) -> _Replay:
+        if self.outcome_.error is not None:
+            raise self.outcome_.error
+        return self
+
+
+def _recall(replay: _Replay, X: Any, y: Any = None) -> Any:
+    """Return the scores on the test or training data; the scorer of a replay."""
+    scores = replay.outcome_.scores[0 if X[0][0] else 1]
+    if isinstance(scores, Exception):
+        raise scores
+    return scores
+
+
+class FusedGridSearchCV(GridSearchCV):
+    """Grid search whose fits are trained side by side.
+
+    A drop-in for :class:`sklearn.model_selection.GridSearchCV` over a re-Batch
+    estimator, or a Pipeline that ends in one: the same candidates, folds, scores
+    and attributes, in a fraction of the time. The earlier steps of a pipeline are
+    fitted once a fold and their own parameters. What can't be trained in a
+    stack (an estimator with callbacks, another kind of estimator) is fitted alone,
+    with the same result.
+
+    In float64 the scores are those of ``GridSearchCV``; in float32 single scores
+    may differ, because rounding can tip a choice of samples.
+
+    Parameters
+    ----------
+    estimator : estimator
+        ReBatchCNNClassifier, ReBatchCNNRegressor, or a Pipeline ending in one.
+    param_grid : dict or list of dict
+        Candidates, as for ``GridSearchCV``.
+    scoring : str, callable, list, tuple, dict or None, default=None
+        Strategy or strategies to score with.
+    n_jobs : int or None, default=None
+        How many stacks to train at once, by any joblib backend. Results do not
+        depend on it.
+    refit : bool, str or callable, default=True
+        Whether, and by what, to fit the best candidate on all data.
+    cv : int, splitter, iterable or None, default=None
+        Folds; None is five.
+    verbose : int, default=0
+        1 shows a progress bar over all fits, and says what is fitted alone.
+    pre_dispatch : int or str, default="2*n_jobs"
+        How many stacks to send to the workers ahead of time.
+    error_score : "raise" or float, default=np.nan
+        Score of a candidate whose fit fails; a warning says so. No other
+        candidate is touched.
+    return_train_score : bool, default=False
+        Whether to score the training data, too.
+    max_stack : int or "auto", default="auto"
+        Most networks in a stack; "auto" goes by the cache of a processor core.
+
+    Attributes
+    ----------
+    cv_results_ : dict of str to ndarray
+        As of ``GridSearchCV``. The fit time is the share in its stack's.
+    best_estimator_, best_params_, best_score_, best_index_
+        The best candidate.
+    scorer_, n_splits_, refit_time_, multimetric_, feature_names_in_
+        As of ``GridSearchCV``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skrebatch import FusedGridSearchCV, ReBatchCNNClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> search = FusedGridSearchCV(
+    ...     make_pipeline(
+    ...         StandardScaler(), ReBatchCNNClassifier(max_epochs=10, random_state=0)
+    ...     ),
+    ...     {"rebatchcnnclassifier__ratio": [0.03, 0.08, 0.15, 0.3]},
+    ... )
+    >>> search = search.fit(X, y)
+    >>> len(search.cv_results_["params"])
+    4
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: dict[str, Any] | list[dict[str, Any]],
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        max_stack: int | str = "auto",
+    ):
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.max_stack = max_stack
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> Self:
+        """Fit all candidates on all folds, and the best one on all data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels or targets.
+        **params : dict
+            Parameters of the estimator's ``fit``, the splitter and the scorer;
+            array-likes of length n_samples are split with the data.
+
+        Returns
+        -------
+        self : FusedGridSearchCV
+        """
+        check_max_stack(self.max_stack)
+        scorer = self._check_scorer()
+        X, y = indexable(X, y)
+        fit_params, split_params, score_params = self._route(params)
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(cv.split(X, y, **split_params))
+        data = _Data(self.estimator, X, y, splits, fit_params, score_params)
+        outcomes = self._run(data.tasks(list(ParameterGrid(self.param_grid))), scorer)
+        self._tabulate(outcomes, len(splits))
+        if self.refit:
+            start = time.time()
+            best = clone(self.estimator).set_params(
+                **clone(self.best_params_, safe=False)
+            )
+            self.best_estimator_ = best.fit(X, y, **fit_params)
+            self.refit_time_ = time.time() - start
+            if hasattr(best, "feature_names_in_"):
+                self.feature_names_in_ = best.feature_names_in_
+        return self
+
+    def _route(
+        self, params: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Part parameters into those of the fit, the splitter and the scorer."""
+        if sklearn.get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", **params)
+            return routed.estimator.fit, routed.splitter.split, routed.scorer.score
+        params = dict(params)
+        split_params, score_params = {"groups": params.pop("groups", None)}, {}
+        # From scikit-learn 1.9 on the weights of the fit weigh the scores, too.
+        forwards = getattr(self, "_check_scorers_accept_sample_weight", None)
+        if params.get("sample_weight") is not None and forwards and forwards():
+            score_params["sample_weight"] = params["sample_weight"]
+        return params, split_params, score_params
+
+    def _check_scorer(self) -> Any:
+        """Return what to score with: one scorer, or one that gives several scores."""
+        if callable(self.scoring):
+            self.scorer_ = self.scoring
+            return self.scoring
+        scorer = check_scoring(
+            self.estimator, self.scoring, raise_exc=self.error_score == "raise"
+        )
+        if self.scoring is None or isinstance(self.scoring, str):
+            self.scorer_ = scorer
+            return scorer
+        named = self.scoring
+        if not isinstance(named, dict):
+            named = {name: name for name in named}
+        self.scorer_ = {k: check_scoring(self.estimator, s) for k, s in named.items()}
+        if self.refit and not callable(self.refit) and self.refit not in named:
+            raise ValueError(
+                "With several scores refit must name one of them, be a callable or "
+                f"False; got {self.refit!r}, the scores are {list(named)}."
+            )
+        return scorer
+
+    def _run(self, tasks: list[_Task], scorer: Any) -> list[_Outcome]:
+        """Train the stacks, wherever there is room, and score what comes of them."""
+        outcomes = [_Outcome() for _ in tasks]
+        stacked: list[_Task] = []
+        jobs: list[Job] = []
+        alone: list[_Task] = []
+        cache: dict[Any, Any] = {}
+        for task in tasks:
+            try:
+                if isinstance(task.fold, Exception):
+                    raise task.fold
+                if not task.fuses:
+                    alone.append(task)
+                    continue
+                data = task.fold.X, task.fold.y
+                jobs.append(
+                    task.estimator._prepare(*data, cache=cache, **task.fit_params)
+                )
+                stacked.append(task)
+            except Exception as error:
+                outcomes[task.number].error = error
+        if alone and self.verbose:
+            print(f"{len(alone)} of {len(tasks)} fits can't share a stack: each alone.")
+        score = delayed(_train_and_score)
+        work = [
+            score(
+                [stacked[i] for i in stack],
+                [jobs[i] for i in stack],
+                scorer,
+                self.return_train_score,
+            )
+            for stack in cut_into_stacks(jobs, self.max_stack)
+        ]
+        work += [score([task], None, scorer, self.return_train_score) for task in alone]
+        parallel = Parallel(
+            n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch, return_as="generator"
+        )
+        with tqdm(total=len(tasks), unit="fit", disable=not self.verbose) as bar:
+            for done in parallel(work):
+                for number, outcome in done:
+                    outcomes[number] = outcome
+                bar.update(len(done))
+        return outcomes
+
+    def _tabulate(self, outcomes: list[_Outcome], n_splits: int) -> None:
+        """Have scikit-learn's own search tabulate the scores and name the best."""
+        times = {}
+        for name in ("fit_time", "score_time"):
+            seconds = np.reshape([getattr(o, name) for o in outcomes], (-1, n_splits))
+            times[f"mean_{name}"] = seconds.mean(axis=1)
+            times[f"std_{name}"] = seconds.std(axis=1)
+
+        def choose(results: dict[str, Any]) -> Any:
+            results.update(times)
+            return self.refit(results)
+
+        table = GridSearchCV(
+            _Replay(iter(outcomes)),
+            self.param_grid,
+            scoring=_recall,
+            n_jobs=1,  # the outcomes are read off in order
+            refit=choose if callable(self.refit) else self.refit,
+            cv=[([0], [1])] * n_splits,
+            error_score=self.error_score,
+            return_train_score=self.return_train_score,
+        ).fit([[0], [1]])
+        table.cv_results_.update(times)
+        for name in (
+            "cv_results_",
+            "best_index_",
+            "best_params_",
+            "best_score_",
+            "multimetric_",
+            "n_splits_",
+        ):
+            if hasattr(table, name):
+                setattr(self, name, getattr(table, name))
+
+
+class _Data:
+    """The data of the folds, transformed once by each kind of earlier steps."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        splits: list[tuple[Any, Any]],
+        fit_params: dict[str, Any],
+        score_params: dict[str, Any],
+    ):
+        self.estimator, self.X, self.y, self.splits = estimator, X, y, splits
+        self.fit_params, self.score_params = fit_params, score_params
+        self.folds: dict[Any, _Fold | Exception] = {}
+
+    def tasks(self, candidates: list[dict[str, Any]]) -> list[_Task]:
+        """Lay out every candidate on every fold."""
+        tasks: list[_Task] = []
+        for candidate in candidates:
+            tasks += self._tasks_of(candidate, len(tasks))
+        return tasks
+
+    def _tasks_of(self, candidate: dict[str, Any], first: int) -> Iterator[_Task]:
+        """Lay out one candidate on every fold, numbered from `first`."""
+        params = {n: clone(value, safe=False) for n, value in candidate.items()}
+        estimator = clone(self.estimator).set_params(**params)
+        steps = estimator.steps if type(estimator) is Pipeline else [("", estimator)]
+        name, final = steps[-1]
+        fuses = isinstance(final, _BaseReBatchCNN) and not why_alone(final)
+        early, fit_params = None, self.fit_params
+        early_params: dict[str, Any] = {}
+        if fuses and len(steps) > 1:
+            early = estimator[:-1]
+            fit_params, early_params = self._part(estimator, early)
+        # Candidates that differ in nothing but the last step share their folds.
+        key = [
+            (n, id(value))
+            for n, value in candidate.items()
+            if early is not None and n.partition("__")[0] != name
+        ]
+        for fold, (rows, _) in enumerate(self.splits):
+            own = self._of_rows(fit_params, rows)
+            data = self._fold((fold, *key), early, early_params)
+            if fuses:
+                yield _Task(first + fold, name, copy.copy(final), True, data, own)
+            else:
+                yield _Task(first + fold, name, clone(estimator), False, data, own)
+
+    def _part(
+        self, pipeline: Pipeline, early: Pipeline
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Part fit parameters into those of the last and of the earlier steps."""
+        last = pipeline.steps[-1][0]
+        if sklearn.get_config()["enable_metadata_routing"]:
+            routed = process_routing(pipeline, "fit", **self.fit_params)
+            early_names = early.get_metadata_routing().consumes("fit", self.fit_params)
+            return routed[last].fit, {n: self.fit_params[n] for n in early_names}
+        own, others = {}, {}
+        for name, value in self.fit_params.items():
+            step, _, parameter = name.partition("__")
+            if step == last and parameter:
+                own[parameter] = value
+            else:
+                others[name] = value
+        return own, others
+
+    def _fold(
+        self,
+        key: tuple[Any, ...],
+        early: Pipeline | None,
+        early_params: dict[str, Any],
+    ) -> _Fold | Exception:
+        """Cut out the data of a fold and fit the earlier steps on it, once."""
+        if key not in self.folds:
+            train, test = self.splits[key[0]]
+            scored = [
+                (
+                    _safe_indexing(self.X, rows),
+                    None if self.y is None else _safe_indexing(self.y, rows),
+                    self._of_rows(self.score_params, rows),
+                )
+                for rows in (test, train)
+            ]
+            X, y, _ = scored[1]
+            try:
+                if early is not None:
+                    early = clone(early)
+                    X = early.fit_transform(X, y, **self._of_rows(early_params, train))
+                self.folds[key] = _Fold(X, y, early, scored)
+            except Exception as error:
+                self.folds[key] = error
+        return self.folds[key]
+
+    def _of_rows(self, params: dict[str, Any], rows: Any) -> dict[str, Any]:
+        """Cut parameters that hold a value for each sample."""
+        return {
+            name: _safe_indexing(value, rows) if self._per_sample(value) else value
+            for name, value in params.items()
+        }
+
+    def _per_sample(self, value: Any) -> bool:
+        shape = np.shape(self.X)[:1] if isinstance(self.X, list) else self.X.shape[:1]
+        is_array = hasattr(value, "shape") or isinstance(value, list | tuple)
+        return is_array and np.shape(value)[:1] == shape
+
+
+def _train_and_score(
+    tasks: list[_Task], jobs: list[Job] | None, scorer: Any, return_train_score: bool
+) -> list[tuple[int, _Outcome]]:
+    """Train a stack, or an estimator alone, and score each on its fold."""
+    start = time.perf_counter()
+    if jobs is not None:
+        train(jobs)
+    results = []
+    fit_time = (time.perf_counter() - start) / len(tasks)
+    for i, task in enumerate(tasks):
+        outcome = _Outcome(fit_time=fit_time)
+        results.append((task.number, outcome))
+        estimator, fold = task.estimator, task.fold
+        try:
+            if jobs is None:
+                estimator.fit(fold.X, fold.y, **task.fit_params)
+                outcome.fit_time = time.perf_counter() - start
+            else:
+                estimator._conclude(jobs[i])
+        except Exception as error:
+            outcome.error = error
+            continue
+        if fold.before is not None:
+            estimator = Pipeline([*fold.before.steps, (task.name, estimator)])
+        start = time.perf_counter()
+        for X, y, params in fold.scored[: 1 + return_train_score]:
+            try:
+                args = (X,) if y is None else (X, y)
+                outcome.scores.append(scorer(estimator, *args, **params))
+            except Exception as error:
+                outcome.scores.append(error)
+        outcome.score_time = time.perf_counter() - start
+    return results

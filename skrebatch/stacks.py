@@ -1,0 +1,182 @@
+"""Estimators trained side by side, each ending as if fitted alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import indexable
+
+from skrebatch.estimators import _BaseReBatchCNN
+from skrebatch.training import Job, train
+
+# Numbers of a stack that a core's cache holds: each parameter with its gradient and
+# two moments, each row of a batch with its activations and their gradients.
+_CACHED_NUMBERS = 900_000
+_MOST_NETWORKS = 50
+
+
+def check_max_stack(max_stack: Any) -> None:
+    """Refuse an impossible bound."""
+    if max_stack == "auto":
+        return
+    if isinstance(max_stack, bool) or not isinstance(max_stack, int) or max_stack < 1:
+        raise ValueError(
+            f'max_stack must be "auto" or a whole number of at least 1, got '
+            f"{max_stack!r}."
+        )
+
+
+def _networks_per_stack(job: Job, max_stack: int | str) -> int:
+    """Return how many networks like the job's to train side by side."""
+    if isinstance(max_stack, int):
+        return max_stack
+    sizes = job.architecture
+    numbers = 4 * sizes.n_parameters + 7 * job.members[0].batch_size * sizes.width
+    return max(1, min(_MOST_NETWORKS, _CACHED_NUMBERS // numbers))
+
+
+def cut_into_stacks(jobs: list[Job], max_stack: int | str) -> list[list[int]]:
+    """Cut jobs into stacks of one kind, networks with equally many steps together.
+
+    The cut depends on the jobs and `max_stack` alone, so that results don't depend
+    on where the stacks are trained.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for i, job in enumerate(jobs):
+        kinds.setdefault(job.kind, []).append(i)
+    stacks: list[list[int]] = []
+    for members in kinds.values():
+        members.sort(key=lambda i: jobs[i].members[0].lockstep)
+        size, steps = 0, None
+        for i in members:
+            most = _networks_per_stack(jobs[i], max_stack)
+            own = len(jobs[i].members)
+            changes = jobs[i].members[0].lockstep[:2] != steps
+            if steps is None or size + own > most or (changes and 2 * size >= most):
+                stacks.append([])
+                size = 0
+            stacks[-1].append(i)
+            size, steps = size + own, jobs[i].members[0].lockstep[:2]
+    return stacks
+
+
+def why_alone(estimator: _BaseReBatchCNN) -> str:
+    """Say why an estimator can't be trained in a stack; nothing if it can."""
+    if estimator.callbacks:
+        return "has callbacks, which watch one network"
+    if estimator.warm_start and hasattr(estimator, "module_"):
+        return "goes on from an earlier fit"
+    return ""
+
+
+def fit_fused(
+    estimators: Sequence[_BaseReBatchCNN],
+    X: ArrayLike,
+    y: ArrayLike,
+    indices: Sequence[ArrayLike] | None = None,
+    *,
+    max_stack: int | str = "auto",
+) -> list[_BaseReBatchCNN]:
+    """Fit estimators side by side; each ends as if fitted alone.
+
+    Networks of the same architecture, loss, optimizer and precision are trained
+    in one stack; everything else may differ between them. In float64 an
+    estimator ends with the parameters that its own `fit` finds, up to rounding;
+    in float32 rounding can grow over the epochs, because it may tip a choice of
+    samples.
+
+    Parameters
+    ----------
+    estimators : sequence of ReBatchCNNClassifier and ReBatchCNNRegressor
+        Fitted in place.
+    X : array-like of shape (n_samples, n_features)
+        Training data of all.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Labels or targets.
+    indices : sequence of array-like of int, default=None
+        For each estimator the rows that it is fitted on; None is all rows.
+    max_stack : int or "auto", default="auto"
+        Most networks in a stack; "auto" goes by the cache of a processor core.
+
+    Returns
+    -------
+    estimators : list
+        The same estimators.
+
+    Raises
+    ------
+    ValueError
+        If `indices` has another length than `estimators`, or an estimator has
+        callbacks, continues an earlier fit, or can't be fitted on the data. The
+        others are fitted all the same.
+    DivergedError
+        If a loss becomes NaN or infinite; the other estimators are fitted.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skrebatch import ReBatchCNNClassifier, fit_fused
+    >>> X, y = load_iris(return_X_y=True)
+    >>> models = [
+    ...     ReBatchCNNClassifier(ratio=r, max_epochs=20, random_state=0)
+    ...     for r in (0.03, 0.15, 0.3)
+    ... ]
+    >>> [model.n_redistributed_ for model in fit_fused(models, X, y)]
+    [4, 19, 34]
+    """
+    check_max_stack(max_stack)
+    estimators = list(estimators)
+    if indices is not None and len(indices) != len(estimators):
+        raise ValueError(
+            f"There are {len(estimators)} estimators, but {len(indices)} sets of "
+            "indices; pass one for each."
+        )
+    for i, estimator in enumerate(estimators):
+        if not isinstance(estimator, _BaseReBatchCNN):
+            raise ValueError(
+                f"estimators[{i}] is no re-Batch estimator: {estimator!r}."
+            )
+        if reason := why_alone(estimator):
+            raise ValueError(f"estimators[{i}] {reason}; fit it alone.")
+    if len({id(estimator) for estimator in estimators}) < len(estimators):
+        raise ValueError("An estimator occurs twice; pass clones of it.")
+    X, y = indexable(X, y)
+    parts: dict[int, tuple[Any, Any]] = {}
+    cache: dict[Any, Any] = {}
+    jobs: list[Job] = []
+    owners: list[int] = []
+    errors: dict[int, Exception] = {}
+    before = [estimator.__dict__.copy() for estimator in estimators]
+    for i, estimator in enumerate(estimators):
+        part = X, y
+        if indices is not None:
+            rows = indices[i]
+            if id(rows) not in parts:
+                parts[id(rows)] = _safe_indexing(X, rows), _safe_indexing(y, rows)
+            part = parts[id(rows)]
+        try:
+            jobs.append(estimator._prepare(*part, cache=cache))
+            owners.append(i)
+        except Exception as error:
+            errors[i] = error
+    for stack in cut_into_stacks(jobs, max_stack):
+        net = train([jobs[j] for j in stack])
+        for j in stack:
+            try:
+                estimators[owners[j]]._conclude(jobs[j])
+                estimators[owners[j]]._keep(net.extract(jobs[j]))
+            except Exception as error:
+                errors[owners[j]] = error
+    for i in errors:
+        estimators[i].__dict__ = before[i]
+    if errors:
+        first = min(errors)
+        errors[first].add_note(
+            f"This was estimators[{first}]; {len(estimators) - len(errors)} of the "
+            f"{len(estimators)} estimators are fitted."
+        )
+        raise errors[first]
+    return estimators
