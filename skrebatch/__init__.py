@@ -2,6 +2,10 @@
 
 from skrebatch.callbacks import ReBatch
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
+from skrebatch.estimators_cv import (
+    ReBatchCNNClassifierCV,
+    ReBatchCNNRegressorCV,
+)
 from skrebatch.network import TabularCNN
 from skrebatch.samplers import (
     IntervalInsertionSampler,
@@ -24,7 +28,9 @@ __all__ = [
     "RandomChoice",
     "ReBatch",
     "ReBatchCNNClassifier",
+    "ReBatchCNNClassifierCV",
     "ReBatchCNNRegressor",
+    "ReBatchCNNRegressorCV",
     "Strategy",
     "TabularCNN",
     "fit_fused",

@@ -356,6 +356,7 @@ class _Data:
         score_params: dict[str, Any],
     ):
         self.estimator, self.X, self.y, self.splits = estimator, X, y, splits
+        self.n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
         self.fit_params, self.score_params = fit_params, score_params
         self.folds: dict[Any, _Fold | Exception] = {}
 
@@ -440,14 +441,18 @@ class _Data:
     def _of_rows(self, params: dict[str, Any], rows: Any) -> dict[str, Any]:
         """Cut parameters that hold a value for each sample."""
         return {
-            name: _safe_indexing(value, rows) if self._per_sample(value) else value
+            name: _safe_indexing(indexable(value)[0], rows)
+            if self._is_per_sample(value)
+            else value
             for name, value in params.items()
         }
 
-    def _per_sample(self, value: Any) -> bool:
-        shape = np.shape(self.X)[:1] if isinstance(self.X, list) else self.X.shape[:1]
-        is_array = hasattr(value, "shape") or isinstance(value, list | tuple)
-        return is_array and np.shape(value)[:1] == shape
+    def _is_per_sample(self, value: Any) -> bool:
+        if isinstance(value, str | dict):
+            return False
+        if not hasattr(value, "__len__"):
+            value = np.atleast_1d(np.asarray(value))
+        return len(value) == self.n_samples
 
 
 def _train_and_score(

@@ -23,6 +23,7 @@ ORDER = [
     "estimators",
     "stacks",
     "search",
+    "estimators_cv",
 ]
 
 
