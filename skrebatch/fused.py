@@ -290,7 +290,8 @@ class FusedCNN(nn.Module):
     groups : torch.nn.ParameterList
         The parameters; rows of `flat`.
     flat, grad : torch.Tensor of shape (K, n_parameters)
-        All parameters and, after `backward` of a step, their gradients.
+        The parameters (of the groups kept) and, after `backward` of a step, their
+        gradients.
     """
 
     def __init__(
@@ -326,23 +327,43 @@ class FusedCNN(nn.Module):
         self.layouts, self.head = layouts, head
         return cells
 
-    def _share(self) -> None:
-        """Make every group a block of rows of one matrix."""
+    def _share(self, live: Sequence[bool] | None = None) -> None:
+        """Make the groups, or those that live, blocks of rows of one matrix."""
+        self.live_groups = [
+            group
+            for group, lives in zip(
+                self.groups, live or [True] * len(self.groups), strict=True
+            )
+            if lives
+        ]
         with torch.no_grad():
-            self.flat = torch.cat([group.detach() for group in self.groups])
+            self.flat = torch.cat([group.detach() for group in self.live_groups])
             self.grad = torch.zeros_like(self.flat)
-            rows = self.flat.split([len(group) for group in self.groups])
-            for group, share in zip(self.groups, rows, strict=True):
+            rows = self.flat.split([len(group) for group in self.live_groups])
+            for group in self.groups:
+                group.grad, group.data = None, group.detach().clone()
+            for group, share in zip(self.live_groups, rows, strict=True):
                 group.data = share
         for layout in self.layouts:
             layout.uses = layout.uses.to(self.flat.device)
             layout.weights = layout.weights.to(self.flat.device)
         self._memories: dict[bool, _Memory] = {}
 
+    def keep(self, live: Sequence[bool]) -> None:
+        """Take only some groups into `flat`, so that steps leave the others out.
+
+        The others keep their parameters, and come back when they are kept again.
+
+        Parameters
+        ----------
+        live : sequence of bool, one for each group
+        """
+        self._share(live)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be made again from the parameters."""
         state = self.__dict__.copy()
-        for name in ("flat", "grad", "layouts", "head", "_memories"):
+        for name in ("flat", "grad", "live_groups", "layouts", "head", "_memories"):
             del state[name]
         return state
 
@@ -376,7 +397,7 @@ class FusedCNN(nn.Module):
         leaves it and its own state untouched.
         """
         start = 0
-        for group in self.groups:
+        for group in self.live_groups:
             stop = start + len(group)
             group.grad = self.grad[start:stop] if any(active[start:stop]) else None
             start = stop

@@ -460,31 +460,33 @@ def _train_and_score(
 ) -> list[tuple[int, _Outcome]]:
     """Train a stack, or an estimator alone, and score each on its fold."""
     start = time.perf_counter()
-    if jobs is not None:
-        train(jobs)
-    results = []
+    if jobs is not None and train(jobs).interrupted_:
+        raise KeyboardInterrupt  # which skorch has caught
     fit_time = (time.perf_counter() - start) / len(tasks)
+    results = []
     for i, task in enumerate(tasks):
+        # Of a fit no more than its scores is kept: let go of the networks at once.
+        estimator, task.estimator = task.estimator, None
         outcome = _Outcome(fit_time=fit_time)
         results.append((task.number, outcome))
-        estimator, fold = task.estimator, task.fold
         try:
             if jobs is None:
-                estimator.fit(fold.X, fold.y, **task.fit_params)
+                estimator.fit(task.fold.X, task.fold.y, **task.fit_params)
                 outcome.fit_time = time.perf_counter() - start
             else:
                 estimator._conclude(jobs[i])
+                jobs[i].members.clear()
         except Exception as error:
             outcome.error = error
             continue
-        if fold.before is not None:
-            estimator = Pipeline([*fold.before.steps, (task.name, estimator)])
-        start = time.perf_counter()
-        for X, y, params in fold.scored[: 1 + return_train_score]:
+        if task.fold.before is not None:
+            estimator = Pipeline([*task.fold.before.steps, (task.name, estimator)])
+        begin = time.perf_counter()
+        for X, y, params in task.fold.scored[: 1 + return_train_score]:
             try:
                 args = (X,) if y is None else (X, y)
                 outcome.scores.append(scorer(estimator, *args, **params))
             except Exception as error:
                 outcome.scores.append(error)
-        outcome.score_time = time.perf_counter() - start
+        outcome.score_time = time.perf_counter() - begin
     return results

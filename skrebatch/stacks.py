@@ -164,14 +164,16 @@ def fit_fused(
             errors[i] = error
     for stack in cut_into_stacks(jobs, max_stack):
         net = train([jobs[j] for j in stack])
+        if net.interrupted_:
+            _restore(estimators, before)
+            raise KeyboardInterrupt  # which skorch has caught
         for j in stack:
             try:
                 estimators[owners[j]]._conclude(jobs[j])
                 estimators[owners[j]]._keep(net.extract(jobs[j]))
             except Exception as error:
                 errors[owners[j]] = error
-    for i in errors:
-        estimators[i].__dict__ = before[i]
+    _restore([estimators[i] for i in errors], [before[i] for i in errors])
     if errors:
         first = min(errors)
         errors[first].add_note(
@@ -180,3 +182,8 @@ def fit_fused(
         )
         raise errors[first]
     return estimators
+
+
+def _restore(estimators: list[_BaseReBatchCNN], states: list[dict[str, Any]]) -> None:
+    for estimator, state in zip(estimators, states, strict=True):
+        estimator.__dict__ = state

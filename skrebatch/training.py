@@ -25,7 +25,7 @@ from skrebatch.samplers import Indices, IntervalInsertionSampler
 from skrebatch.strategies import Strategy
 
 # Below this many multiplications a step, a second thread costs more than it does.
-_MULTIPLICATIONS_PER_THREAD = 30_000_000
+_MULTIPLICATIONS_PER_THREAD = 100_000_000
 # Activations of the loss pass that fit a core's cache.
 _CACHED_VALUES = 200_000
 
@@ -268,6 +268,12 @@ def _group(members: list[Member]) -> list[list[Member]]:
 def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     """Create the net that trains all networks of the jobs in one stack."""
     groups = _group([member for job in jobs for member in job.members])
+    rates = [
+        {"lr": group[0].lr, "weight_decay": group[0].weight_decay} for group in groups
+    ]
+    # One call of the optimizer for each of its parameter groups: have few.
+    differ = any(rate != rates[0] for rate in rates)
+    own_rates = [(f"groups.{i}", rate) for i, rate in enumerate(rates)]
     return ReBatchNet(
         FusedCNN,
         jobs[0].loss,
@@ -278,11 +284,9 @@ def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
         module__device=jobs[0].device,
         optimizer=jobs[0].optimizer,
         optimizer__fused=True,
-        optimizer__param_groups=[
-            (f"groups.{i}", {"lr": group[0].lr, "weight_decay": group[0].weight_decay})
-            for i, group in enumerate(groups)
-        ],
-        lr=groups[0][0].lr,
+        optimizer__weight_decay=rates[0]["weight_decay"],
+        optimizer__param_groups=own_rates if differ else [],
+        lr=rates[0]["lr"],
         max_epochs=max(group[0].max_epochs for group in groups),
         train_split=None,
         callbacks=callbacks,
@@ -345,6 +349,7 @@ class ReBatchNet(NeuralNet):
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget an earlier interruption; one network shares the net's history."""
         self.interrupted_ = False
+        self._live = self.members
         if len(self.members) == 1:
             self.members[0].history = self.history
 
@@ -360,9 +365,13 @@ class ReBatchNet(NeuralNet):
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Leave every network with its final parameters."""
-        for k, member in enumerate(self.members):
+        for k, member in enumerate(self._live):
             if not member.done:
                 member.finish(self.module_.flat[k])
+        if len(self._live) < len(self.members):
+            self.module_.keep([True] * len(self.module_.groups))
+        self._live = self.members
+        for k, member in enumerate(self.members):
             if member.final is not None:
                 self.module_.flat[k].copy_(member.final)
 
@@ -461,7 +470,8 @@ class ReBatchNet(NeuralNet):
             raise
 
     def _train_epoch(self, table: Table) -> None:
-        members = self.members
+        self._drop_finished()
+        members = self._live
         none = np.empty(0, dtype=np.intp)
         losses = self.sample_losses(
             table, [m.rows if m.needs_losses else none for m in members]
@@ -488,6 +498,18 @@ class ReBatchNet(NeuralNet):
                 member.fail(member.epochs + 1, f"batch {bad[0] + 1}")
                 continue
             member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
+
+    def _drop_finished(self) -> None:
+        """Make the stack smaller where a good part of it has stopped early."""
+        members = iter(self.members)
+        groups = [
+            list(itertools.islice(members, len(group))) for group in self.module_.groups
+        ]
+        lives = [any(not member.done for member in group) for group in groups]
+        live = [m for group, on in zip(groups, lives, strict=True) if on for m in group]
+        if len(live) <= 0.75 * len(self._live):
+            self.module_.keep(lives)
+            self._live = live
 
     def _train_batches(self, table: Table, plan: _EpochPlan) -> NDArray[np.float64]:
         """Take every step of the epoch; return the losses of the batches (T, K)."""
@@ -550,14 +572,13 @@ class ReBatchNet(NeuralNet):
 
     def _end_epoch(self, table: Table | None) -> None:
         """Validate, and settle which members are done."""
-        losses: list[Floats | None] = [None] * len(self.members)
+        members = self._live
+        losses: list[Floats | None] = [None] * len(members)
         if table is not None:
             none = np.empty(0, dtype=np.intp)
-            rows = [
-                none if m.valid_rows is None else m.valid_rows for m in self.members
-            ]
+            rows = [none if m.valid_rows is None else m.valid_rows for m in members]
             losses = list(self.sample_losses(table, rows))
-        for k, (member, own) in enumerate(zip(self.members, losses, strict=True)):
+        for k, (member, own) in enumerate(zip(members, losses, strict=True)):
             if member.done:
                 continue
             improved = False
@@ -586,9 +607,9 @@ class ReBatchNet(NeuralNet):
         padded = np.zeros((K, n), dtype=np.intp)
         for k, own in enumerate(rows):
             padded[k, : len(own)] = own
-            padded[k] += self.members[k].start
+            padded[k] += self._live[k].start
         index = torch.from_numpy(padded).to(table.features.device)
-        shifts = torch.tensor([[m.shift] for m in self.members], device=index.device)
+        shifts = torch.tensor([[m.shift] for m in self._live], device=index.device)
         losses = []
         chunk = min(n, max(64, _CACHED_VALUES // (K * module.architecture.width)))
         for part in index.split(chunk, dim=1) if n else []:

@@ -1,23 +1,32 @@
-"""The README's code runs, top to bottom, and prints what it says it prints."""
+"""The code in README and docs runs, top to bottom, and prints what it says."""
 
 import re
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+import pytest
+
+ROOT = Path(__file__).parent.parent
 CODE_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STATED_OUTPUT = re.compile(r"^print\(.*\)  # (.+)$", re.MULTILINE)
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    if CODE_BLOCK.search(path.read_text(encoding="utf-8"))
+}
 
 
-def test_code_blocks_run_and_print_what_they_state(capsys):
-    text = README.read_text(encoding="utf-8")
-    blocks = list(CODE_BLOCK.finditer(text))
-    assert len(blocks) >= 5
-
-    namespace = {"__name__": "readme"}
-    for block in blocks:
-        # Empty lines before the code keep the README's line numbers in a traceback.
+@pytest.mark.parametrize("page", PAGES)
+def test_code_blocks_run_and_print_what_they_state(page, capsys):
+    text = PAGES[page].read_text(encoding="utf-8")
+    namespace = {"__name__": "page"}
+    for block in CODE_BLOCK.finditer(text):
+        # Empty lines before the code keep the page's line numbers in a traceback.
         source = "\n" * text.count("\n", 0, block.start(1)) + block[1]
-        exec(compile(source, README, "exec"), namespace)
+        exec(compile(source, PAGES[page], "exec"), namespace)
         printed = capsys.readouterr().out.splitlines()
         for stated in STATED_OUTPUT.findall(block[1]):
             assert stated in printed
+
+
+def test_the_readme_shows_code():
+    assert "README.md" in PAGES
