@@ -52,8 +52,8 @@ class ReBatch(Callback):
     Raises
     ------
     ValueError
-        If a parameter is out of range, or the net's training iterator shuffles
-        or has a sampler already.
+        If a parameter is out of range, the net's training iterator shuffles or has a
+        sampler already, or a loss becomes NaN or infinite.
     TypeError
         If the criterion can't give the loss of each sample.
 
@@ -132,6 +132,12 @@ class ReBatch(Callback):
     ) -> None:
         """Compute the losses and set the order of the next epoch."""
         self.sample_losses_ = _sample_losses(net, dataset_train)
+        if not np.isfinite(self.sample_losses_).all():
+            raise ValueError(
+                f"The loss of {np.sum(~np.isfinite(self.sample_losses_))} training "
+                f"samples is NaN or infinite after epoch {len(net.history)}: there is "
+                "nothing to choose by. Scale the inputs or lower lr."
+            )
         size = redistribution_size(len(self.sample_losses_), self.ratio)
         self.chosen_ = self.strategy_.choose(self.sample_losses_, size, self.rng_)
         self.sampler_.redistribute(self.chosen_)

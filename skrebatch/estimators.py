@@ -431,7 +431,7 @@ class _BaseReBatchCNN(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        net.members = []
+        net.forget()
 
     def _conclude(self, job: Job) -> None:
         """Take over the result, or raise what went wrong."""

@@ -81,7 +81,7 @@ class _Step:
         self.blocks: list[_ConvPool] = []
         flat, grad = module.flat[:K], module.grad[:K]
         layouts = module.layouts
-        self.x = x = memory.flat("x", K, b, layouts[0].n_inputs + 2)
+        self.x = x = memory.plain("x", K, b, layouts[0].n_inputs + 2)
         self.rows = x.view(K * b, -1)
         d_x = None
         for i, layout in enumerate(layouts):
@@ -136,28 +136,28 @@ class _ConvPool:
         self.x, self.d_x = x, d_x
         self.flat = flat
         self.weights = layout.weights
-        self.matrix = memory.flat(name + "w", K, rows, pool * n)
+        self.matrix = memory.plain(name + "w", K, rows, pool * n)
         self.matrix_cells = self.matrix.view(K, -1)
-        z = memory.flat(name + "z", K, b, pool * n)
+        z = memory.plain(name + "z", K, b, pool * n)
         self.z, self.places = z, z.split(n, dim=2)
         self.best = self.places[0]
-        self.leads = [memory.flat(f"{name}l{j}", K, b, n) for j in range(1, pool)]
+        self.leads = [memory.plain(f"{name}l{j}", K, b, n) for j in range(1, pool)]
         self.out = out[..., :n]
         self.d_out = memory.gradient(name + "do", K, b, n)
         if memory.forward_only:
             return
         self.uses = layout.uses.view(-1)
         self.grad = grad[:, layout.cells]
-        self.d_z = memory.flat(name + "dz", K, b, pool * n) if pool > 1 else self.d_out
+        self.d_z = memory.plain(name + "dz", K, b, pool * n) if pool > 1 else self.d_out
         self.d_places = self.d_z.split(n, dim=2)
         self.x_t = x.transpose(1, 2)
         # Rows of the constants pass no gradient down.
         self.matrix_t = self.matrix[:, : layout.n_inputs].transpose(1, 2)
         # The kernel's matrix is read for the last time before its gradient is
         # written, but d_x still needs it: two different pieces of memory.
-        self.d_matrix = memory.flat(name + "dw", K, rows, pool * n)
+        self.d_matrix = memory.plain(name + "dw", K, rows, pool * n)
         self.d_cells = self.d_matrix.view(K, -1)
-        self.used = memory.flat(name + "u", K, *layout.uses.shape)
+        self.used = memory.plain(name + "u", K, *layout.uses.shape)
         self.used_cells = self.used.view(K, -1)
 
     def forward(self) -> None:
@@ -201,7 +201,7 @@ class _Linear:
         self.x, self.x_t, self.d_x = x, x.transpose(1, 2), d_x
         self.weight = flat[:, cells].view(K, rows, columns)
         self.weight_t = self.weight.transpose(1, 2)
-        self.out = memory.flat(name + "z", K, b, rows)
+        self.out = memory.plain(name + "z", K, b, rows)
         # A batched product with a single column is a slow loop of dot products.
         self.is_single = rows == 1
         self.out_t = self.out.view(K, 1, b) if self.is_single else None
@@ -240,17 +240,16 @@ class _Memory:
         self.pieces: dict[str, torch.Tensor] = {}
         self.steps: dict[tuple[int, int], _Step] = {}
 
-    def flat(self, name: str, K: int, *shape: int) -> torch.Tensor:
+    def plain(self, name: str, K: int, *shape: int) -> torch.Tensor:
         """Return contiguous memory of the shape; what it holds is undefined."""
         size = K * math.prod(shape)
-        piece = self.pieces.get(name)
-        if piece is None or piece.numel() < size:
-            piece = self.pieces[name] = self.like.new_empty(size)
-        return piece[:size].view(K, *shape)
+        if name not in self.pieces:
+            self.pieces[name] = self.like.new_empty(size)
+        return self.pieces[name][:size].view(K, *shape)
 
     def gradient(self, name: str, K: int, *shape: int) -> torch.Tensor:
         """Return memory for a gradient: none where steps only go forward."""
-        return self.like[:0] if self.forward_only else self.flat(name, K, *shape)
+        return self.like[:0] if self.forward_only else self.plain(name, K, *shape)
 
     def contiguous(self, name: str, target: torch.Tensor) -> torch.Tensor:
         """Return the target, or memory for it where it lies in pieces.
@@ -259,7 +258,7 @@ class _Memory:
         """
         if target.is_contiguous():
             return target
-        return self.flat(name, *target.shape)
+        return self.plain(name, *target.shape)
 
     def padded(self, name: str, K: int, b: int, n: int, extra: int) -> torch.Tensor:
         """Return (K, b, n + extra) memory that ends in a 1, and a 0 if extra is 2."""
@@ -349,6 +348,12 @@ class FusedCNN(nn.Module):
             layout.weights = layout.weights.to(self.flat.device)
         self._memories: dict[bool, _Memory] = {}
 
+    def _apply(self, fn: Any, recurse: bool = True) -> FusedCNN:
+        """Move or cast the parameters, and what hangs on them."""
+        super()._apply(fn, recurse)
+        self._share()
+        return self
+
     def keep(self, live: Sequence[bool]) -> None:
         """Take only some groups into `flat`, so that steps leave the others out.
 
@@ -365,6 +370,9 @@ class FusedCNN(nn.Module):
         state = self.__dict__.copy()
         for name in ("flat", "grad", "live_groups", "layouts", "head", "_memories"):
             del state[name]
+        # A pickled view would bring the whole matrix along, once for each group.
+        copies = (nn.Parameter(group.detach().clone()) for group in self.groups)
+        state["_modules"] = {**self._modules, "groups": nn.ParameterList(copies)}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -452,7 +460,14 @@ class FusedCNN(nn.Module):
             Number of the network, in [0, K).
         network : TabularCNN
             Of the same architecture.
+
+        Raises
+        ------
+        ValueError
+            If it is of another architecture.
         """
+        if network.architecture != self.architecture:
+            raise ValueError("The network is of another architecture than the stack.")
         with torch.no_grad():
             for own, theirs in self._paired(k, network):
                 own.copy_(theirs)

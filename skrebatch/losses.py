@@ -54,7 +54,8 @@ class CrossEntropy(Loss):
 
     def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of every sample: (..., C), (..., C) -> (...)."""
-        return torch.logsumexp(outputs, dim=-1) - (outputs * targets).sum(-1)
+        _check_shapes(outputs, targets)
+        return -(F.log_softmax(outputs, dim=-1) * targets).sum(-1)
 
 
 class SquaredError(Loss):
@@ -66,8 +67,18 @@ class SquaredError(Loss):
 
     def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of every sample: (..., T), (..., T) -> (...)."""
+        _check_shapes(outputs, targets)
         return (outputs - targets).square().mean(-1)
 
     def slope(self, n_outputs: int) -> float:
         """Return 2 / T, from the square and the mean over T targets."""
         return 2.0 / n_outputs
+
+
+def _check_shapes(outputs: torch.Tensor, targets: torch.Tensor) -> None:
+    """Refuse shapes that would broadcast to a wrong loss."""
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} must "
+            "have the same shape."
+        )

@@ -166,14 +166,14 @@ def build_architecture(
     return Architecture(tuple(blocks), hidden, _whole(n_outputs, "n_outputs", 1))
 
 
-class _Conv1d(nn.Conv1d):
+class _BareConv1d(nn.Conv1d):
     """A convolution that leaves its weights to be drawn by the network."""
 
     def reset_parameters(self) -> None:
         pass
 
 
-class _Linear(nn.Linear):
+class _BareLinear(nn.Linear):
     """A linear layer that leaves its weights to be drawn by the network."""
 
     def reset_parameters(self) -> None:
@@ -283,15 +283,15 @@ class TabularCNN(nn.Module):
         self.architecture = architecture
         layers: list[nn.Module] = []
         for block in architecture.blocks:
-            conv = _Conv1d(block.in_channels, block.out_channels, block.kernel_size)
+            conv = _BareConv1d(block.in_channels, block.out_channels, block.kernel_size)
             pool = nn.MaxPool1d(block.pool_size, block.pool_stride)
             pad = nn.ConstantPad1d((block.left, block.right), 0.0)
             layers += [nn.Sequential(pad, conv, nn.ReLU(), pool)]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
-            _Linear(architecture.flat_size, architecture.hidden_size),
+            _BareLinear(architecture.flat_size, architecture.hidden_size),
             nn.ReLU(),
-            _Linear(architecture.hidden_size, architecture.n_outputs),
+            _BareLinear(architecture.hidden_size, architecture.n_outputs),
         )
 
     def weighted_layers(self) -> list[nn.Conv1d | nn.Linear]:

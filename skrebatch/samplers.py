@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from decimal import Decimal
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,12 @@ Indices = NDArray[np.intp]
 
 def check_ratio(ratio: Any) -> Fraction:
     """Return the ratio as the exact fraction that its decimal names."""
-    if isinstance(ratio, Fraction):
-        exact = ratio
-    elif (
-        isinstance(ratio, bool)
-        or not isinstance(ratio, Real)
-        or not math.isfinite(ratio)
-    ):
-        raise ValueError(f"ratio must be a finite number of at least 0, got {ratio!r}.")
-    else:
+    is_number = isinstance(ratio, Real | Decimal) and not isinstance(ratio, bool)
+    if is_number and (isinstance(ratio, Rational) or math.isfinite(ratio)):
         exact = Fraction(str(ratio))
-    if exact < 0:
-        raise ValueError(f"ratio must be at least 0, got {ratio!r}.")
-    return exact
+        if exact >= 0:
+            return exact
+    raise ValueError(f"ratio must be a finite number of at least 0, got {ratio!r}.")
 
 
 def check_repeats(repeats: Any) -> int:
@@ -99,6 +93,19 @@ def _insertion_places(n_remaining: int, n_inserted: int) -> Indices:
     return before + count - 1
 
 
+def _as_indices(values: ArrayLike, name: str) -> Indices:
+    """Return a copy of sample numbers, refusing what is none."""
+    indices = np.array(values)
+    if indices.size == 0:
+        indices = indices.astype(np.intp)
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must be a 1-D array of sample numbers, got an array of shape "
+            f"{indices.shape} and dtype {indices.dtype}."
+        )
+    return indices.astype(np.intp, copy=False)
+
+
 def interval_insertion(
     remaining: ArrayLike, chosen: ArrayLike, repeats: int = 1
 ) -> Indices:
@@ -128,7 +135,7 @@ def interval_insertion(
     Raises
     ------
     ValueError
-        If `repeats` is negative or not whole.
+        If `repeats` is negative or not whole, or the indices are no integers.
 
     References
     ----------
@@ -143,8 +150,8 @@ def interval_insertion(
     >>> interval_insertion([0, 1, 2, 3, 4], [8, 9], repeats=2)
     array([0, 8, 1, 9, 2, 8, 3, 9, 4])
     """
-    remaining = np.asarray(remaining, dtype=np.intp)
-    inserted = np.tile(np.asarray(chosen, dtype=np.intp), check_repeats(repeats))
+    remaining = _as_indices(remaining, "remaining")
+    inserted = np.tile(_as_indices(chosen, "chosen"), check_repeats(repeats))
     places = _insertion_places(len(remaining), len(inserted))
     order = np.empty(len(remaining) + len(inserted), dtype=np.intp)
     others = np.ones(len(order), dtype=bool)
@@ -232,14 +239,7 @@ class IntervalInsertionSampler(Sampler[int]):
         ValueError
             If a number is out of range or occurs twice.
         """
-        chosen = np.asarray(chosen)
-        if chosen.size == 0:
-            chosen = chosen.astype(np.intp)
-        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
-            raise ValueError(
-                "chosen must be a 1-D array of sample numbers, got an array of shape "
-                f"{chosen.shape} and dtype {chosen.dtype}."
-            )
+        chosen = _as_indices(chosen, "chosen")
         if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.n_samples:
             raise ValueError(
                 f"chosen holds numbers outside [0, {self.n_samples}): they reach from "
@@ -247,7 +247,7 @@ class IntervalInsertionSampler(Sampler[int]):
             )
         if np.count_nonzero(self._mask(chosen)) != len(chosen):
             raise ValueError("chosen holds a sample number twice.")
-        self.chosen = chosen.astype(np.intp, copy=False)
+        self.chosen = chosen
 
     def _mask(self, chosen: Indices) -> NDArray[np.bool_]:
         mask = np.zeros(self.n_samples, dtype=bool)

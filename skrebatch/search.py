@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 import sklearn
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.metrics import check_scoring
@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import indexable
 from tqdm.auto import tqdm
 
@@ -81,9 +82,16 @@ class _Replay(BaseEstimator):
         return self
 
 
-def _recall(replay: _Replay, X: Any, y: Any = None) -> Any:
-    """Return the scores on the test or training data; the scorer of a replay."""
+def _recall(replay: _Replay, X: Any, y: Any = None, name: str | None = None) -> Any:
+    """Return the scores, or that of a name, on test or training data.
+
+    The scorer of a replay.
+    """
     scores = replay.outcome_.scores[0 if X[0][0] else 1]
+    if name is not None and not isinstance(scores, Exception):
+        scores = scores[name]
+        if isinstance(scores, str):  # the traceback of one scorer among several
+            raise RuntimeError(scores)
     if isinstance(scores, Exception):
         raise scores
     return scores
@@ -208,6 +216,10 @@ class FusedGridSearchCV(GridSearchCV):
         self : FusedGridSearchCV
         """
         check_max_stack(self.max_stack)
+        if self.error_score != "raise" and not isinstance(self.error_score, Real):
+            raise ValueError(
+                f'error_score must be "raise" or a number, got {self.error_score!r}.'
+            )
         scorer = self._check_scorer()
         X, y = indexable(X, y)
         fit_params, split_params, score_params = self._route(params)
@@ -298,10 +310,13 @@ class FusedGridSearchCV(GridSearchCV):
             for stack in cut_into_stacks(jobs, self.max_stack)
         ]
         work += [score([task], None, scorer, self.return_train_score) for task in alone]
-        parallel = Parallel(
-            n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch, return_as="generator"
-        )
-        with tqdm(total=len(tasks), unit="fit", disable=not self.verbose) as bar:
+        options = {"n_jobs": self.n_jobs, "pre_dispatch": self.pre_dispatch}
+        try:
+            parallel = Parallel(**options, return_as="generator")
+        except ValueError:  # some backends only return all results at once
+            parallel = Parallel(**options)
+        n_fits = len(stacked) + len(alone)
+        with tqdm(total=n_fits, unit="fit", disable=not self.verbose) as bar:
             for done in parallel(work):
                 for number, outcome in done:
                     outcomes[number] = outcome
@@ -320,10 +335,13 @@ class FusedGridSearchCV(GridSearchCV):
             results.update(times)
             return self.refit(results)
 
+        scoring: Any = _recall
+        if isinstance(self.scorer_, dict):
+            scoring = {name: partial(_recall, name=name) for name in self.scorer_}
         table = GridSearchCV(
             _Replay(iter(outcomes)),
             self.param_grid,
-            scoring=_recall,
+            scoring=scoring,
             n_jobs=1,  # the outcomes are read off in order
             refit=choose if callable(self.refit) else self.refit,
             cv=[([0], [1])] * n_splits,
@@ -380,18 +398,18 @@ class _Data:
             early = estimator[:-1]
             fit_params, early_params = self._part(estimator, early)
         # Candidates that differ in nothing but the last step share their folds.
-        key = [
-            (n, id(value))
-            for n, value in candidate.items()
-            if early is not None and n.partition("__")[0] != name
-        ]
+        key = None
+        if early is not None:
+            key = tuple(
+                (n, id(value))
+                for n, value in candidate.items()
+                if n.partition("__")[0] != name
+            )
         for fold, (rows, _) in enumerate(self.splits):
             own = self._of_rows(fit_params, rows)
-            data = self._fold((fold, *key), early, early_params)
-            if fuses:
-                yield _Task(first + fold, name, copy.copy(final), True, data, own)
-            else:
-                yield _Task(first + fold, name, clone(estimator), False, data, own)
+            data = self._fold((fold, key), early, early_params)
+            fitted = clone(final if fuses else estimator)
+            yield _Task(first + fold, name, fitted, fuses, data, own)
 
     def _part(
         self, pipeline: Pipeline, early: Pipeline

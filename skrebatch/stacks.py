@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import indexable
 
-from skrebatch.estimators import _BaseReBatchCNN
+from skrebatch.estimators import (
+    ReBatchCNNClassifier,
+    ReBatchCNNRegressor,
+    _BaseReBatchCNN,
+)
 from skrebatch.training import Job, train
 
 # Numbers of a stack that a core's cache holds: each parameter with its gradient and
 # two moments, each row of a batch with its activations and their gradients.
 _CACHED_NUMBERS = 900_000
 _MOST_NETWORKS = 50
+_FITS = ReBatchCNNClassifier.fit, ReBatchCNNRegressor.fit
 
 
 def check_max_stack(max_stack: Any) -> None:
     """Refuse an impossible bound."""
     if max_stack == "auto":
         return
-    if isinstance(max_stack, bool) or not isinstance(max_stack, int) or max_stack < 1:
+    if (
+        isinstance(max_stack, bool)
+        or not isinstance(max_stack, Integral)
+        or max_stack < 1
+    ):
         raise ValueError(
             f'max_stack must be "auto" or a whole number of at least 1, got '
             f"{max_stack!r}."
@@ -31,8 +41,8 @@ def check_max_stack(max_stack: Any) -> None:
 
 def _networks_per_stack(job: Job, max_stack: int | str) -> int:
     """Return how many networks like the job's to train side by side."""
-    if isinstance(max_stack, int):
-        return max_stack
+    if max_stack != "auto":
+        return int(max_stack)
     sizes = job.architecture
     numbers = 4 * sizes.n_parameters + 7 * job.members[0].batch_size * sizes.width
     return max(1, min(_MOST_NETWORKS, _CACHED_NUMBERS // numbers))
@@ -65,6 +75,8 @@ def cut_into_stacks(jobs: list[Job], max_stack: int | str) -> list[list[int]]:
 
 def why_alone(estimator: _BaseReBatchCNN) -> str:
     """Say why an estimator can't be trained in a stack; nothing if it can."""
+    if type(estimator).fit not in _FITS:
+        return "has a fit of its own"
     if estimator.callbacks:
         return "has callbacks, which watch one network"
     if estimator.warm_start and hasattr(estimator, "module_"):
@@ -129,11 +141,13 @@ def fit_fused(
     """
     check_max_stack(max_stack)
     estimators = list(estimators)
-    if indices is not None and len(indices) != len(estimators):
-        raise ValueError(
-            f"There are {len(estimators)} estimators, but {len(indices)} sets of "
-            "indices; pass one for each."
-        )
+    if indices is not None:
+        indices = list(indices)
+        if len(indices) != len(estimators):
+            raise ValueError(
+                f"There are {len(estimators)} estimators, but {len(indices)} sets of "
+                "indices; pass one for each."
+            )
     for i, estimator in enumerate(estimators):
         if not isinstance(estimator, _BaseReBatchCNN):
             raise ValueError(

@@ -131,6 +131,8 @@ def _lowest(values: NDArray[np.floating], n: int) -> Indices:
     if n == 0:
         return np.empty(0, dtype=np.intp)
     bound = np.partition(values, n - 1)[n - 1]
+    if np.isnan(bound):  # which compares with nothing; a sort puts it last
+        return np.argsort(values, kind="stable")[:n]
     below = np.flatnonzero(values < bound)
     ties = np.flatnonzero(values == bound)[: n - len(below)]
     below = below[np.argsort(values[below], kind="stable")]

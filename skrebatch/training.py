@@ -76,7 +76,7 @@ class Member:
     history: History = field(default_factory=History)
     epochs: int = 0
     done: bool = False
-    error: DivergedError | None = None
+    error: Exception | None = None
     curves: dict[str, list[float]] = field(
         default_factory=lambda: {"train_loss": [], "valid_loss": []}
     )
@@ -105,6 +105,11 @@ class Member:
         """Choose samples by their losses and draw the order of the next epoch."""
         if self.needs_losses:
             chosen = self.strategy.choose(losses, self.n_chosen, self.rng)
+            if len(chosen) != self.n_chosen:
+                raise ValueError(
+                    f"{self.strategy!r} chose {len(chosen)} samples, but was to choose "
+                    f"{self.n_chosen}."
+                )
             self.sampler.redistribute(chosen)
         elif self.has_trained:
             self.sampler.redistribute([])
@@ -136,10 +141,9 @@ class Member:
         self.done = True
         self.final = (self._best if self._best is not None else parameters).clone()
 
-    def fail(self, epoch: int, where: str) -> None:
-        """Stop for a loss that is not a finite number."""
-        self.done = True
-        self.error = DivergedError.at(epoch, where)
+    def fail(self, error: Exception) -> None:
+        """Stop for good; the estimator raises the error."""
+        self.done, self.error = True, error
 
 
 @dataclass
@@ -221,12 +225,15 @@ class _EpochPlan:
         self.shifts = np.array([m.shift for m in members])[:, None]
         self.scale = np.zeros((T, K, b))
         for k, (member, order) in enumerate(zip(members, orders, strict=True)):
+            if not len(order):
+                continue
             width = min(int(size[k]), b)
             steps = -(-len(order) // width)
             weights = member.weights
             own = np.ones(len(order)) if weights is None else weights[order]
-            self.rows[:steps, k, :width] = _fill(member.rows[order], (steps, width))
-            self.rows[:, k] += member.start
+            rows = member.start + member.rows[order]
+            self.rows[:, k] = member.start
+            self.rows[:steps, k, :width] = _fill(rows, (steps, width), member.start)
             self.scale[:steps, k, :width] = _fill(own, (steps, width))
         self.scale /= np.maximum(self.counts, 1).T[:, :, None]
 
@@ -243,9 +250,11 @@ class _EpochPlan:
             start = stop
 
 
-def _fill(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Lay values out row by row; zeros fill the rest of the last row."""
-    filled = np.zeros(shape, dtype=values.dtype)
+def _fill(
+    values: NDArray[Any], shape: tuple[int, int], rest: float = 0
+) -> NDArray[Any]:
+    """Lay values out row by row; `rest` fills what is left of the last row."""
+    filled = np.full(shape, rest, dtype=values.dtype)
     filled.reshape(-1)[: len(values)] = values
     return filled
 
@@ -332,7 +341,7 @@ class ReBatchNet(NeuralNet):
     def __getstate__(self) -> dict[str, Any]:
         # The optimizer is as large as two networks, and the members hold rows.
         bare = object.__new__(type(self))
-        bare.__dict__.update(self.__dict__, members=[])
+        bare.__dict__.update(self.__dict__, members=[], _live=[])
         bare.__dict__.pop("optimizer_", None)
         return super(ReBatchNet, bare).__getstate__()
 
@@ -389,8 +398,12 @@ class ReBatchNet(NeuralNet):
             member.network = self.module_.read(k)
             member.losses = losses[k]
             if member.error is None and not np.isfinite(losses[k]).all():
-                member.fail(member.epochs, "after its last batch")
+                member.fail(DivergedError.at(member.epochs, "after its last batch"))
         self.module_.release()
+
+    def forget(self) -> None:
+        """Let go of the data that the members hold."""
+        self.members = self._live = []
 
     def extract(self, job: Job) -> ReBatchNet:
         """Make the net that would have trained a finished job alone."""
@@ -482,10 +495,13 @@ class ReBatchNet(NeuralNet):
             mean = np.mean([losses[k] for k in ks if members[k].needs_losses], axis=0)
             for k in ks:
                 losses[k] = mean
-        orders = [
-            none if member.done else member.next_order(own)
-            for member, own in zip(members, losses, strict=True)
-        ]
+        orders = [none] * len(members)
+        for k, (member, own) in enumerate(zip(members, losses, strict=True)):
+            if not member.done:
+                try:
+                    orders[k] = member.next_order(own)
+                except Exception as error:  # of a strategy of the user's
+                    member.fail(error)
         plan = _EpochPlan(members, orders)
         batch_losses = self._train_batches(table, plan)  # (T, K)
         for k, member in enumerate(members):
@@ -495,7 +511,7 @@ class ReBatchNet(NeuralNet):
             own = batch_losses[: np.count_nonzero(counts), k]
             bad = np.flatnonzero(~np.isfinite(own))
             if len(bad):
-                member.fail(member.epochs + 1, f"batch {bad[0] + 1}")
+                member.fail(DivergedError.at(member.epochs + 1, f"batch {bad[0] + 1}"))
                 continue
             member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
 
@@ -584,7 +600,9 @@ class ReBatchNet(NeuralNet):
             improved = False
             if member.valid_rows is not None and own is not None:
                 if not np.isfinite(own).all():
-                    member.fail(member.epochs + 1, "on the validation set")
+                    member.fail(
+                        DivergedError.at(member.epochs + 1, "on the validation set")
+                    )
                     continue
                 improved = member.record("valid_loss", float(own.mean()))
             member.end_epoch(self.module_.flat[k], improved)

@@ -1,4 +1,9 @@
 import torch
+from hypothesis import settings
+
+# On a busy machine an example may take long; that says nothing about the code.
+settings.register_profile("skrebatch", deadline=None)
+settings.load_profile("skrebatch")
 
 
 def pytest_configure():

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
@@ -181,6 +181,7 @@ def per_block(numbers):
     return numbers | st.tuples(numbers, numbers)
 
 
+@settings(deadline=None)
 @given(
     n_features=st.integers(1, 12),
     kernel_size=per_block(st.integers(1, 9)),
