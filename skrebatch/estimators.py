@@ -409,8 +409,7 @@ class _BaseReBatchCNN(BaseEstimator):
         with self._unchanged_on_error():
             job = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
             if hasattr(self, "net_"):
-                net = self.net_
-                net.members = job.members
+                net = self.net_.go_on(job)
             else:
                 net = make_net([job], self._all_callbacks()).initialize()
             with net.unchanged_on_error(), one_thread_if(net.is_small):

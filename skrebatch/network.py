@@ -283,15 +283,24 @@ class TabularCNN(nn.Module):
         self.architecture = architecture
         layers: list[nn.Module] = []
         for block in architecture.blocks:
-            conv = _BareConv1d(block.in_channels, block.out_channels, block.kernel_size)
+            conv = _BareConv1d(
+                block.in_channels,
+                block.out_channels,
+                block.kernel_size,
+                dtype=torch.float32,
+            )
             pool = nn.MaxPool1d(block.pool_size, block.pool_stride)
             pad = nn.ConstantPad1d((block.left, block.right), 0.0)
             layers += [nn.Sequential(pad, conv, nn.ReLU(), pool)]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
-            _BareLinear(architecture.flat_size, architecture.hidden_size),
+            _BareLinear(
+                architecture.flat_size, architecture.hidden_size, dtype=torch.float32
+            ),
             nn.ReLU(),
-            _BareLinear(architecture.hidden_size, architecture.n_outputs),
+            _BareLinear(
+                architecture.hidden_size, architecture.n_outputs, dtype=torch.float32
+            ),
         )
 
     def weighted_layers(self) -> list[nn.Conv1d | nn.Linear]:

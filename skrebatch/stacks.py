@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import indexable
@@ -166,12 +167,12 @@ def fit_fused(
     before = [estimator.__dict__.copy() for estimator in estimators]
     for i, estimator in enumerate(estimators):
         part = X, y
-        if indices is not None:
-            rows = indices[i]
-            if id(rows) not in parts:
-                parts[id(rows)] = _safe_indexing(X, rows), _safe_indexing(y, rows)
-            part = parts[id(rows)]
         try:
+            if indices is not None:
+                key, rows = id(indices[i]), np.asarray(indices[i])
+                if key not in parts:
+                    parts[key] = _safe_indexing(X, rows), _safe_indexing(y, rows)
+                part = parts[key]
             jobs.append(estimator._prepare(*part, cache=cache))
             owners.append(i)
         except Exception as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -232,8 +231,9 @@ class _EpochPlan:
             weights = member.weights
             own = np.ones(len(order)) if weights is None else weights[order]
             rows = member.start + member.rows[order]
-            self.rows[:, k] = member.start
-            self.rows[:steps, k, :width] = _fill(rows, (steps, width), member.start)
+            # Only its own rows may fill a shorter batch: 0 times infinity is NaN.
+            self.rows[:, k] = rows[0]
+            self.rows[:steps, k, :width] = _fill(rows, (steps, width), rows[0])
             self.scale[:steps, k, :width] = _fill(own, (steps, width))
         self.scale /= np.maximum(self.counts, 1).T[:, :, None]
 
@@ -401,6 +401,20 @@ class ReBatchNet(NeuralNet):
                 member.fail(DivergedError.at(member.epochs, "after its last batch"))
         self.module_.release()
 
+    def go_on(self, job: Job) -> ReBatchNet:
+        """Take a job that goes on from these networks, in a new net if need be."""
+        optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
+        same = flat.dtype == job.dtype and flat.device.type == job.device.type
+        if optimizer is None or type(optimizer) is not job.optimizer or not same:
+            net = make_net([job], self.callbacks).initialize()
+            net.history = self.history
+            return net
+        self.members = job.members
+        for group in optimizer.param_groups:
+            group["lr"] = job.members[0].lr
+            group["weight_decay"] = job.members[0].weight_decay
+        return self
+
     def forget(self) -> None:
         """Let go of the data that the members hold."""
         self.members = self._live = []
@@ -429,8 +443,6 @@ class ReBatchNet(NeuralNet):
     def unchanged_on_error(self) -> Iterator[None]:
         """Leave networks, optimizer and history as they were where training fails."""
         flat = self.module_.flat.clone()
-        if not hasattr(self, "optimizer_"):
-            self.initialize_optimizer()  # a pickle holds none
         optimizer = copy.deepcopy(self.optimizer_.state_dict())
         n_epochs = len(self.history)
         try:
@@ -532,6 +544,8 @@ class ReBatchNet(NeuralNet):
         module, loss, optimizer = self.module_, self.criterion_, self.optimizer_
         device, dtype = table.features.device, table.features.dtype
         notify = self._batch_listeners()
+        if not notify:
+            self.history.new_batch()  # skorch's Checkpoint wants a last batch
         slope = loss.slope(table.targets.shape[1])
         batch_losses = np.zeros(plan.scale.shape[:2])
         all_rows = torch.from_numpy(plan.rows).to(device)
@@ -623,9 +637,9 @@ class ReBatchNet(NeuralNet):
         module, loss = self.module_, self.criterion_
         K, n = len(rows), max(len(own) for own in rows)
         padded = np.zeros((K, n), dtype=np.intp)
-        for k, own in enumerate(rows):
-            padded[k, : len(own)] = own
-            padded[k] += self._live[k].start
+        for k, (own, member) in enumerate(zip(rows, self._live, strict=True)):
+            padded[k] = member.start + member.rows[0]
+            padded[k, : len(own)] = member.start + own
         index = torch.from_numpy(padded).to(table.features.device)
         shifts = torch.tensor([[m.shift] for m in self._live], device=index.device)
         losses = []
@@ -638,31 +652,17 @@ class ReBatchNet(NeuralNet):
         return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
 
 
-_thread_lock = threading.Lock()
-_thread_users: list[int] = []  # the count to go back to, once for every user
-
-
 @contextlib.contextmanager
 def one_thread_if(small: bool) -> Iterator[None]:
-    """Run on one thread where the work is small; restore the count afterwards.
-
-    The count belongs to the process, so of several fits in threads the first
-    sets it and the last restores it.
-    """
-    if not small:
-        yield
-        return
-    with _thread_lock:
-        before = _thread_users[0] if _thread_users else torch.get_num_threads()
-        _thread_users.append(before)
+    """Run on one thread where the work is small; restore the number afterwards."""
+    before = torch.get_num_threads()
+    if small:
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        with _thread_lock:
-            _thread_users.pop()
-            if not _thread_users:
-                torch.set_num_threads(before)
+        if small:
+            torch.set_num_threads(before)
 
 
 def is_small(architecture: Architecture, n_rows: int) -> bool:
