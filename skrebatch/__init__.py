@@ -6,6 +6,7 @@ from skrebatch.estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
 )
+from skrebatch.members import DivergedError
 from skrebatch.network import TabularCNN
 from skrebatch.samplers import (
     IntervalInsertionSampler,
@@ -15,7 +16,6 @@ from skrebatch.samplers import (
 from skrebatch.search import FusedGridSearchCV
 from skrebatch.stacks import fit_fused
 from skrebatch.strategies import MaxLoss, MinLoss, RandomChoice, Strategy
-from skrebatch.training import DivergedError
 
 __version__ = "0.1.0"
 

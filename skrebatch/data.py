@@ -100,8 +100,13 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
 
 def encode_labels(y: Any, classes: NDArray[Any]) -> Floats:
     """Encode labels as 0/1 (n, 1) for two classes, one-hot (n, C) for more."""
+    y = np.asarray(y)
     codes = np.searchsorted(classes, y)
-    known = classes[np.minimum(codes, len(classes) - 1)] == y
+    found = classes[np.minimum(codes, len(classes) - 1)]
+    if found.dtype.kind != y.dtype.kind:
+        # Before numpy 1.25, comparing numbers with text gives no array.
+        found, y = found.astype(object), y.astype(object)
+    known = found == y
     if not np.all(known):
         unknown = np.unique(np.asarray(y)[~known])
         raise ValueError(

@@ -22,9 +22,10 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import indexable
 from tqdm.auto import tqdm
 
-from skrebatch.estimators import _BaseReBatchCNN
+from skrebatch.base import _BaseReBatchCNN
+from skrebatch.members import Job
 from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
-from skrebatch.training import Job, train
+from skrebatch.training import train
 
 
 @dataclass

@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import indexable
 
-from skrebatch.estimators import (
-    ReBatchCNNClassifier,
-    ReBatchCNNRegressor,
-    _BaseReBatchCNN,
-)
-from skrebatch.training import Job, train
+from skrebatch.base import _BaseReBatchCNN
+from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
+from skrebatch.members import Job
+from skrebatch.training import train
 
 # Numbers of a stack that a core's cache holds: each parameter with its gradient and
 # two moments, each row of a batch with its activations and their gradients.

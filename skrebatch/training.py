@@ -6,7 +6,6 @@ import contextlib
 import copy
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,269 +13,22 @@ import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
-from skorch.history import History
 
-from skrebatch.data import Floats, Table, make_table
+from skrebatch.batches import _EpochPlan, stack_table
+from skrebatch.data import Floats, Table
 from skrebatch.fused import FusedCNN
-from skrebatch.losses import Loss
-from skrebatch.network import Architecture, TabularCNN
-from skrebatch.samplers import Indices, IntervalInsertionSampler
-from skrebatch.strategies import Strategy
+from skrebatch.members import DivergedError, Job, Member, group_in_lockstep
+from skrebatch.network import TabularCNN
+from skrebatch.samplers import Indices
+from skrebatch.threads import is_small, one_thread_if
 
-# Below this many multiplications a step, a second thread costs more than it does.
-_MULTIPLICATIONS_PER_THREAD = 100_000_000
 # Activations of the loss pass that fit a core's cache.
 _CACHED_VALUES = 200_000
 
 
-class DivergedError(ArithmeticError):
-    """The loss of a network became NaN or infinite.
-
-    Examples
-    --------
-    >>> from skrebatch import DivergedError
-    >>> issubclass(DivergedError, ArithmeticError)
-    True
-    """
-
-    @classmethod
-    def at(cls, epoch: int, where: str) -> DivergedError:
-        """Make the error that names the place and suggests a remedy."""
-        return cls(
-            f"The loss became NaN or infinite in epoch {epoch}, {where}. Scale the "
-            "inputs (StandardScaler), lower lr, or, for a regressor, keep "
-            "standardize_target=True."
-        )
-
-
-@dataclass
-class Member:
-    """One network of a stack: what it learns from, how, and how far it got."""
-
-    network: TabularCNN | None  # None: from the seed, when training begins
-    rows: Indices  # (N,), its training rows in the table
-    sampler: IntervalInsertionSampler
-    strategy: Strategy
-    rng: np.random.Generator
-    n_chosen: int
-    batch_size: int
-    max_epochs: int
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    weights: Floats | None = None  # (N,), of mean 1
-    valid_rows: Indices | None = None
-    patience: int | None = None  # None: no early stopping
-    seed: int = 0
-    has_trained: bool = False  # whether its losses say anything yet
-    team: int | None = None  # members of a team choose by their mean losses
-
-    start: int = 0  # its first row in the features of the table
-    shift: int = 0  # from a row of the features to that of the targets
-    history: History = field(default_factory=History)
-    epochs: int = 0
-    done: bool = False
-    error: Exception | None = None
-    curves: dict[str, list[float]] = field(
-        default_factory=lambda: {"train_loss": [], "valid_loss": []}
-    )
-    losses: Floats | None = None  # of every row of its job, in the end
-    _best_epoch: int = 0
-    _best: torch.Tensor | None = None  # (n_parameters,)
-    final: torch.Tensor | None = None  # (n_parameters,)
-
-    @property
-    def lockstep(self) -> tuple[Any, ...]:
-        """What networks must share to take their optimizer steps together."""
-        n, m = len(self.rows), self.sampler.repeats
-        later, first = (
-            -(-size // self.batch_size) for size in (n + (m - 1) * self.n_chosen, n)
-        )
-        # Networks that stop early may part at any epoch.
-        stops_early = self.patience is not None
-        return -later, -first, stops_early, self.max_epochs, self.lr, self.weight_decay
-
-    @property
-    def needs_losses(self) -> bool:
-        """Whether the next order depends on the losses."""
-        return self.has_trained and self.n_chosen > 0 and not self.done
-
-    def next_order(self, losses: Floats) -> Indices:
-        """Choose samples by their losses and draw the order of the next epoch."""
-        if self.needs_losses:
-            chosen = self.strategy.choose(losses, self.n_chosen, self.rng)
-            if len(chosen) != self.n_chosen:
-                raise ValueError(
-                    f"{self.strategy!r} chose {len(chosen)} samples, but was to choose "
-                    f"{self.n_chosen}."
-                )
-            self.sampler.redistribute(chosen)
-        elif self.has_trained:
-            self.sampler.redistribute([])
-        return self.sampler.order()
-
-    def record(self, name: str, loss: float) -> bool:
-        """Write a loss into the history; return whether it is the best yet."""
-        curve = self.curves[name]
-        is_best = loss < min(curve, default=np.inf)
-        curve.append(loss)
-        self.history.record(name, loss)
-        self.history.record(f"{name}_best", is_best)
-        return is_best
-
-    def end_epoch(self, parameters: torch.Tensor, improved: bool) -> None:
-        """Count the epoch; keep the best parameters and stop where it is time."""
-        self.epochs += 1
-        self.has_trained = True
-        waited_out = False
-        if self.patience is not None:
-            if improved:
-                self._best_epoch, self._best = self.epochs, parameters.clone()
-            waited_out = self.epochs - self._best_epoch >= self.patience
-        if waited_out or self.epochs >= self.max_epochs:
-            self.finish(parameters)
-
-    def finish(self, parameters: torch.Tensor) -> None:
-        """Settle on the final parameters: the best ones under early stopping."""
-        self.done = True
-        self.final = (self._best if self._best is not None else parameters).clone()
-
-    def fail(self, error: Exception) -> None:
-        """Stop for good; the estimator raises the error."""
-        self.done, self.error = True, error
-
-
-@dataclass
-class Job:
-    """What one estimator wants trained: its data and one or more networks."""
-
-    X: list[Floats]  # pieces of (n, F)
-    targets: list[Floats]  # pieces of (n, O)
-    members: list[Member]
-    architecture: Architecture
-    loss: type[Loss]
-    optimizer: type[torch.optim.Optimizer]
-    dtype: torch.dtype
-    device: torch.device
-    goes_on: bool = False  # from the networks of an earlier fit
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """What jobs must share to be trained in one stack."""
-        return (
-            self.architecture,
-            self.loss,
-            self.optimizer,
-            self.dtype,
-            str(self.device),
-        )
-
-    @property
-    def all_rows(self) -> Indices:
-        """Every row of the first piece, which is what `fit` was given."""
-        return np.arange(len(self.X[0]))
-
-
-def stack_table(jobs: list[Job]) -> Table:
-    """Make one table for all jobs; data that jobs share is stored once."""
-    features: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
-    targets: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
-
-    def place(pieces: list[Floats], where: dict[Any, tuple[int, list[Floats]]]) -> int:
-        end = sum(len(p) for _, there in where.values() for p in there)
-        return where.setdefault(tuple(map(id, pieces)), (end, pieces))[0]
-
-    for job in jobs:
-        start = place(job.X, features)
-        shift = place(job.targets, targets) - start
-        for member in job.members:
-            member.start, member.shift = start, shift
-    return make_table(
-        [piece for _, pieces in features.values() for piece in pieces],
-        [piece for _, pieces in targets.values() for piece in pieces],
-        jobs[0].dtype,
-        jobs[0].device,
-    )
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """Consecutive steps of an epoch with equally many networks and rows."""
-
-    steps: slice
-    n_networks: int
-    n_rows: int
-    active: tuple[bool, ...]  # by member
-
-
-class _EpochPlan:
-    """The batches of an epoch: which rows each network sees at each step."""
-
-    def __init__(self, members: list[Member], orders: list[Indices]):
-        K = len(members)
-        size = np.array([m.batch_size for m in members])
-        n = np.array([len(order) for order in orders])
-        T, b = max(-(-n // size), default=0), int(min(size.max(), n.max(initial=0)))
-        # (K, T): rows of each network at each step.
-        self.counts = np.clip(
-            n[:, None] - size[:, None] * np.arange(T), 0, size[:, None]
-        )
-        self.rows = np.zeros((T, K, b), dtype=np.intp)
-        self.shifts = np.array([m.shift for m in members])[:, None]
-        self.scale = np.zeros((T, K, b))
-        for k, (member, order) in enumerate(zip(members, orders, strict=True)):
-            if not len(order):
-                continue
-            width = min(int(size[k]), b)
-            steps = -(-len(order) // width)
-            weights = member.weights
-            own = np.ones(len(order)) if weights is None else weights[order]
-            rows = member.start + member.rows[order]
-            # Only its own rows may fill a shorter batch: 0 times infinity is NaN.
-            self.rows[:, k] = rows[0]
-            self.rows[:steps, k, :width] = _fill(rows, (steps, width), rows[0])
-            self.scale[:steps, k, :width] = _fill(own, (steps, width))
-        self.scale /= np.maximum(self.counts, 1).T[:, :, None]
-
-    def segments(self) -> Iterator[_Segment]:
-        """Cut the epoch where the number of rows or networks changes."""
-        shapes = [
-            (int(column.nonzero()[0][-1]) + 1, int(column.max()), tuple(column > 0))
-            for column in self.counts.T
-        ]
-        start = 0
-        for (K, b, active), group in itertools.groupby(shapes):
-            stop = start + len(list(group))
-            yield _Segment(slice(start, stop), K, b, active)
-            start = stop
-
-
-def _fill(
-    values: NDArray[Any], shape: tuple[int, int], rest: float = 0
-) -> NDArray[Any]:
-    """Lay values out row by row; `rest` fills what is left of the last row."""
-    filled = np.full(shape, rest, dtype=values.dtype)
-    filled.reshape(-1)[: len(values)] = values
-    return filled
-
-
-def _group(members: list[Member]) -> list[list[Member]]:
-    """Sort networks in lockstep together, those with the most steps first.
-
-    Near the end of an epoch only the first networks of a stack are still at work.
-    """
-    groups: list[list[Member]] = []
-    for member in sorted(members, key=lambda member: member.lockstep):
-        last = groups[-1][-1] if groups and member.patience is None else None
-        if last is not None and last.lockstep == member.lockstep:
-            groups[-1].append(member)
-        else:
-            groups.append([member])
-    return groups
-
-
 def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     """Create the net that trains all networks of the jobs in one stack."""
-    groups = _group([member for job in jobs for member in job.members])
+    groups = group_in_lockstep([member for job in jobs for member in job.members])
     rates = [
         {"lr": group[0].lr, "weight_decay": group[0].weight_decay} for group in groups
     ]
@@ -650,21 +402,3 @@ class ReBatchNet(NeuralNet):
             losses.append(loss.per_sample(step.forward(), table.targets[part + shifts]))
         together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
         return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
-
-
-@contextlib.contextmanager
-def one_thread_if(small: bool) -> Iterator[None]:
-    """Run on one thread where the work is small; restore the number afterwards."""
-    before = torch.get_num_threads()
-    if small:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if small:
-            torch.set_num_threads(before)
-
-
-def is_small(architecture: Architecture, n_rows: int) -> bool:
-    """Tell whether a step on so many rows is too small for several threads."""
-    return n_rows * architecture.multiplications < _MULTIPLICATIONS_PER_THREAD

@@ -1,0 +1,525 @@
+"""What the classifier and the regressor share."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.func import functional_call
+
+from skrebatch.batches import stack_table
+from skrebatch.callbacks import EpochProgress
+from skrebatch.data import (
+    check_weights,
+    locate_bad_columns,
+    resolve_device,
+    resolve_dtype,
+)
+from skrebatch.members import Job, Member
+from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
+from skrebatch.samplers import (
+    IntervalInsertionSampler,
+    check_ratio,
+    check_repeats,
+    redistribution_size,
+    warn_if_nothing_redistributed,
+)
+from skrebatch.strategies import check_strategy
+from skrebatch.threads import is_small, one_thread_if
+from skrebatch.training import ReBatchNet, make_net, train
+
+_OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+_PREDICTION_ROWS = 1024
+
+_PARAMETERS = """ratio : float, default=0.15
+        Redistribution ratio r, 0 or more; B = floor(N r / (1 + r)) of the N
+        training samples are redistributed in each epoch (eq. 2). 0 is training
+        without re-Batch.
+    strategy : {{"min-loss", "max-loss", "random"}} or Strategy, default="min-loss"
+        Which samples to redistribute: those of lowest or highest loss, samples
+        chosen by chance (the control), or what an object of your own chooses.
+    repeats : int, default=1
+        How often the next epoch holds each chosen sample: 0 leaves them out, 1
+        moves them (the paper's text), m holds them m times.
+    shuffle : bool, default=True
+        Whether to shuffle the other samples in every epoch. False keeps their
+        natural order, as the paper does.
+    conv_channels : tuple of int, default=(8, 16)
+        Output channels of each convolution block; its length is the number of
+        blocks.
+    kernel_size, pool_size : int or tuple of int, default=3 and 2
+        Kernels of the convolutions and pools, one for all blocks or one each.
+        One longer than its sequence is clamped to it.
+    pool_stride : int or tuple of int, default=None
+        Strides of the pools; None is `pool_size`.
+    padding : int or "same", default="same"
+        Zeros on either side of a sequence before its convolution.
+    hidden_size : int or "auto", default="auto"
+        Width of the head's hidden layer; "auto" is twice the flattened size.
+    max_epochs : int, default=200
+        Number of epochs at most.
+    batch_size : int or "auto", default="auto"
+        Rows of a mini-batch. "auto" is B, as in the paper, but at most 1024, and
+        32 where B is 0. More than N is N.
+    optimizer : {{"adam", "adamw", "sgd"}}, default="adam"
+        Optimizer.
+    lr : float, default=1e-3
+        Learning rate.
+    weight_decay : float, default=0.0
+        Weight decay of the optimizer.
+    early_stopping : bool, default=False
+        Whether to stop when the loss on the validation set has not improved for
+        `n_iter_no_change` epochs, and to keep the parameters of the best epoch.
+    validation_fraction : float, default=0.2
+        Share of the training rows set aside for `early_stopping` where `fit` is
+        given no validation set{stratified}.
+    n_iter_no_change : int, default=10
+        Epochs without improvement that `early_stopping` waits.
+    {own}
+    device : str or torch.device, default="cpu"
+        Where to train; "auto" takes the best device there is.
+    dtype : {{"float32", "float64"}}, default="float32"
+        Precision of data and network.
+    callbacks : list of skorch.callbacks.Callback, default=None
+        skorch callbacks, notified of each epoch.
+    n_networks : int, default=1
+        Networks trained side by side from different seeds; predictions are the
+        mean of their probabilities or targets. Training K costs far less than K
+        times one.
+    choose : {{"own", "together"}}, default="own"
+        Whether each of several networks chooses samples by its own losses, or all
+        by the mean over the networks.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the network of an earlier `fit`.
+    random_state : int, numpy.random.RandomState or None, default=None
+        Source of initial weights, validation split and orders. An int gives the
+        same bits on every run.
+    verbose : int, default=0
+        1 shows a progress bar with the losses."""
+
+_ATTRIBUTES = """n_features_in_ : int
+        Number of features seen in fit.
+    feature_names_in_ : ndarray of str
+        Names of the features, where X had string column names.
+    n_iter_ : int
+        Epochs trained.
+    loss_curve_ : list of float
+        Mean training loss of each epoch, over the batches as they were trained
+        on.
+    validation_loss_curve_ : list of float
+        Loss on the validation set after each epoch, where there is one.
+    sample_losses_ : ndarray of shape (n_samples,)
+        Loss of every row of X under the fitted network, without weights.
+    chosen_ : ndarray of int, shape (B,) or (n_networks, B)
+        Rows of X that the last epoch redistributed, for each of several networks.
+    n_redistributed_ : int
+        B, how many samples are redistributed.
+    batch_size_ : int
+        Rows of a mini-batch.
+    module_ : TabularCNN or torch.nn.Module
+        The fitted network, a plain module in evaluation mode; of several
+        networks, a module with the list `networks`.
+    net_ : skorch.NeuralNet
+        The net that trained it.
+    history_ : skorch.history.History
+        What the net recorded of each epoch."""
+
+
+def _fill_in(**fragments: str) -> Any:
+    """Put shared fragments into a class docstring."""
+
+    def fill(cls: Any) -> Any:
+        cls.__doc__ = cls.__doc__.format(**fragments)
+        return cls
+
+    return fill
+
+
+class _BaseReBatchCNN(BaseEstimator):
+    """What the classifier and the regressor share."""
+
+    loss_curve_: list[float]
+    module_: TabularCNN | Ensemble
+
+    def _check_parameters(self) -> None:
+        """Refuse impossible parameters before any work."""
+        check_ratio(self.ratio)
+        check_repeats(self.repeats)
+        check_strategy(self.strategy)
+        if self.choose not in ("own", "together"):
+            raise ValueError(
+                f'choose must be "own" or "together", got {self.choose!r}.'
+            )
+        for name in ("max_epochs", "n_iter_no_change", "n_networks"):
+            _check_whole(getattr(self, name), name)
+        if self.batch_size != "auto":
+            _check_whole(self.batch_size, "batch_size", 'or "auto"')
+        _check_real(self.lr, "lr", above=0)
+        _check_real(self.weight_decay, "weight_decay", at_least=0)
+        _check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
+        if self.optimizer not in _OPTIMIZERS:
+            names = ", ".join(f'"{name}"' for name in _OPTIMIZERS)
+            raise ValueError(
+                f"optimizer must be one of {names}, got {self.optimizer!r}."
+            )
+        for name in ("shuffle", "early_stopping", "warm_start"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(
+                    f"{name} must be True or False, got {getattr(self, name)!r}."
+                )
+        resolve_dtype(self.dtype)
+        resolve_device(self.device)
+
+    def _check_X(self, X: Any, **kwargs: Any) -> Any:
+        """Validate X (and y), naming the columns that are to blame."""
+        dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
+        try:
+            # What is too large for the dtype is refused, and needs no warning.
+            with np.errstate(over="ignore"):
+                return validate_data(self, X, dtype=dtype, **kwargs)
+        except ValueError as error:
+            hint = locate_bad_columns(X, dtype)
+            if not hint:
+                raise
+            raise type(error)(f"{error}{hint}") from error
+
+    def _architecture(self, n_outputs: int) -> Architecture:
+        return build_architecture(
+            self.n_features_in_,
+            n_outputs,
+            self.conv_channels,
+            self.kernel_size,
+            self.pool_size,
+            self.pool_stride,
+            self.padding,
+            self.hidden_size,
+        )
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        incremental: bool = False,
+        classes: Any = None,
+        cache: dict[Any, Any] | None = None,
+    ) -> Job:
+        """Check everything and lay out what a fit needs.
+
+        Fits of the same arrays that share a `cache` check and store them once.
+        """
+        self._check_parameters()
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val belong together: pass both or neither.")
+        goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
+        cache = {} if cache is None else cache
+        key = id(X), id(y), str(self.dtype)
+        if key not in cache:
+            checked = self._check_X(
+                X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
+            )
+            names = ("n_features_in_", "feature_names_in_")
+            seen = {name: vars(self)[name] for name in names if name in vars(self)}
+            cache[key] = *checked, seen, np.arange(len(checked[0]))
+        X, y, seen, rows = cache[key]
+        self.__dict__.update(seen)
+        n_samples = len(X)
+        weights = check_weights(sample_weight, n_samples)
+        y = self._learn_targets(y, goes_on, classes)
+        weights = self._with_class_weight(y, weights)
+
+        random_state = self.random_state
+        if random_state is None:  # not numpy's global one, which stays as it is
+            random_state = np.random.RandomState()
+        seeds = check_random_state(random_state).randint(
+            2**31 - 1, size=self.n_networks
+        )
+        if goes_on:
+            rngs = copy.deepcopy(self._rngs)
+        else:
+            rngs = [np.random.default_rng(int(seed)) for seed in seeds]
+
+        if weights is not None:
+            rows = np.flatnonzero(weights > 0)
+        valid_rows = None
+        parts, targets = [X], [y]
+        if X_val is not None:
+            try:
+                X_val, y_val = self._check_X(
+                    X_val, y=y_val, reset=False, **self._y_checks
+                )
+                y_val = self._check_targets(y_val)
+            except ValueError as error:
+                raise ValueError(f"In X_val and y_val: {error}") from error
+            parts, targets = [X, X_val], [y, y_val]
+            valid_rows = np.arange(n_samples, n_samples + len(X_val))
+        elif self.early_stopping and not incremental:
+            rows, valid_rows = self._split(rows, y, int(rngs[0].integers(2**31)))
+        if weights is not None:
+            weights = weights[rows] / weights[rows].mean()
+        if not goes_on:
+            self._learn_scale(y[rows], weights)
+
+        size = redistribution_size(len(rows), self.ratio)
+        warn_if_nothing_redistributed(len(rows), self.ratio, size)
+        batch_size = self.batch_size
+        if batch_size == "auto":
+            batch_size = min(size, 1024) or 32
+
+        code = "targets", *key, self._encoding()
+        if X_val is not None or code not in cache:
+            cache[code] = [self._encode(part) for part in targets]
+        encoded = cache[code]
+        architecture = self._architecture(encoded[0].shape[1])
+        networks: Sequence[TabularCNN | None] = [None] * self.n_networks
+        if goes_on:
+            networks = before = self._networks()
+            if (before[0].architecture, len(before)) != (architecture, self.n_networks):
+                raise ValueError(
+                    "The network's parameters (conv_channels, kernel_size, pool_size, "
+                    "pool_stride, padding, hidden_size, n_networks) changed since the "
+                    "last fit; training can't go on from it. Use warm_start=False."
+                )
+        stops_early = self.early_stopping and not incremental
+        together = self.n_networks > 1 and self.choose == "together"
+        members = [
+            Member(
+                network=network,
+                rows=rows,
+                sampler=IntervalInsertionSampler(
+                    len(rows), self.repeats, self.shuffle, rng
+                ),
+                strategy=clone(check_strategy(self.strategy)),
+                rng=rng,
+                n_chosen=size,
+                batch_size=min(int(batch_size), len(rows)),
+                max_epochs=1 if incremental else self.max_epochs,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                weights=weights,
+                valid_rows=valid_rows,
+                patience=self.n_iter_no_change if stops_early else None,
+                seed=int(seed),
+                has_trained=goes_on,
+                team=id(self) if together else None,
+            )
+            for network, seed, rng in zip(networks, seeds, rngs, strict=True)
+        ]
+        return Job(
+            X=parts,
+            targets=encoded,
+            members=members,
+            architecture=architecture,
+            loss=self._loss(architecture.n_outputs),
+            optimizer=_OPTIMIZERS[self.optimizer],
+            dtype=resolve_dtype(self.dtype),
+            device=resolve_device(self.device),
+            goes_on=goes_on,
+        )
+
+    def _networks(self) -> list[TabularCNN]:
+        """Return the fitted networks."""
+        module = self.module_
+        return [module] if isinstance(module, TabularCNN) else module.members()
+
+    def _split(
+        self, rows: NDArray[np.intp], y: NDArray[Any], seed: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Set validation rows aside."""
+        options = {"test_size": self.validation_fraction, "random_state": seed}
+        try:
+            train, valid = train_test_split(
+                rows, stratify=self._strata(y[rows]), **options
+            )
+        except ValueError:
+            # A class too small to be split, or more classes than validation rows.
+            try:
+                train, valid = train_test_split(rows, **options)
+            except ValueError as error:
+                raise ValueError(
+                    f"early_stopping can't set validation_fraction="
+                    f"{self.validation_fraction} of {len(rows)} rows aside: no row "
+                    "would be left to train on."
+                ) from error
+        return np.sort(train), np.sort(valid)
+
+    def _all_callbacks(self) -> list[Any]:
+        """Return the user's callbacks and, where wanted, the progress bar."""
+        return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Leave the estimator as it was where a fit fails."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
+        with self._unchanged_on_error():
+            job = self._prepare(X, y, sample_weight, X_val, y_val)
+            net = train([job], self._all_callbacks())
+            self._conclude(job)
+            self._keep(net)
+        return self
+
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+    ) -> Self:
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit trains one epoch and can't stop early; set "
+                "early_stopping=False."
+            )
+        with self._unchanged_on_error():
+            job = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
+            if hasattr(self, "net_"):
+                net = self.net_.go_on(job)
+            else:
+                net = make_net([job], self._all_callbacks()).initialize()
+            with net.unchanged_on_error(), one_thread_if(net.is_small):
+                table = stack_table([job])
+                net.partial_fit(table, epochs=1)
+                net.collect(table, [job])
+                self._conclude(job)
+                self._keep(net)
+        return self
+
+    def _keep(self, net: ReBatchNet) -> None:
+        """Keep the net, without the data."""
+        self.net_, self.history_ = net, net.history
+        if net.interrupted_:
+            warnings.warn(
+                f"Training was interrupted in epoch {len(net.history)}; the network is "
+                "kept as it was then.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        net.forget()
+
+    def _conclude(self, job: Job) -> None:
+        """Take over the result, or raise what went wrong."""
+        members = job.members
+        for member in members:
+            if member.error is not None:
+                raise member.error
+        if all(member.epochs == 0 for member in members):
+            raise KeyboardInterrupt  # which skorch has caught
+        first = members[0]
+        networks = [member.network for member in members if member.network is not None]
+        self.module_ = networks[0] if len(networks) == 1 else Ensemble(networks)
+        self.sample_losses_ = np.mean(
+            [m.losses for m in members if m.losses is not None], axis=0
+        )
+        chosen = [
+            m.rows[[] if m.sampler.chosen is None else m.sampler.chosen]
+            for m in members
+        ]
+        self.chosen_ = chosen[0] if len(chosen) == 1 else np.stack(chosen)
+        self.n_redistributed_ = first.n_chosen
+        self.batch_size_ = first.batch_size
+        for name, attribute in (
+            ("train_loss", "loss_curve_"),
+            ("valid_loss", "validation_loss_curve_"),
+        ):
+            curve = getattr(self, attribute, []) if job.goes_on else []
+            curve = curve + _mean_curve([member.curves[name] for member in members])
+            if curve:
+                setattr(self, attribute, curve)
+            elif hasattr(self, attribute):
+                delattr(self, attribute)
+        self.n_iter_ = len(self.loss_curve_)
+        self._rngs = [member.rng for member in members]
+
+    def _outputs(self, X: Any) -> NDArray[np.float64]:
+        """Compute the raw outputs of every network (K, n_samples, n_outputs).
+
+        In float64 whatever the network's dtype: in float32 the prediction for a
+        row would vary in the sixth digit with the rows beside it.
+        """
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        module = self.module_
+        device = next(module.parameters()).device
+        if device.type == "mps":  # which has no float64
+            module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
+        exact = {name: p.double() for name, p in module.named_parameters()}
+        architecture = self._networks()[0].architecture
+        small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
+        outputs = []
+        with torch.no_grad(), one_thread_if(small):
+            for start in range(0, len(X), _PREDICTION_ROWS):
+                part = X[start : start + _PREDICTION_ROWS]
+                part = torch.tensor(part, dtype=torch.float64, device=device)
+                outputs.append(functional_call(module, exact, part).cpu().numpy())
+        return np.concatenate(outputs, axis=-2).reshape(
+            -1, len(X), outputs[0].shape[-1]
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Hold the network on the CPU, so that any machine can load it."""
+        state = super().__getstate__()
+        if "module_" in state:
+            state["module_"] = copy.deepcopy(state["module_"]).cpu()
+        return state
+
+
+def _mean_curve(curves: list[list[float]]) -> list[float]:
+    """Average curves epoch by epoch, over those that got so far."""
+    padded = itertools.zip_longest(*curves, fillvalue=math.nan)
+    return [float(np.nanmean(values)) for values in padded]
+
+
+def _check_whole(value: Any, name: str, alternative: str = "") -> None:
+    """Refuse what is not a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        also = f" {alternative}" if alternative else ""
+        raise ValueError(
+            f"{name} must be a whole number of at least 1{also}, got {value!r}."
+        )
+
+
+def _check_real(
+    value: Any,
+    name: str,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    below: float = math.inf,
+) -> None:
+    """Refuse what is not a number in the given range."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (above < value < below and value >= at_least):
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (
+                ("above", above),
+                ("of at least", at_least),
+                ("below", below),
+            )
+            if math.isfinite(bound)
+        ]
+        raise ValueError(
+            f"{name} must be a finite number {' and '.join(bounds)}, got {value!r}."
+        )

@@ -1,0 +1,98 @@
+"""From jobs to one table, and from orders to the batches of an epoch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skrebatch.data import Floats, Table, make_table
+from skrebatch.members import Job, Member
+from skrebatch.samplers import Indices
+
+
+def stack_table(jobs: list[Job]) -> Table:
+    """Make one table for all jobs; data that jobs share is stored once."""
+    features: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
+    targets: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
+
+    def place(pieces: list[Floats], where: dict[Any, tuple[int, list[Floats]]]) -> int:
+        end = sum(len(p) for _, there in where.values() for p in there)
+        return where.setdefault(tuple(map(id, pieces)), (end, pieces))[0]
+
+    for job in jobs:
+        start = place(job.X, features)
+        shift = place(job.targets, targets) - start
+        for member in job.members:
+            member.start, member.shift = start, shift
+    return make_table(
+        [piece for _, pieces in features.values() for piece in pieces],
+        [piece for _, pieces in targets.values() for piece in pieces],
+        jobs[0].dtype,
+        jobs[0].device,
+    )
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Consecutive steps of an epoch with equally many networks and rows."""
+
+    steps: slice
+    n_networks: int
+    n_rows: int
+    active: tuple[bool, ...]  # by member
+
+
+class _EpochPlan:
+    """The batches of an epoch: which rows each network sees at each step."""
+
+    def __init__(self, members: list[Member], orders: list[Indices]):
+        K = len(members)
+        size = np.array([m.batch_size for m in members])
+        n = np.array([len(order) for order in orders])
+        T, b = max(-(-n // size), default=0), int(min(size.max(), n.max(initial=0)))
+        # (K, T): rows of each network at each step.
+        self.counts = np.clip(
+            n[:, None] - size[:, None] * np.arange(T), 0, size[:, None]
+        )
+        self.rows = np.zeros((T, K, b), dtype=np.intp)
+        self.shifts = np.array([m.shift for m in members])[:, None]
+        self.scale = np.zeros((T, K, b))
+        for k, (member, order) in enumerate(zip(members, orders, strict=True)):
+            if not len(order):
+                continue
+            width = min(int(size[k]), b)
+            steps = -(-len(order) // width)
+            weights = member.weights
+            own = np.ones(len(order)) if weights is None else weights[order]
+            rows = member.start + member.rows[order]
+            # Only its own rows may fill a shorter batch: 0 times infinity is NaN.
+            self.rows[:, k] = rows[0]
+            self.rows[:steps, k, :width] = _fill(rows, (steps, width), rows[0])
+            self.scale[:steps, k, :width] = _fill(own, (steps, width))
+        self.scale /= np.maximum(self.counts, 1).T[:, :, None]
+
+    def segments(self) -> Iterator[_Segment]:
+        """Cut the epoch where the number of rows or networks changes."""
+        shapes = [
+            (int(column.nonzero()[0][-1]) + 1, int(column.max()), tuple(column > 0))
+            for column in self.counts.T
+        ]
+        start = 0
+        for (K, b, active), group in itertools.groupby(shapes):
+            stop = start + len(list(group))
+            yield _Segment(slice(start, stop), K, b, active)
+            start = stop
+
+
+def _fill(
+    values: NDArray[Any], shape: tuple[int, int], rest: float = 0
+) -> NDArray[Any]:
+    """Lay values out row by row; `rest` fills what is left of the last row."""
+    filled = np.full(shape, rest, dtype=values.dtype)
+    filled.reshape(-1)[: len(values)] = values
+    return filled

@@ -1,0 +1,178 @@
+"""The networks of a stack, and the jobs that bring them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.history import History
+
+from skrebatch.data import Floats
+from skrebatch.losses import Loss
+from skrebatch.network import Architecture, TabularCNN
+from skrebatch.samplers import Indices, IntervalInsertionSampler
+from skrebatch.strategies import Strategy
+
+
+class DivergedError(ArithmeticError):
+    """The loss of a network became NaN or infinite.
+
+    Examples
+    --------
+    >>> from skrebatch import DivergedError
+    >>> issubclass(DivergedError, ArithmeticError)
+    True
+    """
+
+    @classmethod
+    def at(cls, epoch: int, where: str) -> DivergedError:
+        """Make the error that names the place and suggests a remedy."""
+        return cls(
+            f"The loss became NaN or infinite in epoch {epoch}, {where}. Scale the "
+            "inputs (StandardScaler), lower lr, or, for a regressor, keep "
+            "standardize_target=True."
+        )
+
+
+@dataclass
+class Member:
+    """One network of a stack: what it learns from, how, and how far it got."""
+
+    network: TabularCNN | None  # None: from the seed, when training begins
+    rows: Indices  # (N,), its training rows in the table
+    sampler: IntervalInsertionSampler
+    strategy: Strategy
+    rng: np.random.Generator
+    n_chosen: int
+    batch_size: int
+    max_epochs: int
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    weights: Floats | None = None  # (N,), of mean 1
+    valid_rows: Indices | None = None
+    patience: int | None = None  # None: no early stopping
+    seed: int = 0
+    has_trained: bool = False  # whether its losses say anything yet
+    team: int | None = None  # members of a team choose by their mean losses
+
+    start: int = 0  # its first row in the features of the table
+    shift: int = 0  # from a row of the features to that of the targets
+    history: History = field(default_factory=History)
+    epochs: int = 0
+    done: bool = False
+    error: Exception | None = None
+    curves: dict[str, list[float]] = field(
+        default_factory=lambda: {"train_loss": [], "valid_loss": []}
+    )
+    losses: Floats | None = None  # of every row of its job, in the end
+    _best_epoch: int = 0
+    _best: torch.Tensor | None = None  # (n_parameters,)
+    final: torch.Tensor | None = None  # (n_parameters,)
+
+    @property
+    def lockstep(self) -> tuple[Any, ...]:
+        """What networks must share to take their optimizer steps together."""
+        n, m = len(self.rows), self.sampler.repeats
+        later, first = (
+            -(-size // self.batch_size) for size in (n + (m - 1) * self.n_chosen, n)
+        )
+        # Networks that stop early may part at any epoch.
+        stops_early = self.patience is not None
+        return -later, -first, stops_early, self.max_epochs, self.lr, self.weight_decay
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the next order depends on the losses."""
+        return self.has_trained and self.n_chosen > 0 and not self.done
+
+    def next_order(self, losses: Floats) -> Indices:
+        """Choose samples by their losses and draw the order of the next epoch."""
+        if self.needs_losses:
+            chosen = self.strategy.choose(losses, self.n_chosen, self.rng)
+            if len(chosen) != self.n_chosen:
+                raise ValueError(
+                    f"{self.strategy!r} chose {len(chosen)} samples, but was to choose "
+                    f"{self.n_chosen}."
+                )
+            self.sampler.redistribute(chosen)
+        elif self.has_trained:
+            self.sampler.redistribute([])
+        return self.sampler.order()
+
+    def record(self, name: str, loss: float) -> bool:
+        """Write a loss into the history; return whether it is the best yet."""
+        curve = self.curves[name]
+        is_best = loss < min(curve, default=np.inf)
+        curve.append(loss)
+        self.history.record(name, loss)
+        self.history.record(f"{name}_best", is_best)
+        return is_best
+
+    def end_epoch(self, parameters: torch.Tensor, improved: bool) -> None:
+        """Count the epoch; keep the best parameters and stop where it is time."""
+        self.epochs += 1
+        self.has_trained = True
+        waited_out = False
+        if self.patience is not None:
+            if improved:
+                self._best_epoch, self._best = self.epochs, parameters.clone()
+            waited_out = self.epochs - self._best_epoch >= self.patience
+        if waited_out or self.epochs >= self.max_epochs:
+            self.finish(parameters)
+
+    def finish(self, parameters: torch.Tensor) -> None:
+        """Settle on the final parameters: the best ones under early stopping."""
+        self.done = True
+        self.final = (self._best if self._best is not None else parameters).clone()
+
+    def fail(self, error: Exception) -> None:
+        """Stop for good; the estimator raises the error."""
+        self.done, self.error = True, error
+
+
+@dataclass
+class Job:
+    """What one estimator wants trained: its data and one or more networks."""
+
+    X: list[Floats]  # pieces of (n, F)
+    targets: list[Floats]  # pieces of (n, O)
+    members: list[Member]
+    architecture: Architecture
+    loss: type[Loss]
+    optimizer: type[torch.optim.Optimizer]
+    dtype: torch.dtype
+    device: torch.device
+    goes_on: bool = False  # from the networks of an earlier fit
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What jobs must share to be trained in one stack."""
+        return (
+            self.architecture,
+            self.loss,
+            self.optimizer,
+            self.dtype,
+            str(self.device),
+        )
+
+    @property
+    def all_rows(self) -> Indices:
+        """Every row of the first piece, which is what `fit` was given."""
+        return np.arange(len(self.X[0]))
+
+
+def group_in_lockstep(members: list[Member]) -> list[list[Member]]:
+    """Sort networks in lockstep together, those with the most steps first.
+
+    Near the end of an epoch only the first networks of a stack are still at work.
+    """
+    groups: list[list[Member]] = []
+    for member in sorted(members, key=lambda member: member.lockstep):
+        last = groups[-1][-1] if groups and member.patience is None else None
+        if last is not None and last.lockstep == member.lockstep:
+            groups[-1].append(member)
+        else:
+            groups.append([member])
+    return groups
