@@ -110,7 +110,8 @@ class ReBatch(Callback):
                     f"ReBatch decides the order of the training samples; remove "
                     f"iterator_train__{name} from the net."
                 )
-        self.rng_ = np.random.default_rng(self.random_state)
+        if not (net.history and hasattr(self, "rng_")):  # else a partial_fit goes on
+            self.rng_ = np.random.default_rng(self.random_state)
         # The net splits off its validation data later; the first epoch brings the
         # number of training samples.
         self.sampler_ = IntervalInsertionSampler(
@@ -126,11 +127,16 @@ class ReBatch(Callback):
             self.sampler_.n_samples = n = len(dataset_train)
             size = redistribution_size(n, self.ratio)
             warn_if_nothing_redistributed(n, self.ratio, size)
+            if len(net.history) > 1:  # trained before, maybe on other data
+                self._redistribute(net, dataset_train)
 
     def on_epoch_end(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
     ) -> None:
         """Compute the losses and set the order of the next epoch."""
+        self._redistribute(net, dataset_train)
+
+    def _redistribute(self, net: NeuralNet, dataset_train: Any) -> None:
         self.sample_losses_ = _sample_losses(net, dataset_train)
         if not np.isfinite(self.sample_losses_).all():
             raise ValueError(

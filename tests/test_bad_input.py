@@ -1,0 +1,720 @@
+"""What can't be used is refused: by name, before any work, and leaving no trace."""
+
+import contextlib
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+from skorch.callbacks import Callback
+from test_estimators import (
+    FEATURES,
+    FULL_BATCH,
+    TASKS,
+    Interrupt,
+    N,
+    assert_same_bits,
+    make,
+    make_data,
+)
+
+from skrebatch import DivergedError, MinLoss, Strategy
+
+NAMES = list("abcde")
+
+
+@contextlib.contextmanager
+def no_trace(model, refit):
+    """Expect that nothing changes, and that training goes on as if nothing was."""
+    twin, params = refit(), model.get_params()
+    yield
+    assert vars(model).keys() == vars(twin).keys()
+    assert_same_bits(model, twin)
+    model.set_params(**params)
+    X, y = make_data("binary" if hasattr(model, "classes_") else "regression")
+    np.testing.assert_array_equal(model.predict(X), twin.predict(X))
+    assert model.n_features_in_ == FEATURES
+    assert model.history_[:, "train_loss"] == twin.history_[:, "train_loss"]
+    assert len(model.history_) == len(twin.history_)
+    assert_same_bits(model.partial_fit(X, y), twin.partial_fit(X, y))
+
+
+def refused(call, *words, task="binary", error=ValueError, **params):
+    """Expect that a fitted estimator refuses a call and stays as it was."""
+
+    def refit():
+        return make(task).fit(*make_data(task))
+
+    model = refit()
+    with no_trace(model, refit):
+        with pytest.raises(error) as raised:
+            call(model.set_params(**params))
+        for word in words:
+            assert word in str(raised.value)
+        model.set_params(**make(task).get_params())
+    # One that is not fitted stays so.
+    bare = make(task, **params)
+    before = set(vars(bare))
+    with pytest.raises(error):
+        call(bare)
+    assert set(vars(bare)) == before
+
+
+def with_cell(value, row=3, column=1):
+    """The table with one bad cell."""
+    X = make_data()[0]
+    X[row, column] = value
+    return X
+
+
+# --- the table ---
+
+BAD_TABLES = {
+    "NaN": (with_cell(np.nan), "NaN", "column 1 (not finite in 1 rows, first 3)"),
+    "infinity": (with_cell(np.inf), "infinity", "column 1", "first 3"),
+    "minus infinity": (with_cell(-np.inf), "infinity", "column 1", "first 3"),
+    "too large for float32": (with_cell(1e39), "too large", "float32", "column 1"),
+    "NaN by name": (pd.DataFrame(with_cell(np.nan), columns=NAMES), "NaN", "'b'"),
+    "missing in a nullable column": (
+        pd.DataFrame(with_cell(np.nan), columns=NAMES).astype("Float64"),
+        "NaN",
+        "'b'",
+    ),
+    "None": (with_cell(0).astype(object).tolist(), "NaN", "column 1"),
+    "strings": (np.full((N, FEATURES), "x"), "could not convert", "column 0"),
+    "a column of strings": (
+        pd.DataFrame(make_data()[0], columns=NAMES).assign(c="red"),
+        "could not convert",
+        "'c' (not all numbers)",
+    ),
+    "complex": (make_data()[0] + 1j, "Complex data not supported"),
+    "3-D": (make_data()[0][None], "dim 3", "<= 2"),
+    "1-D": (make_data()[0][:, 0], "Expected 2D array, got 1D array"),
+    "no rows": (np.empty((0, FEATURES)), "0 sample(s)", "minimum of"),
+    "no columns": (np.empty((N, 0)), "0 feature(s)", "minimum of 1"),
+}
+BAD_TABLES["None"][0][3][1] = None
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_tables_that_training_refuses(name):
+    X, *words = BAD_TABLES[name]
+    y = make_data()[1][: len(X) if name != "3-D" else None]
+    refused(lambda model: model.fit(X, y), *words)
+    refused(lambda model: model.partial_fit(X, y), *words)
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_tables_that_prediction_refuses(name):
+    X, *words = BAD_TABLES[name]
+    words = [word for word in words if word != "minimum of"]
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        model = make().fit(*make_data())
+        with pytest.raises(ValueError) as raised:
+            getattr(model, method)(X)
+        for word in words:
+            assert word in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_tables_that_validation_refuses(name):
+    X, *words = BAD_TABLES[name]
+    X_fit, y = make_data()
+    y_val = y[: len(X) if name != "3-D" else None]
+    words = [word for word in words if word != "minimum of"]
+    refused(lambda model: model.fit(X_fit, y, X_val=X, y_val=y_val), "X_val", *words)
+
+
+def test_several_bad_columns_are_named():
+    X, y = make_data()
+    X[2, 0] = X[4:, 3] = np.nan
+    refused(
+        lambda model: model.fit(X, y),
+        "Look at column 0 (not finite in 1 rows, first 2), "
+        f"3 (not finite in {N - 4} rows, first 4).",
+    )
+
+
+def test_of_many_bad_columns_five_are_named():
+    X, y = np.full((N, 8), np.nan), make_data()[1]
+    refused(lambda model: model.fit(X, y), "4 (not finite", "and 3 more.")
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.coo_matrix])
+def test_sparse_tables_are_refused(form):
+    X, y = make_data()
+    words = "Sparse data was passed for X, but dense data is required"
+    refused(lambda model: model.fit(form(X), y), words, error=TypeError)
+    refused(lambda model: model.partial_fit(form(X), y), words, error=TypeError)
+    with pytest.raises(TypeError, match="Sparse data"):
+        make().fit(X, y).predict(form(X))
+
+
+def test_one_row_is_refused():
+    X, y = make_data()
+    words = ["1 sample(s)", "minimum of 2 is required"]
+    refused(lambda model: model.fit(X[:1], y[:1]), *words)
+    refused(lambda model: model.partial_fit(X[:1], y[:1]), *words)
+    assert make().fit(X, y).predict(X[:1]).shape == (1,)
+
+
+def test_polars_nulls_are_refused_by_name():
+    polars = pytest.importorskip("polars")
+    X, y = make_data()
+    columns = {name: X[:, i].tolist() for i, name in enumerate(NAMES)}
+    columns["b"][3] = None
+    with pytest.raises(ValueError, match=r"NaN[^$]*'b' \(not finite in 1 rows"):
+        make().fit(polars.DataFrame(columns), y)
+
+
+# --- the target ---
+
+
+def test_mismatched_lengths_are_refused():
+    X, y = make_data()
+    words = ["inconsistent numbers of samples", "[41, 40]"]
+    refused(lambda model: model.fit(X, y[1:]), *words)
+    refused(lambda model: model.partial_fit(X, y[1:]), *words)
+    refused(lambda model: model.fit(X, y, X_val=X, y_val=y[1:]), "X_val", *words)
+
+
+@pytest.mark.parametrize("value", [0, "a", True, -1.0])
+def test_one_class_is_refused(value):
+    X = make_data()[0]
+    words = ["at least two classes", f"one class: [{value!r}]"]
+    refused(lambda model: model.fit(X, np.full(N, value)), *words)
+    with pytest.raises(ValueError, match="at least two classes"):
+        make().partial_fit(X, np.full(N, value))
+    with pytest.raises(ValueError, match="at least two classes"):
+        make().partial_fit(X, np.full(N, value), classes=[value])
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 7], [-1, 0], ["0", "1"]])
+def test_unknown_classes_are_refused(labels):
+    X = make_data()[0]
+    y = np.resize(labels, N)
+    unknown = [label for label in labels if label not in (0, 1)]
+    words = ["not among the classes", str(unknown), "[0, 1]"]
+    refused_once_fitted(lambda model: model.partial_fit(X, y), *words)
+    with pytest.raises(ValueError, match="not among the classes"):
+        make().partial_fit(X, y, classes=[0, 1])
+    fit_X, fit_y = make_data()
+    refused(lambda model: model.fit(fit_X, fit_y, X_val=X, y_val=y), "X_val", *words)
+
+
+def test_changed_classes_are_refused():
+    X, y = make_data()
+    words = ["classes=[0, 1, 2] differ", "first call, [0, 1]"]
+    model = make().fit(X, y)
+    with no_trace(model, lambda: make().fit(X, y)):
+        with pytest.raises(ValueError) as raised:
+            model.partial_fit(X, y, classes=[0, 1, 2])
+        assert all(word in str(raised.value) for word in words)
+
+
+def test_a_warm_start_refuses_new_classes():
+    X, y = make_data()
+    model = make(warm_start=True).fit(X, y)
+    expected = make(warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match=r"not among the classes: \[2\]"):
+        model.fit(X, y + 1)
+    assert_same_bits(model.fit(X, y), expected.fit(X, y))
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (np.nan, ["y contains NaN"]),
+        (np.inf, ["y contains infinity"]),
+        (None, ["y contains NaN"]),
+    ],
+)
+def test_a_target_that_is_not_finite_is_refused(value, words):
+    X, y = make_data("regression")
+    y[5] = value
+    refused(lambda model: model.fit(X, y), *words, task="regression")
+    refused(lambda model: model.partial_fit(X, y), *words, task="regression")
+
+
+def test_a_target_of_text_is_refused():
+    X = make_data()[0]
+    y = np.resize(["low", "high"], N)
+    refused(lambda model: model.fit(X, y), "could not convert", task="regression")
+
+
+def test_a_classifier_refuses_continuous_labels():
+    X, y = make_data("regression")
+    refused(lambda model: model.fit(X, y), "continuous", "classifier")
+
+
+def test_a_classifier_refuses_several_targets():
+    X, y = make_data()
+    refused(lambda model: model.fit(X, np.column_stack([y, y])), "1d array", "(41, 2)")
+
+
+def test_a_constant_target_is_refused():
+    X, y = make_data("regression")
+    constant = np.full(N, 7.5)
+    words = ["y is constant", "7.5", "DummyRegressor"]
+    refused(lambda model: model.fit(X, constant), *words, task="regression")
+    with pytest.raises(ValueError, match="y is constant"):
+        make("regression").partial_fit(X, constant)
+    both = np.column_stack([y, constant])
+    with pytest.raises(ValueError, match="y is constant in column 1"):
+        make("regression").fit(X, both)
+    # Rows of weight 0 make no difference, so they don't count as one.
+    constant[0] = 0
+    weights = np.ones(N)
+    weights[0] = 0
+    with pytest.raises(ValueError, match="y is constant"):
+        make("regression").fit(X, constant, sample_weight=weights)
+
+
+def test_another_number_of_targets_is_refused():
+    X, y = make_data("regression")
+    both = np.column_stack([y, y])
+    words = ["y has 2 targets", "regressor has 1"]
+    call = lambda model: model.partial_fit(X, both)  # noqa: E731
+    refused_once_fitted(call, *words, task="regression")
+    refused(
+        lambda model: model.fit(X, y, X_val=X, y_val=both),
+        "X_val",
+        "2 targets",
+        task="regression",
+    )
+
+
+# --- features at predict ---
+
+
+@pytest.mark.parametrize("n_features", [1, FEATURES - 1, FEATURES + 1])
+def test_another_number_of_features_is_refused(n_features):
+    X, y = make_data(n_features=n_features)
+    words = f"X has {n_features} features, but ReBatchCNNClassifier is expecting 5"
+    refused_once_fitted(lambda model: model.predict(X), words)
+    refused_once_fitted(lambda model: model.partial_fit(X, y), words)
+    good_X, good_y = make_data()
+    refused(lambda model: model.fit(good_X, good_y, X_val=X, y_val=y), "X_val", words)
+
+
+def refused_once_fitted(call, *words, task="binary"):
+    """Expect that a fitted estimator refuses what another would take."""
+
+    def refit():
+        return make(task).fit(*make_data(task))
+
+    model = refit()
+    with no_trace(model, refit):
+        with pytest.raises(ValueError) as raised:
+            call(model)
+        for word in words:
+            assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "names, words",
+    [
+        (list("abcdX"), ["unseen at fit time", "- X", "now missing", "- e"]),
+        (list("edcba"), ["same order"]),
+    ],
+)
+def test_other_names_of_features_are_refused(names, words):
+    X, y = make_data()
+    model = make().fit(pd.DataFrame(X, columns=NAMES), y)
+    other = pd.DataFrame(X, columns=names)
+    for call in (
+        lambda: model.predict(other),
+        lambda: model.partial_fit(other, y),
+        lambda: model.fit(pd.DataFrame(X, columns=NAMES), y, X_val=other, y_val=y),
+    ):
+        with pytest.raises(ValueError) as raised:
+            call()
+        for word in ["feature names should match", *words]:
+            assert word in str(raised.value)
+    assert model.feature_names_in_.tolist() == NAMES
+    assert model.n_iter_ == 4
+
+
+def test_a_validation_set_comes_whole():
+    X, y = make_data()
+    words = "X_val and y_val belong together"
+    refused(lambda model: model.fit(X, y, X_val=X), words)
+    refused(lambda model: model.fit(X, y, y_val=y), words)
+
+
+# --- parameters ---
+
+BAD_PARAMETERS = [
+    ("ratio", -0.1, "at least 0"),
+    ("ratio", np.nan, "finite number"),
+    ("ratio", np.inf, "finite number"),
+    ("ratio", "0.3", "finite number of at least 0, got '0.3'"),
+    ("ratio", None, "finite number"),
+    ("ratio", True, "finite number"),
+    ("repeats", -1, "whole number of at least 0"),
+    ("repeats", 1.5, "whole number of at least 0"),
+    ("repeats", 2.0, "whole number of at least 0"),
+    ("repeats", "1", "whole number of at least 0"),
+    ("repeats", np.nan, "whole number of at least 0"),
+    ("strategy", "min", '"min-loss", "max-loss", "random"'),
+    ("strategy", None, "subclass of skrebatch.Strategy"),
+    ("strategy", MinLoss, "an instance of a subclass"),
+    ("strategy", len, "an instance of a subclass"),
+    ("shuffle", "yes", "True or False"),
+    ("shuffle", None, "True or False"),
+    ("conv_channels", (), "channels of each block"),
+    ("conv_channels", 8, "channels of each block"),
+    ("conv_channels", (8, 0), "conv_channels[1] must be a whole number of at least 1"),
+    ("kernel_size", 0, "at least 1"),
+    ("kernel_size", (3, 0), "kernel_size[1] must be a whole number of at least 1"),
+    ("kernel_size", (3, 3, 3), "3 entries, but conv_channels makes 2 blocks"),
+    ("kernel_size", 2.5, "whole number"),
+    ("pool_size", (0, 2), "pool_size[0] must be a whole number of at least 1"),
+    ("pool_stride", (1, 0), "pool_stride[1] must be a whole number of at least 1"),
+    ("pool_stride", [2], "1 entries, but conv_channels makes 2 blocks"),
+    ("padding", -1, "at least 0"),
+    ("padding", "valid", 'must be "same" or an int'),
+    ("hidden_size", 0, "at least 1"),
+    ("hidden_size", "big", 'must be "auto" or an int'),
+    ("max_epochs", 0, "at least 1"),
+    ("max_epochs", 1.5, "whole number"),
+    ("batch_size", 0, 'whole number of at least 1 or "auto", got 0'),
+    ("batch_size", -5, "at least 1"),
+    ("batch_size", 2.5, "whole number"),
+    ("batch_size", "big", "\"auto\", got 'big'"),
+    ("batch_size", None, "whole number"),
+    ("optimizer", "rmsprop", '"adam", "adamw", "sgd"'),
+    ("lr", 0, "above 0"),
+    ("lr", -0.1, "above 0"),
+    ("lr", np.nan, "finite number"),
+    ("lr", np.inf, "finite number"),
+    ("lr", "fast", "finite number"),
+    ("weight_decay", -1, "at least 0"),
+    ("weight_decay", np.nan, "finite number"),
+    ("early_stopping", "yes", "True or False"),
+    ("validation_fraction", 0.0, "above 0 and below 1"),
+    ("validation_fraction", 1.0, "above 0 and below 1"),
+    ("validation_fraction", np.nan, "above 0 and below 1"),
+    ("n_iter_no_change", 0, "at least 1"),
+    ("warm_start", None, "True or False"),
+    ("device", "nonsense", "can't be used here"),
+    ("device", None, "can't be used here"),
+    ("dtype", "float16", '"float32" or "float64"'),
+    ("dtype", None, '"float32" or "float64"'),
+]
+
+
+@pytest.mark.parametrize("name, value, words", BAD_PARAMETERS)
+def test_parameters_that_are_refused(name, value, words):
+    X, y = make_data()
+    refused(lambda model: model.fit(X, y), name, words, **{name: value})
+    model = make().fit(X, y)
+    with no_trace(model, lambda: make().fit(X, y)):
+        with pytest.raises(ValueError, match=name):
+            model.set_params(**{name: value}).partial_fit(X, y)
+        model.set_params(**make().get_params())
+
+
+@pytest.mark.parametrize("value", ["even", 3.0, {0: -1, 1: 1}, {0: np.nan}])
+def test_class_weights_that_are_refused(value):
+    X, y = make_data()
+    refused(lambda model: model.fit(X, y), "weight", class_weight=value)
+
+
+@pytest.mark.parametrize("value", ["yes", None, 1])
+def test_standardize_target_is_true_or_false(value):
+    X, y = make_data("regression")
+    words = ["standardize_target must be True or False", repr(value)]
+    params = {"task": "regression", "standardize_target": value}
+    refused(lambda model: model.fit(X, y), *words, **params)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    X, y = make_data()
+    words = ["device='cuda' can't be used here", 'device="auto"']
+    refused(lambda model: model.fit(X, y), *words, device="cuda")
+
+
+def test_partial_fit_refuses_to_stop_early():
+    X, y = make_data()
+    words = ["partial_fit", "early_stopping=False"]
+    refused(lambda model: model.partial_fit(X, y), *words, early_stopping=True)
+
+
+def test_a_warm_start_refuses_another_network():
+    X, y = make_data()
+    model = make(warm_start=True).fit(X, y)
+    model.set_params(hidden_size=7)
+    with pytest.raises(ValueError, match=r"hidden_size.*changed.*warm_start=False"):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match=r"hidden_size.*changed"):
+        model.partial_fit(X, y)
+    model.set_params(hidden_size="auto")
+    twin = make(warm_start=True).fit(X, y).fit(X, y)
+    assert_same_bits(model.fit(X, y), twin)
+
+
+def test_a_split_that_leaves_no_row_is_refused():
+    X = make_data()[0][:2]
+    params = {"early_stopping": True, "validation_fraction": 0.99, "ratio": 0}
+    refused(lambda model: model.fit(X, [0, 1]), "validation_fraction=0.99", **params)
+
+
+# --- weights ---
+
+BAD_WEIGHTS = {
+    "negative": (np.r_[1, -2, np.ones(N - 2)], "negative", "row 1", "-2.0"),
+    "NaN": (np.r_[np.nan, np.ones(N - 1)], "sample_weight", "NaN or infinity"),
+    "infinity": (np.r_[np.inf, np.ones(N - 1)], "sample_weight", "NaN or infinity"),
+    "all zero": (np.zeros(N), "sample_weight is zero for every row"),
+    "a zero": (0.0, "sample_weight is zero for every row"),
+    "too few": (np.ones(N - 1), "(40,)", "(41,)", "one weight for each row"),
+    "too many": (np.ones(N + 1), "(42,)", "(41,)", "one weight for each row"),
+    "a column": (np.ones((N, 1)), "(41, 1)", "(41,)", "one weight for each row"),
+    "text": (["heavy"] * N, "sample_weight must hold numbers", "heavy"),
+}
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize("name", BAD_WEIGHTS)
+def test_weights_that_are_refused(name, task):
+    weights, *words = BAD_WEIGHTS[name]
+    X, y = make_data(task)
+    words = ["sample_weight", *words]
+    refused(lambda model: model.fit(X, y, sample_weight=weights), *words, task=task)
+    refused(
+        lambda model: model.partial_fit(X, y, sample_weight=weights), *words, task=task
+    )
+
+
+# --- nothing to redistribute ---
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_ratio_that_redistributes_nothing_warns_where_it_is_called(method):
+    X, y = make_data()
+    with pytest.warns(UserWarning, match=r"41 training samples, ratio=0\.02") as record:
+        model = getattr(make(ratio=0.02), method)(X, y)
+    assert [warning.filename for warning in record] == [__file__]
+    assert "B = 0" in str(record[0].message)
+    assert model.n_redistributed_ == 0
+    assert model.batch_size_ == 32
+    expected = getattr(make(ratio=0), method)(X, y)
+    assert_same_bits(model, expected)
+
+
+def test_no_ratio_is_no_reason_to_warn():
+    X, y = make_data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(ratio=0).fit(X, y)
+
+
+# --- losses that are no longer finite ---
+
+
+@pytest.mark.parametrize(
+    "params, place",
+    [
+        # The first loss is that of the initial network; the step after it is too far.
+        ({"batch_size": 8, "max_epochs": 3}, "epoch 1, batch 2"),
+        ({"batch_size": N, "max_epochs": 3}, "epoch 2, batch 1"),
+        ({"batch_size": N, "max_epochs": 1}, "epoch 1, after its last batch"),
+    ],
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_loss_that_diverges_is_named_by_epoch_and_batch(task, params, place):
+    X, y = make_data(task)
+    with pytest.raises(DivergedError) as raised:
+        make(task, lr=1e30, **params).fit(X, y)
+    for word in ["NaN or infinite", place, "StandardScaler", "lower lr"]:
+        assert word in str(raised.value)
+
+
+def huge_table():
+    """Rows that float32 just holds."""
+    X = make_data()[0]
+    return X / np.abs(X).max() * 3e38
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # by scikit-learn
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_fit_that_diverges_leaves_no_trace(task):
+    X, y = make_data(task)
+    kwargs = {"task": task, "error": DivergedError, "optimizer": "sgd"}
+    refused(lambda model: model.fit(X, y), "epoch 1, batch 2", **kwargs, lr=1e30)
+    refused(lambda model: model.fit(huge_table(), y), "epoch 1, batch", **kwargs)
+
+
+def test_a_raw_target_that_is_too_large_has_its_own_remedy():
+    X, y = make_data("regression")
+    with pytest.raises(DivergedError, match="standardize_target=True"):
+        make("regression", standardize_target=False).fit(X, y * 1e30)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # by scikit-learn
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_partial_fit_that_diverges_leaves_no_trace(optimizer):
+    X, y = make_data("regression")
+    params = {"task": "regression", "optimizer": optimizer, "lr": 1e-3}
+
+    def refit():
+        return make(**params).fit(X, y)
+
+    model = refit()
+    with no_trace(model, refit), pytest.raises(DivergedError, match="epoch 1, batch"):
+        model.partial_fit(huge_table(), y)
+    with pytest.raises(DivergedError, match="epoch 1, batch 2"):
+        make("regression", lr=1e30).partial_fit(X, y)
+
+
+def test_a_validation_loss_that_diverges_is_named():
+    X, y = make_data("regression")
+    refused(
+        lambda model: model.fit(X, y, X_val=X * 1e30, y_val=y),
+        "epoch 1, on the validation set",
+        task="regression",
+        error=DivergedError,
+    )
+
+
+# --- errors and Ctrl-C in the midst of training ---
+
+
+class Fragile(Strategy):
+    """Fail in a given epoch."""
+
+    def __init__(self, epoch=2):
+        self.epoch = epoch
+
+    def choose(self, losses, n_chosen, rng):
+        if self.epoch == 2:
+            raise RuntimeError("the strategy is broken")
+        self.epoch -= 1
+        return np.arange(n_chosen)
+
+
+class Twice(Strategy):
+    """Choose a sample twice."""
+
+    def choose(self, losses, n_chosen, rng):
+        return np.zeros(n_chosen, dtype=int)
+
+
+class TooFew(Strategy):
+    """Choose one sample less than asked for."""
+
+    def choose(self, losses, n_chosen, rng):
+        return np.arange(n_chosen - 1)
+
+
+@pytest.mark.parametrize(
+    "strategy, words",
+    [
+        (Fragile(), "the strategy is broken"),
+        (Fragile(epoch=4), "the strategy is broken"),
+        (Twice(), "chosen holds a sample number twice"),
+        (TooFew(), "TooFew() chose 7 samples, but was to choose 8"),
+        (Strategy(), "does not define choose()"),
+    ],
+    ids=["in epoch 2", "in epoch 4", "twice", "too few", "no choice"],
+)
+def test_a_strategy_that_fails_leaves_no_trace(strategy, words):
+    X, y = make_data()
+    refused(lambda model: model.fit(X, y), words, error=Exception, strategy=strategy)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6])
+def test_ctrl_c_in_the_first_epoch_leaves_no_trace(batch):
+    X, y = make_data()
+    refused(
+        lambda model: model.fit(X, y),
+        error=KeyboardInterrupt,
+        callbacks=[Interrupt(1, batch)],
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6])
+def test_ctrl_c_in_the_first_partial_fit_leaves_no_trace(batch):
+    X, y = make_data()
+    model = make(callbacks=[Interrupt(1, batch)])
+    before = set(vars(model))
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X, y)
+    assert set(vars(model)) == before
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("batch", [1, 2, 6])
+def test_ctrl_c_in_a_later_partial_fit_leaves_no_trace(batch, optimizer):
+    X, y = make_data()
+    interrupt = Interrupt(3, batch)
+    params = {"optimizer": optimizer, "weight_decay": 0.1}
+    model = make(callbacks=[interrupt], **params)
+    twin = make(**params)
+    for _ in range(2):
+        model.partial_fit(X, y)
+        twin.partial_fit(X, y)
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X, y)
+    assert_same_bits(model, twin)
+    assert len(model.history_) == 2
+    interrupt.epoch = None
+    assert_same_bits(model.partial_fit(X, y), twin.partial_fit(X, y))
+
+
+def test_ctrl_c_in_the_first_epoch_of_a_warm_start_leaves_no_trace():
+    X, y = make_data()
+    interrupt = Interrupt(None, 2)
+    model = make(warm_start=True, callbacks=[interrupt]).fit(X, y)
+    twin = make(warm_start=True).fit(X, y)
+    interrupt.epoch = 1
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert_same_bits(model, twin)
+    interrupt.epoch = None
+    assert_same_bits(model.fit(X, y), twin.fit(X, y))
+
+
+class Fail(Callback):
+    """Raise an error before a batch, once switched on."""
+
+    on = False
+
+    def on_batch_begin(self, net, **kwargs):
+        if self.on:
+            raise OSError("disk full")
+
+
+def test_a_callback_that_fails_leaves_no_trace():
+    X, y = make_data()
+    fail = Fail()
+    model, twin = make(callbacks=[fail]), make()
+    for estimator in (model, twin):
+        estimator.partial_fit(X, y)
+    fail.on = True
+    for method in (model.partial_fit, model.fit):
+        with pytest.raises(OSError, match="disk full"):
+            method(X, y)
+        assert_same_bits(model, twin)
+    fail.on = False
+    assert_same_bits(model.partial_fit(X, y), twin.partial_fit(X, y))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_not_fitted_says_so(task):
+    X, y = make_data(task)
+    model = make(task, **FULL_BATCH)
+    methods = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
+    for method in methods if task in ("binary", "multiclass") else methods[:1]:
+        with pytest.raises(Exception, match="is not fitted yet"):
+            getattr(model, method)(X)
+    with pytest.raises(Exception, match="is not fitted yet"):
+        model.score(X, y)

@@ -1,0 +1,171 @@
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import ENTRIES, load
+
+BUNDLED = ["breast_cancer", "diabetes"]
+FILES = [name for name, entry in ENTRIES.items() if entry.file]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty data folder, the only one there is."""
+    monkeypatch.setenv("SKREBATCH_DATA", str(tmp_path))
+    monkeypatch.setattr(datasets, "SHARED_DATA", tmp_path / "nowhere")
+    return tmp_path
+
+
+def pima(n_rows=768, n_ones=268):
+    """A table in the form of the Pima Indians file."""
+    table = pd.DataFrame(np.arange(n_rows * 8).reshape(n_rows, 8)).add_prefix("x")
+    return table.assign(outcome=np.arange(n_rows) < n_ones)
+
+
+def insurance():
+    """A table in the form of the insurance file."""
+    rows = np.arange(1338)
+    return pd.DataFrame(
+        {
+            "age": rows,
+            "sex": np.where(rows % 2, "female", "male"),
+            "bmi": rows / 7,
+            "children": rows % 5,
+            "smoker": np.where(rows % 3, "yes", "no"),
+            "region": np.array(["ne", "nw", "se", "sw"])[rows % 4],
+            "charges": rows * 10.0,
+        }
+    )
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_sets_need_no_file(name, folder):
+    dataset = load(name)
+    assert dataset.X.shape == ENTRIES[name].shape
+    assert len(dataset.y) == len(dataset.X)
+    assert dataset.source == f"scikit-learn's load_{name}"
+    scaled = dataset.preprocessor().fit_transform(dataset.X)
+    np.testing.assert_allclose(np.mean(scaled, axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(np.std(scaled, axis=0), 1)
+
+
+def test_tasks():
+    assert load("breast_cancer").task == "classification"
+    assert load("diabetes").task == "regression"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_shared_files(name):
+    entry = ENTRIES[name]
+    if not (datasets.SHARED_DATA / entry.file.name).is_file():
+        pytest.skip(f"{entry.file.name} is not in {datasets.SHARED_DATA}")
+    dataset = load(name)
+    n_samples = int(entry.shape[0] * (entry.sample or 1))
+    assert dataset.X.shape == (n_samples, entry.shape[1])
+    assert dataset.source.startswith(entry.file.name)
+    assert (dataset.task == "classification") == bool(entry.n_positive)
+    if entry.n_positive:
+        assert np.bincount(dataset.y).tolist() == [
+            n_samples - entry.n_positive[0],
+            entry.n_positive[0],
+        ]
+    prepared = dataset.preprocessor().fit_transform(dataset.X)
+    width = 11 if name == "insurance" else entry.shape[1]
+    assert prepared.shape == (n_samples, width)
+    assert np.isfinite(prepared).all()
+
+
+def test_california_sample_is_the_same_every_time():
+    if not (datasets.SHARED_DATA / ENTRIES["chp"].file.name).is_file():
+        pytest.skip(f"no California housing in {datasets.SHARED_DATA}")
+    first, second = load("chp"), load("chp")
+    pd.testing.assert_frame_equal(first.X, second.X)
+    np.testing.assert_array_equal(first.y, second.y)
+    assert not first.X.duplicated().any()
+
+
+def test_the_named_folder_comes_before_the_shared_one(folder, tmp_path, monkeypatch):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setattr(datasets, "SHARED_DATA", shared)
+    table = pima()
+    table.to_csv(shared / "pima_indians_diabetes.csv", index=False)
+    assert load("pid").X.to_numpy().max() == 768 * 8 - 1
+    table["x0"] += 10_000
+    table.to_csv(folder / "pima_indians_diabetes.csv", index=False)
+    assert load("pid").X.to_numpy().max() > 10_000
+
+
+def test_target_and_features_of_a_file(folder):
+    pima().to_csv(folder / "pima_indians_diabetes.csv", index=False)
+    dataset = load("pid")
+    assert list(dataset.X) == [f"x{i}" for i in range(8)]
+    assert dataset.y.tolist() == [1] * 268 + [0] * 500
+
+
+def test_categories_become_a_column_each(folder):
+    insurance().to_csv(folder / "insurance.csv", index=False)
+    dataset = load("insurance")
+    prepared = dataset.preprocessor().fit_transform(dataset.X)
+    assert prepared.shape == (1338, 11)
+    # sex, smoker and region: one column of each is 1 in every row.
+    assert (prepared[:, 3:].sum(axis=1) == 3).all()
+    assert set(np.unique(prepared[:, 3:])) == {0, 1}
+
+
+def test_missing_values_are_filled_from_the_rows_fitted(folder):
+    table = insurance()
+    table.loc[:2, "age"] = np.nan
+    table.loc[:2, "smoker"] = np.nan
+    table.to_csv(folder / "insurance.csv", index=False)
+    dataset = load("insurance")
+    prepared = dataset.preprocessor().fit(dataset.X[3:]).transform(dataset.X)
+    assert prepared.shape == (1338, 11)
+    median = (3 + 1337) / 2
+    expected = (median - np.mean(np.arange(3, 1338))) / np.std(np.arange(3, 1338))
+    np.testing.assert_allclose(prepared[:3, 0], expected, atol=1e-12)
+    np.testing.assert_array_equal(prepared[:3, 5:7], [[0, 1]] * 3)  # most say yes
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match="No data set 'iris'; there are breast_cancer"):
+        load("iris")
+
+
+def test_folder_that_is_not_there(folder, monkeypatch):
+    monkeypatch.setenv("SKREBATCH_DATA", str(folder / "gone"))
+    with pytest.raises(FileNotFoundError, match="SKREBATCH_DATA=.*gone is not a"):
+        load("pid")
+
+
+def test_file_that_can_not_be_downloaded(folder):
+    with pytest.raises(FileNotFoundError, match=r"insurance\.csv can't be downloaded"):
+        load("insurance")
+
+
+def test_wrong_shape(folder):
+    pima(n_rows=767).to_csv(folder / "pima_indians_diabetes.csv", index=False)
+    with pytest.raises(ValueError, match="has 767 rows and 8 features; expected 768"):
+        load("pid")
+
+
+def test_wrong_class_counts(folder):
+    pima(n_ones=300).to_csv(folder / "pima_indians_diabetes.csv", index=False)
+    with pytest.raises(ValueError, match="0: 468, 1: 300; expected 268 of class 1"):
+        load("pid")
+
+
+def test_labels_that_are_not_0_and_1(folder):
+    table = pima().assign(outcome=lambda t: t.outcome.astype(int))
+    table.loc[[0, 767], "outcome"] = [3, -2]
+    table.to_csv(folder / "pima_indians_diabetes.csv", index=False)
+    with pytest.raises(ValueError, match="-2: 1, 0: 499, 1: 267, 3: 1"):
+        load("pid")
+
+
+def test_target_column_missing(folder):
+    pima().drop(columns="outcome").to_csv(
+        folder / "pima_indians_diabetes.csv", index=False
+    )
+    with pytest.raises(ValueError, match="has no column 'outcome'"):
+        load("pid")

@@ -1,0 +1,138 @@
+"""What holds on a GPU beside what holds everywhere; skipped where there is none."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from skrebatch import (
+    FusedGridSearchCV,
+    ReBatchCNNClassifier,
+    ReBatchCNNRegressor,
+    fit_fused,
+)
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="torch finds no CUDA device"
+    ),
+]
+
+ESTIMATORS = pytest.mark.parametrize(
+    "estimator",
+    [
+        ReBatchCNNClassifier(max_epochs=5, random_state=0),
+        ReBatchCNNClassifier(max_epochs=5, random_state=0, repeats=2, n_networks=3),
+        ReBatchCNNRegressor(max_epochs=5, random_state=0, repeats=0),
+    ],
+    ids=["classifier", "several networks", "regressor"],
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 6))
+    return X, (X[:, 0] - X[:, 1] > 0).astype(int)
+
+
+def fit(estimator, data, **parameters):
+    return clone(estimator).set_params(**parameters).fit(*data)
+
+
+def predictions(model, X):
+    predict = getattr(model, "predict_proba", model.predict)
+    return predict(X)
+
+
+@ESTIMATORS
+def test_gpu_and_cpu_train_the_same_network(estimator, data):
+    # Selections depend on rounding, so in float64.
+    on_cpu = fit(estimator, data, dtype="float64")
+    on_gpu = fit(estimator, data, dtype="float64", device="cuda")
+    assert next(on_gpu.module_.parameters()).is_cuda
+    np.testing.assert_allclose(
+        predictions(on_gpu, data[0]), predictions(on_cpu, data[0]), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        on_gpu.sample_losses_, on_cpu.sample_losses_, rtol=1e-7, atol=1e-9
+    )
+    np.testing.assert_array_equal(on_gpu.chosen_, on_cpu.chosen_)
+
+
+@ESTIMATORS
+def test_same_seed_same_bits(estimator, data):
+    first, second = (fit(estimator, data, device="cuda") for _ in range(2))
+    assert first.loss_curve_ == second.loss_curve_
+    np.testing.assert_array_equal(
+        predictions(first, data[0]), predictions(second, data[0])
+    )
+
+
+@ESTIMATORS
+def test_pickle_holds_the_network_on_the_cpu(estimator, data):
+    model = fit(estimator, data, device="cuda")
+    loaded = pickle.loads(pickle.dumps(model))
+    assert not any(p.is_cuda for p in loaded.module_.parameters())
+    assert next(model.module_.parameters()).is_cuda
+    np.testing.assert_allclose(
+        predictions(loaded, data[0]), predictions(model, data[0]), atol=1e-12
+    )
+
+
+@ESTIMATORS
+def test_a_loaded_model_goes_on_where_it_stopped(estimator, data):
+    model = fit(estimator, data, device="cuda", dtype="float64", warm_start=True)
+    loaded = pickle.loads(pickle.dumps(model))
+    before = loaded.loss_curve_[-1]
+    loaded.fit(*data)
+    assert loaded.n_iter_ == 2 * estimator.max_epochs
+    assert loaded.loss_curve_[-1] < before
+
+
+def test_fit_on_the_gpu_leaves_the_generators_alone(data):
+    torch.cuda.manual_seed(0)
+    expected = torch.rand(3, device="cuda")
+    torch.cuda.manual_seed(0)
+    fit(ReBatchCNNClassifier(max_epochs=1, random_state=1), data, device="cuda")
+    assert torch.equal(torch.rand(3, device="cuda"), expected)
+
+
+def test_a_stack_ends_as_its_networks_do_alone(data):
+    models = [
+        ReBatchCNNClassifier(
+            ratio=ratio,
+            repeats=repeats,
+            max_epochs=20,
+            dtype="float64",
+            device="cuda",
+            random_state=0,
+        )
+        for ratio in (0.03, 0.3)
+        for repeats in (0, 1, 2)
+    ]
+    alone = [fit(model, data) for model in models]
+    for together, one in zip(fit_fused(models, *data), alone, strict=True):
+        np.testing.assert_allclose(
+            together.sample_losses_, one.sample_losses_, rtol=1e-7, atol=1e-9
+        )
+
+
+def test_a_search_finds_on_the_gpu_what_it_finds_on_the_cpu(data):
+    results = {}
+    for device in ("cpu", "cuda"):
+        model = ReBatchCNNClassifier(
+            max_epochs=5, dtype="float64", device=device, random_state=0
+        )
+        search = FusedGridSearchCV(model, {"ratio": [0.03, 0.3]}, cv=3)
+        results[device] = search.fit(*data).cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(results["cpu"], results["cuda"])
+
+
+def test_a_device_that_is_not_there_is_named(data):
+    absent = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(ValueError, match=absent):
+        ReBatchCNNClassifier(device=absent).fit(*data)
