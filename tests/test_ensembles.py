@@ -455,7 +455,7 @@ def test_sample_weights_are_every_network_s():
 
 # --- in searches ---
 
-NUMBERS = {"n_networks": [1, 2, 4], "choose": ["own", "together"], "ratio": [0.1, 0.4]}
+NUMBERS = {"n_networks": [1, 2, 4], "choose": ["own", "together"]}
 
 
 @pytest.mark.parametrize("max_stack", [1, 3, "auto"])
@@ -467,7 +467,7 @@ def test_a_fused_search_over_the_number(max_stack):
     for name, expected in plain.items():
         if "test" in name or name.startswith("param_"):
             np.testing.assert_array_equal(fused.cv_results_[name], expected)
-    assert len(np.unique(plain["mean_test_score"])) > 2
+    assert len(np.unique(plain["mean_test_score"])) > 1
 
 
 def test_in_a_pipeline_and_a_stack():

@@ -163,7 +163,7 @@ def test_warm_start_goes_on_from_a_fused_fit():
 @pytest.mark.parametrize("task", TASKS)
 def test_a_pickle_predicts_the_same_bits_and_holds_one_network(task):
     X, y = make_data(task, n=ROWS)
-    models = [make(task, random_state=i, hidden_size=100) for i in range(20)]
+    models = [make(task, random_state=i, hidden_size=100) for i in range(12)]
     fit_fused(models, X, y)
     pickled = [pickle.dumps(model) for model in models]
     for model, data in zip(models, pickled, strict=True):
@@ -229,7 +229,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_kinds_that_no_stack_holds_together_may_be_mixed(task):
     X, y = make_data(task)
     params = [{**kind, "ratio": r} for r in (0.1, 0.4) for kind in KINDS]
@@ -415,21 +415,21 @@ FAILURES = {
 def test_a_failure_spoils_no_neighbour(name, refit):
     params, error, word = FAILURES[name]
     X, y = make_data(n=ROWS)
-    models = make_varied("binary", max_epochs=8)[::2]
-    bad = make(dtype="float64", conv_channels=(4, 6), max_epochs=8)
+    models = make_varied("binary")[::3]
+    bad = make(dtype="float64", conv_channels=(4, 6))
     if refit:
         bad.fit(X[:40], y[:40])
     bad.set_params(**params)
     before = dict(vars(bad))
     with pytest.raises(error, match=word) as raised:
-        fit_fused([*models[:4], bad, *models[4:]], X, y)
+        fit_fused([*models[:2], bad, *models[2:]], X, y)
     note = " ".join(raised.value.__notes__)
-    assert "estimators[4]" in note
+    assert "estimators[2]" in note
     assert f"{len(models)} of the {len(models) + 1}" in note
     assert_all_twins(models, fit_alone(models, X, y), X)
     assert vars(bad) == before
     if refit:
-        twin = make(dtype="float64", conv_channels=(4, 6), max_epochs=8)
+        twin = make(dtype="float64", conv_channels=(4, 6))
         twin.fit(X[:40], y[:40])
         assert_twins(bad, twin, X)
         bad.set_params(**twin.get_params())

@@ -1,0 +1,350 @@
+"""Does re-Batch help? Cross-validated, against its controls and against other models.
+
+    python benchmarks/compare.py                        # two bundled data sets
+    python benchmarks/compare.py --data pid insurance   # any of datasets.py
+    python benchmarks/compare.py --page                 # docs/compare.md from results
+
+Three arms train the same network, tuned by the same search with equally many
+candidates, at the same batch sizes and numbers of steps, on the same splits from the
+same initial weights:
+
+- re-Batch: ratio, repeats, and min-loss or max-loss;
+- random: as many random samples in the same places, from two seeds;
+- no re-Batch: the batch sizes that the ratios give, as many steps as the repeats give,
+  from two seeds.
+
+scikit-learn's models run with their defaults. Results go to benchmarks/results/.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from compare_report import draw, summarise, write_page
+from datasets import ENTRIES, load
+from joblib import Parallel, delayed
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import (
+    KFold,
+    RepeatedKFold,
+    RepeatedStratifiedKFold,
+    StratifiedKFold,
+)
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+import skrebatch
+from skrebatch import (
+    FusedGridSearchCV,
+    ReBatchCNNClassifier,
+    ReBatchCNNRegressor,
+    redistribution_size,
+)
+
+ROOT = Path(__file__).parents[1]
+SEED = 42
+OURS = ("re-Batch", "random", "no re-Batch")
+# By task: the names of the scores, with their scorer and its sign. The last one is
+# what the searches tune for.
+SCORES = {
+    "classification": {
+        "accuracy": ("accuracy", 1),
+        "log loss": ("neg_log_loss", -1),
+    },
+    "regression": {
+        "R²": ("r2", 1),
+        "RMSE": ("neg_root_mean_squared_error", -1),
+    },
+}
+# Plain training is near its best then, at most of the batch sizes.
+MAX_EPOCHS = {"insurance": 100, "chp": 100}
+# What the loss curves show, at ratio .15.
+CURVES = {
+    "no re-Batch": {"ratio": 0},
+    "min-loss, moved": {"strategy": "min-loss", "repeats": 1},
+    "min-loss, twice": {"strategy": "min-loss", "repeats": 2},
+    "max-loss, left out": {"strategy": "max-loss", "repeats": 0},
+    "max-loss, twice": {"strategy": "max-loss", "repeats": 2},
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run."""
+
+    ratios: tuple[float, ...] = (0.03, 0.08, 0.15, 0.3)
+    repeats: tuple[int, ...] = (0, 1, 2)
+    outer_folds: int = 3
+    outer_repeats: int = 2
+    inner_folds: int = 3
+    max_epochs: int = 30
+    curve_epochs: int = 100
+
+
+QUICK = Plan(ratios=(0.15, 0.3), outer_repeats=1, max_epochs=5, curve_epochs=20)
+
+
+def candidates(arm, plan, n_samples, seed):
+    """List the candidates of one of our arms.
+
+    Returns
+    -------
+    list of (label, parameters)
+        Equally many for every arm, in the same order of ratio and repeats.
+    """
+    pairs = []
+    for ratio, repeats in itertools.product(plan.ratios, plan.repeats):
+        size = redistribution_size(n_samples, ratio)
+        rebatch = {"ratio": ratio, "repeats": repeats, "batch_size": size}
+        steps = 1 + (repeats - 1) * size / n_samples  # as a share of an epoch's
+        plain = {
+            "ratio": 0,
+            "batch_size": size,
+            "max_epochs": max(1, round(plan.max_epochs * steps)),
+        }
+        for choice in range(2):
+            parameters = {
+                "re-Batch": rebatch | {"strategy": ("min-loss", "max-loss")[choice]},
+                "random": rebatch
+                | {"strategy": "random", "random_state": seed[choice]},
+                "no re-Batch": plain | {"random_state": seed[choice]},
+            }[arm]
+            kind = parameters.get("strategy", "plain")
+            kind += f", seed {choice}" if "random_state" in parameters else ""
+            label = {"ratio": ratio, "repeats": repeats, "choice": kind}
+            pairs.append((label, parameters))
+    return pairs
+
+
+def search(model, parameters, scoring, cv):
+    """Make the search over a list of candidates for a pipeline's last step."""
+    grid = [
+        {f"model__{name}": [value] for name, value in candidate.items()}
+        for candidate in parameters
+    ]
+    return FusedGridSearchCV(model, grid, scoring=scoring, cv=cv)
+
+
+def network(dataset, **parameters):
+    """Make our estimator for a task."""
+    if dataset.task == "classification":
+        return ReBatchCNNClassifier(**parameters)
+    return ReBatchCNNRegressor(**parameters)
+
+
+def other_models(task, seed):
+    """Make scikit-learn's models, with their defaults."""
+    if task == "classification":
+        return {
+            "MLP": MLPClassifier(random_state=seed),
+            "logistic regression": LogisticRegression(),
+            "random forest": RandomForestClassifier(random_state=seed),
+            "gradient boosting": HistGradientBoostingClassifier(random_state=seed),
+        }
+    return {
+        # Without a scaled target its 200 epochs end before it has learnt the mean.
+        "MLP": TransformedTargetRegressor(
+            MLPRegressor(random_state=seed), transformer=StandardScaler()
+        ),
+        "ridge": Ridge(),
+        "random forest": RandomForestRegressor(random_state=seed),
+        "gradient boosting": HistGradientBoostingRegressor(random_state=seed),
+    }
+
+
+def evaluate(arm, dataset, plan, split, train, test, device):
+    """Fit an arm on one split, tune it where it is ours, and score it."""
+    # A pair, so that a control has a second draw where re-Batch has a second strategy.
+    seed = (2 * split, 2 * split + 1)
+    scores = SCORES[dataset.task]
+    run = {"arm": arm, "split": split}
+    if arm in OURS:
+        model = network(
+            dataset, max_epochs=plan.max_epochs, random_state=seed[0], device=device
+        )
+    else:
+        model = other_models(dataset.task, seed[0])[arm]
+    model = Pipeline([("prepare", dataset.preprocessor()), ("model", model)])
+    if arm in OURS:
+        labels, parameters = zip(*candidates(arm, plan, len(train), seed), strict=True)
+        scorer, sign = list(scores.values())[-1]
+        model = search(model, parameters, scorer, inner_splits(dataset.task, plan))
+
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        # The MLP's default number of epochs is where it ends, converged or not.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(dataset.X.iloc[train], dataset.y[train])
+    run["total_seconds"] = time.perf_counter() - start
+    run["fit_seconds"] = getattr(model, "refit_time_", run["total_seconds"])
+    if arm in OURS:
+        folds = range(plan.inner_folds)
+        inner = [model.cv_results_[f"split{k}_test_score"] * sign for k in folds]
+        run["best"] = labels[model.best_index_]
+        run["inner"] = [
+            label | {"scores": values}
+            for label, values in zip(labels, np.transpose(inner).tolist(), strict=True)
+        ]
+    run["scores"] = {
+        name: sign * get_scorer(scorer)(model, dataset.X.iloc[test], dataset.y[test])
+        for name, (scorer, sign) in scores.items()
+    }
+    return run
+
+
+def trace(label, dataset, plan, split, train, test, device):
+    """Record the loss over all training rows, and over the test rows, by epoch.
+
+    `loss_curve_` is the loss of the batches as they were trained on, and so depends
+    on how often each sample is in them. The curves here are of each sample once.
+    """
+    prepare = dataset.preprocessor().fit(dataset.X.iloc[train])
+    X_train, X_test = (
+        prepare.transform(dataset.X.iloc[rows]) for rows in (train, test)
+    )
+    y_train, y_test = dataset.y[train], dataset.y[test]
+    model = network(
+        dataset,
+        batch_size=redistribution_size(len(train), 0.15),
+        max_epochs=plan.curve_epochs,
+        random_state=2 * split,
+        device=device,
+    ).set_params(**CURVES[label])
+    # The validation set is only looked at, so both fits are the same, bit for bit.
+    curves = {
+        name: model.fit(X_train, y_train, X_val=X, y_val=y).validation_loss_curve_
+        for name, X, y in [("train", X_train, y_train), ("test", X_test, y_test)]
+    }
+    return {"curve": label, "split": split, **curves}
+
+
+def outer_splits(dataset, plan):
+    """Split a data set, stratified by class."""
+    kind = {
+        "classification": RepeatedStratifiedKFold,
+        "regression": RepeatedKFold,
+    }[dataset.task]
+    splits = kind(
+        n_splits=plan.outer_folds, n_repeats=plan.outer_repeats, random_state=SEED
+    )
+    return list(splits.split(dataset.X, dataset.y))
+
+
+def inner_splits(task, plan):
+    """Make the splitter of the searches, the same for every arm."""
+    kind = {"classification": StratifiedKFold, "regression": KFold}[task]
+    return kind(plan.inner_folds, shuffle=True, random_state=SEED)
+
+
+def compare(dataset, plan, device="cpu", n_jobs=1):
+    """Run every arm on every split, with a progress bar.
+
+    Returns
+    -------
+    dict
+        All raw scores and what is needed to repeat them; it can be dumped as JSON.
+    """
+    splits = outer_splits(dataset, plan)
+    # The longest jobs come first, so that no worker is left alone with one.
+    jobs = [
+        delayed(function)(name, dataset, plan, split, train, test, device)
+        for function, names, used in [
+            (evaluate, OURS, splits),
+            (trace, CURVES, splits[: plan.outer_folds]),
+            (evaluate, other_models(dataset.task, SEED), splits),
+        ]
+        for name in names
+        for split, (train, test) in enumerate(used)
+    ]
+    workers = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    done = list(tqdm(workers(jobs), dataset.name, total=len(jobs), unit="fit"))
+    return {
+        "data": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "task": dataset.task,
+            "rows": len(dataset.X),
+            "columns": dataset.X.shape[1],
+        },
+        "seed": SEED,
+        "plan": asdict(plan),
+        "device": str(device),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+            "torch": torch.__version__,
+            "skrebatch": skrebatch.__version__,
+        },
+        "cpus": os.cpu_count(),
+        "runs": sorted(
+            (run for run in done if "arm" in run), key=lambda r: (r["arm"], r["split"])
+        ),
+        "curves": sorted(
+            (run for run in done if "curve" in run),
+            key=lambda r: (r["curve"], r["split"]),
+        ),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", nargs="+", default=["breast_cancer", "diabetes"], choices=ENTRIES
+    )
+    parser.add_argument("--device", default="cpu", help="where our networks train")
+    parser.add_argument(
+        "--n-jobs",
+        type=int,
+        help="processes; all cores by default, 1 where the device is not the CPU",
+    )
+    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="only write docs/compare.md from results"
+    )
+    arguments = parser.parse_args()
+    if arguments.page:
+        write_page(arguments.output, ENTRIES, ROOT / "docs")
+        return
+
+    n_jobs = arguments.n_jobs or (-1 if arguments.device == "cpu" else 1)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name in arguments.data:
+        plan = QUICK if arguments.quick else Plan(max_epochs=MAX_EPOCHS.get(name, 30))
+        results = compare(load(name), plan, arguments.device, n_jobs)
+        stem = f"compare_{name}" + "_quick" * arguments.quick
+        path = arguments.output / f"{stem}.json"
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        print(summarise(results))
+        pictures = draw(results, arguments.output, stem)
+        for file in [path, *pictures]:
+            print(f"wrote {file}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The data sets of the benchmarks, by name.
+
+Two come with scikit-learn. The others are read from the folder that the environment
+variable SKREBATCH_DATA names, else from ../shared/data beside the repository, else
+they are downloaded (OpenML, scikit-learn's California housing).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import (
+    fetch_california_housing,
+    fetch_openml,
+    load_breast_cancer,
+    load_diabetes,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table with its target.
+
+    Attributes
+    ----------
+    name : str
+    X : DataFrame of shape (n_samples, n_columns)
+    y : ndarray of shape (n_samples,)
+        0 and 1 for classification.
+    task : {"classification", "regression"}
+    source : str
+        Where the rows were read from.
+    """
+
+    name: str
+    X: pd.DataFrame
+    y: np.ndarray
+    task: str
+    source: str
+
+    def preprocessor(self):
+        """Make the unfitted transformer from X to the input of a network."""
+        numeric = self.X.select_dtypes("number").columns
+        categorical = self.X.columns.difference(numeric, sort=False)
+        scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+        encode = make_pipeline(
+            SimpleImputer(strategy="most_frequent"),
+            OneHotEncoder(sparse_output=False, handle_unknown="ignore"),
+        )
+        if not self.X.isna().any(axis=None):
+            scale, encode = scale[-1], encode[-1]
+        if categorical.empty:
+            return scale
+        return make_column_transformer((scale, numeric), (encode, categorical))
+
+
+class Raw(NamedTuple):
+    """What a source gives, before it is checked."""
+
+    X: pd.DataFrame
+    y: pd.Series
+    source: str
+
+
+class File(NamedTuple):
+    """A CSV file of the data folder."""
+
+    name: str
+    target: str
+    is_positive: Callable | None = None  # from the target to class 1
+    drop: tuple[str, ...] = ()
+
+    def read(self, folder):
+        """Read the file in a folder."""
+        table = pd.read_csv(folder / self.name).drop(columns=list(self.drop))
+        if self.target not in table:
+            raise ValueError(f"{folder / self.name} has no column {self.target!r}.")
+        y = table.pop(self.target)
+        return Raw(table, self.is_positive(y) if self.is_positive else y, self.name)
+
+
+class OpenML(NamedTuple):
+    """A data set of OpenML."""
+
+    data_id: int
+    is_positive: Callable
+
+    def fetch(self):
+        """Download the data set, or take it from scikit-learn's cache."""
+        bunch = fetch_openml(data_id=self.data_id, as_frame=True, parser="auto")
+        y = self.is_positive(bunch.target.astype(str))
+        return Raw(bunch.data, y, f"OpenML {self.data_id}")
+
+
+class Bundle(NamedTuple):
+    """A data set that a function of scikit-learn loads."""
+
+    load: Callable
+
+    def fetch(self):
+        """Load the data set."""
+        bunch = self.load(as_frame=True)
+        return Raw(bunch.data, bunch.target, f"scikit-learn's {self.load.__name__}")
+
+
+class Entry(NamedTuple):
+    """Where a data set is found, and what it must look like."""
+
+    shape: tuple[int, int]
+    # Rows of class 1; heart-c of OpenML labels one row differently. () is regression.
+    n_positive: tuple[int, ...] = ()
+    file: File | None = None
+    other: Bundle | OpenML | None = None
+    sample: float | None = None  # the share of rows to draw
+
+
+ENTRIES = {
+    "breast_cancer": Entry((569, 30), (357,), other=Bundle(load_breast_cancer)),
+    "diabetes": Entry((442, 10), other=Bundle(load_diabetes)),
+    "pid": Entry(
+        (768, 8),
+        (268,),
+        File("pima_indians_diabetes.csv", "outcome"),
+        OpenML(37, lambda y: y == "tested_positive"),
+    ),
+    "pdc": Entry(
+        (195, 22),
+        (147,),
+        File("parkinsons.csv", "status", drop=("name",)),
+        OpenML(1488, lambda y: y == "2"),
+    ),
+    "heart": Entry(
+        (303, 13),
+        (139, 138),
+        File("heart_cleveland.csv", "num", lambda y: y > 0),
+        OpenML(49, lambda y: y != "<50"),
+    ),
+    "chp": Entry(
+        (20640, 8),
+        file=File("california_housing.csv.gz", "MedHouseVal"),
+        other=Bundle(fetch_california_housing),
+        sample=0.1,
+    ),
+    "insurance": Entry((1338, 6), file=File("insurance.csv", "charges")),
+}
+
+
+def load(name):
+    """Load a data set and check that it is the expected one.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ENTRIES`.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If there is no data set of that name, or its shape or class counts are not
+        the known ones.
+    FileNotFoundError
+        If SKREBATCH_DATA names no folder, or a file that can't be downloaded is
+        missing.
+    """
+    if name not in ENTRIES:
+        raise ValueError(f"No data set {name!r}; there are {', '.join(ENTRIES)}.")
+    entry = ENTRIES[name]
+    X, y, source = _find(entry)
+    if X.shape != entry.shape:
+        raise ValueError(
+            f"{name} from {source} has {X.shape[0]} rows and {X.shape[1]} features; "
+            f"expected {entry.shape[0]} and {entry.shape[1]}."
+        )
+    y = y.to_numpy()
+    if entry.n_positive:
+        y = y.astype(int)
+        if y.sum() not in entry.n_positive or not np.isin(y, [0, 1]).all():
+            counts = dict(zip(*np.unique(y, return_counts=True), strict=True))
+            expected = " or ".join(str(count) for count in entry.n_positive)
+            raise ValueError(
+                f"{name} from {source} has rows by class "
+                f"{', '.join(f'{label}: {count}' for label, count in counts.items())}; "
+                f"expected {expected} of class 1, the rest of class 0."
+            )
+    if entry.sample:
+        size = int(entry.sample * len(X))
+        rows = np.random.default_rng(42).choice(len(X), size, replace=False)
+        X, y = X.iloc[rows].reset_index(drop=True), y[rows]
+        source += f", a random {entry.sample:.0%} (seed 42)"
+    task = "classification" if entry.n_positive else "regression"
+    return Dataset(name, X, y, task, source)
+
+
+def _find(entry):
+    """Read the first source that there is."""
+    folders = [SHARED_DATA]
+    if named := os.environ.get("SKREBATCH_DATA"):
+        folders.insert(0, Path(named))
+        if not folders[0].is_dir():
+            raise FileNotFoundError(f"SKREBATCH_DATA={named} is not a folder.")
+    if entry.file:
+        for folder in folders:
+            if (folder / entry.file.name).is_file():
+                return entry.file.read(folder)
+    if entry.other is None:
+        raise FileNotFoundError(
+            f"{entry.file.name} can't be downloaded by name: put it into a folder and "
+            "set SKREBATCH_DATA to that folder."
+        )
+    return entry.other.fetch()

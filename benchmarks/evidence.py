@@ -1,0 +1,109 @@
+"""How sure a cross-validated score, or a difference of two, is."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def corrected_interval(scores, test_train_ratio, confidence=0.95):
+    r"""Confidence interval of a mean over cross-validation splits [1]_.
+
+    Scores of different splits depend on one another, since their training sets
+    overlap; an interval that takes them for independent is far too small. Nadeau and
+    Bengio put :math:`1/J + n_{test}/n_{train}` in the place of :math:`1/J`:
+
+    .. math:: \bar{x} \pm t_{J-1} \sqrt{(1/J + n_{test}/n_{train})\, s^2}
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_splits,)
+        One score a split, J of them; or the differences of two models on the same
+        splits.
+    test_train_ratio : float
+        Number of test rows by number of training rows in a split; 1 / (k - 1) for k
+        folds.
+    confidence : float, default=0.95
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two scores, or one is not finite.
+
+    References
+    ----------
+    .. [1] C. Nadeau and Y. Bengio, "Inference for the generalization error",
+       Machine Learning 52, 2003, 239-281.
+
+    Examples
+    --------
+    >>> corrected_interval([1, 2, 3], test_train_ratio=0.5)
+    Interval(mean=2.0, low=-1.92..., high=5.92...)
+    """
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
+        raise ValueError(f"scores must be two or more finite numbers, got {scores}.")
+    n_splits = len(scores)
+    error = np.sqrt((1 / n_splits + test_train_ratio) * scores.var(ddof=1))
+    half = t.ppf((1 + confidence) / 2, n_splits - 1) * error
+    mean = scores.mean()
+    return Interval(float(mean), float(mean - half), float(mean + half))
+
+
+def paired_difference(ours, theirs, test_train_ratio, confidence=0.95):
+    """Corrected interval of the mean difference `ours` − `theirs`, split by split.
+
+    Parameters
+    ----------
+    ours, theirs : array-like of shape (n_splits,)
+        Scores of two models on the same splits, in the same order.
+    test_train_ratio, confidence : float
+        As in :func:`corrected_interval`.
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    ValueError
+        If the two are not equally many.
+
+    Examples
+    --------
+    >>> paired_difference([0.9, 0.8], [0.8, 0.7], test_train_ratio=0.5).mean
+    0.1
+    """
+    ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"A pair needs equally many scores, got {ours.shape} and {theirs.shape}."
+        )
+    return corrected_interval(ours - theirs, test_train_ratio, confidence)
+
+
+def verdict(difference, higher_is_better):
+    """Say in a word what an interval of a difference shows.
+
+    Examples
+    --------
+    >>> verdict(Interval(0.02, 0.01, 0.03), higher_is_better=True)
+    'better'
+    >>> verdict(Interval(0.02, -0.01, 0.05), higher_is_better=True)
+    'undecided'
+    """
+    if difference.low <= 0 <= difference.high:
+        return "undecided"
+    return "better" if (difference.mean > 0) == higher_is_better else "worse"

@@ -1,0 +1,399 @@
+"""How long does training take, and beside what?
+
+    python benchmarks/speed.py                  # all sections, half an hour
+    python benchmarks/speed.py --only search    # one section anew
+    python benchmarks/speed.py --page           # docs/speed.md from the results
+
+Sections:
+
+- one_fit: one estimator beside a minimal loop in torch and other trainers;
+- stacks: K networks trained side by side by fit_fused;
+- search: 4 ratios, 5 folds, 10 seeds by GridSearchCV and FusedGridSearchCV;
+- large: tables of 100,000 and 1,000,000 rows, their epochs and their memory;
+- gpu: one_fit, stacks and search on a GPU, where there is one.
+
+What is compared runs in turns in one process, on one thread. CPU time counts, that of
+worker processes included; on a GPU it is the clock on the wall. Every repetition goes
+to benchmarks/results/speed.json.
+"""
+
+import argparse
+import datetime
+import gc
+import json
+import multiprocessing
+import os
+import platform
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import parallel_config
+from joblib.externals.loky import get_reusable_executor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
+from speed_baselines import (
+    HAS_LIGHTNING,
+    bare_loop,
+    flat_size,
+    lightning_fit,
+    minimal_loop,
+    skorch_net,
+)
+from speed_report import summarise, write_page
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from skrebatch import (
+    FusedGridSearchCV,
+    IntervalInsertionSampler,
+    MinLoss,
+    ReBatchCNNClassifier,
+    fit_fused,
+    redistribution_size,
+)
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("numpy", "scikit-learn", "skorch", "torch", "lightning", "skrebatch")
+CELLS = [  # rows, features, ratio
+    (614, 8, 0.03),
+    (614, 8, 0.15),
+    (1000, 30, 0.03),
+    (1000, 30, 0.3),
+]
+RATIOS = (0.03, 0.08, 0.15, 0.3)
+FOLDS = 5
+LARGE_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run."""
+
+    epochs: int = 50
+    repetitions: int = 9
+    stacks: tuple[int, ...] = (1, 5, 20, 50, 200)
+    stack_repetitions: int = 5
+    seeds: int = 10
+    search_epochs: int = 10
+    search_repetitions: int = 3
+    large_rows: tuple[int, ...] = (100_000, 1_000_000)
+    large_epochs: int = 3
+    large_repetitions: int = 3
+
+
+QUICK = Plan(
+    epochs=10,
+    repetitions=3,
+    stacks=(1, 5, 20),
+    stack_repetitions=2,
+    seeds=2,
+    search_repetitions=1,
+    large_rows=(100_000,),
+    large_repetitions=1,
+)
+
+
+def make_data(n_samples, n_features):
+    """Draw a table whose first feature tells the class, with errors."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n_samples, n_features), dtype=np.float32)
+    noise = rng.standard_normal(n_samples, dtype=np.float32)
+    return X, (X[:, 0] + noise > 0).astype(np.int64)
+
+
+def measure(title, variants, repetitions, device="cpu", warm_up=True):
+    """Run the variants in turns, every round from another one on.
+
+    Returns
+    -------
+    dict of str to {"cpu": list of float, "wall": list of float}
+        Seconds of each repetition, by variant.
+    """
+    names = list(variants)
+    times = {name: {"cpu": [], "wall": []} for name in names}
+    rounds = range(-warm_up, repetitions)
+    turns = [(i, name) for i in rounds for name in np.roll(names, -i).tolist()]
+    for i, name in tqdm(turns, title):
+        gc.collect()
+        cpu, wall = cpu_seconds(), time.perf_counter()
+        variants[name]()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        if i >= 0:
+            times[name]["cpu"].append(cpu_seconds() - cpu)
+            times[name]["wall"].append(time.perf_counter() - wall)
+    return times
+
+
+def cpu_seconds():
+    """Return the CPU time of this process and of its children that have ended."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
+
+
+def describe(n_samples, n_features, ratio, epochs):
+    """Say what a cell is."""
+    return {
+        "rows": n_samples,
+        "features": n_features,
+        "ratio": ratio,
+        "batch_size": redistribution_size(n_samples, ratio),
+        "epochs": epochs,
+    }
+
+
+def one_fit(plan, device="cpu"):
+    """Time one fit in different hands."""
+    cells = []
+    for shape in CELLS:
+        cell = describe(*shape, plan.epochs)
+        X, y = make_data(cell["rows"], cell["features"])
+        size, ratio = cell["batch_size"], cell["ratio"]
+        ours = ReBatchCNNClassifier(
+            ratio=ratio, max_epochs=plan.epochs, device=device, random_state=0
+        )
+        net = skorch_net(cell["features"], ratio, size, plan.epochs, device)
+        variants = {
+            "minimal loop": partial(minimal_loop, X, y, size, plan.epochs, device),
+            "skrebatch": partial(ours.fit, X, y),
+            "skorch": partial(net.fit, X[:, None], y.astype(np.float32)),
+        }
+        if device == "cpu":
+            flat = flat_size(cell["features"])
+            mlp = MLPClassifier(
+                (flat, 2 * flat),
+                batch_size=size,
+                max_iter=plan.epochs,
+                n_iter_no_change=plan.epochs,
+                random_state=0,
+            )
+            variants["scikit-learn MLP"] = partial(mlp.fit, X, y)
+            if HAS_LIGHTNING:
+                variants["Lightning"] = partial(lightning_fit, X, y, size, plan.epochs)
+        title = f"one fit, {cell['rows']} x {cell['features']}, B={size}"
+        cell["seconds"] = measure(title, variants, plan.repetitions, device)
+        cells.append(cell)
+    return cells
+
+
+def stacks(plan, device="cpu"):
+    """Time K networks trained side by side."""
+
+    def fit(k, X, y, ratio):
+        networks = [
+            ReBatchCNNClassifier(
+                ratio=ratio,
+                max_epochs=plan.search_epochs,
+                device=device,
+                random_state=seed,
+            )
+            for seed in range(k)
+        ]
+        fit_fused(networks, X, y)
+
+    cells = []
+    for shape in CELLS:
+        cell = describe(*shape, plan.search_epochs)
+        X, y = make_data(cell["rows"], cell["features"])
+        variants = {str(k): partial(fit, k, X, y, cell["ratio"]) for k in plan.stacks}
+        title = f"stacks, {cell['rows']} x {cell['features']}, B={cell['batch_size']}"
+        cell["seconds"] = measure(title, variants, plan.stack_repetitions, device)
+        cells.append(cell)
+    return cells
+
+
+def search(plan, device="cpu"):
+    """Time a search over ratios and seeds with cross-validation."""
+    n_samples, n_features = 615, 8
+    X, y = make_data(n_samples, n_features)
+    seeds = list(range(plan.seeds))
+    ours = ReBatchCNNClassifier(max_epochs=plan.search_epochs, device=device)
+    grid = {"ratio": RATIOS, "random_state": seeds}
+    net = skorch_net(n_features, RATIOS[0], 1, plan.search_epochs, device)
+    n_train = n_samples - n_samples // FOLDS
+    net_grid = [
+        {
+            "callbacks__rebatch__ratio": [ratio],
+            "batch_size": [redistribution_size(n_train, ratio)],
+            "module__seed": seeds,
+        }
+        for ratio in RATIOS
+    ]
+
+    def run(kind, estimator, grid, X, y, n_jobs):
+        kind(estimator, grid, cv=FOLDS, n_jobs=n_jobs, refit=False).fit(X, y)
+        if n_jobs > 1:  # the time of workers counts once they have ended
+            get_reusable_executor().shutdown()
+
+    kinds = {
+        "GridSearchCV over skorch": (
+            GridSearchCV,
+            net,
+            net_grid,
+            X[:, None],
+            y.astype(np.float32),
+        ),
+        "GridSearchCV over skrebatch": (GridSearchCV, ours, grid, X, y),
+        "FusedGridSearchCV": (FusedGridSearchCV, ours, grid, X, y),
+    }
+    variants = {
+        f"{name}, n_jobs={n_jobs}": partial(run, *arguments, n_jobs)
+        for name, arguments in kinds.items()
+        for n_jobs in ((1, 2) if device == "cpu" else (1,))
+    }
+    cell = {
+        "rows": n_samples,
+        "features": n_features,
+        "ratios": RATIOS,
+        "folds": FOLDS,
+        "seeds": plan.seeds,
+        "epochs": plan.search_epochs,
+        "seconds": measure(
+            "search", variants, plan.search_repetitions, device, warm_up=False
+        ),
+    }
+    return [cell]
+
+
+def large(plan):
+    """Time epochs over large tables, and measure the memory of a fit."""
+    cells = []
+    for n_samples in plan.large_rows:
+        cell = describe(n_samples, 30, 0.15, plan.large_epochs)
+        n_chosen, cell["batch_size"] = cell["batch_size"], LARGE_BATCH
+        X, y = make_data(n_samples, cell["features"])
+        ours = ReBatchCNNClassifier(
+            ratio=cell["ratio"],
+            batch_size=LARGE_BATCH,
+            max_epochs=plan.large_epochs,
+            random_state=0,
+        )
+        losses = np.random.default_rng(1).random(n_samples, dtype=np.float32)
+        sampler = IntervalInsertionSampler(n_samples, random_state=0)
+
+        def select_and_order(losses=losses, n_chosen=n_chosen, sampler=sampler):
+            chosen = MinLoss().choose(losses, n_chosen, np.random.default_rng(0))
+            sampler.redistribute(chosen)
+            sampler.order()
+
+        variants = {
+            "bare loop": partial(bare_loop, X, y, LARGE_BATCH, plan.large_epochs),
+            "skrebatch": partial(ours.fit, X, y),
+            "selection and order": select_and_order,
+        }
+        title = f"large, {n_samples} rows"
+        cell["seconds"] = measure(title, variants, plan.large_repetitions)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            cell["bytes"] = fresh.submit(peak_memory, n_samples).result()
+        cells.append(cell)
+    return cells
+
+
+def peak_memory(n_samples):
+    """Measure what a fit takes beside its data; for a process of its own."""
+    torch.set_num_threads(1)
+    X, y = make_data(n_samples, 30)
+    model = ReBatchCNNClassifier(batch_size=LARGE_BATCH, max_epochs=2, random_state=0)
+    model.fit(X[:100], y[:100])  # loads what a first fit loads
+    before = memory("VmRSS")
+    model.fit(X, y)
+    return {"data": X.nbytes, "beside data": memory("VmHWM") - before}
+
+
+def memory(name):
+    """Read a figure of this process's memory in bytes; on Linux alone.
+
+    getrusage would start with what the parent process has used.
+    """
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+
+
+def gpu(plan):
+    """Time the other sections on a GPU; None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    sections = {"one_fit": one_fit, "stacks": stacks, "search": search}
+    return {name: section(plan, "cuda") for name, section in sections.items()}
+
+
+SECTIONS = {
+    "one_fit": one_fit,
+    "stacks": stacks,
+    "search": search,
+    "large": large,
+    "gpu": gpu,
+}
+
+
+def environment():
+    """Say when and on what a section ran."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        cpu = next((line.split(": ")[1] for line in lines if "model name" in line), cpu)
+    has_gpu = torch.cuda.is_available()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "versions": versions,
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if has_gpu else None,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="only write docs/speed.md from results"
+    )
+    arguments = parser.parse_args()
+    path = arguments.output / ("speed_quick.json" if arguments.quick else "speed.json")
+    if arguments.page:
+        write_page(path, ROOT / "docs")
+        return
+
+    plan = QUICK if arguments.quick else Plan()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore", ConvergenceWarning)  # all train for all epochs
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only:
+        with (
+            threadpool_limits(1),
+            parallel_config("loky", inner_max_num_threads=1),
+        ):
+            cells = SECTIONS[name](plan)
+        if cells is None:
+            print(f"{name}: skipped, torch finds no CUDA device")
+            continue
+        # Read again: the sections before may have been run anew meanwhile.
+        results = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        results[name] = {"environment": environment(), "cells": cells}
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        print(summarise({name: results[name]}))
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
