@@ -77,16 +77,19 @@ class _EpochPlan:
         self.scale /= np.maximum(self.counts, 1).T[:, :, None]
 
     def segments(self) -> Iterator[_Segment]:
-        """Cut the epoch where the number of rows or networks changes."""
-        shapes = [
-            (int(column.nonzero()[0][-1]) + 1, int(column.max()), tuple(column > 0))
-            for column in self.counts.T
-        ]
-        start = 0
-        for (K, b, active), group in itertools.groupby(shapes):
-            stop = start + len(list(group))
-            yield _Segment(slice(start, stop), K, b, active)
-            start = stop
+        """Cut the epoch where the number of rows or the networks at work change."""
+        active, rows = self.counts > 0, self.counts.max(axis=0, initial=0)
+        changes = (active[:, 1:] != active[:, :-1]).any(axis=0) | (
+            rows[1:] != rows[:-1]
+        )
+        bounds = [0, *np.flatnonzero(changes) + 1, len(rows)]
+        for start, stop in itertools.pairwise(bounds):
+            if start < stop:
+                at_work = active[:, start]
+                n_networks = int(np.flatnonzero(at_work)[-1]) + 1
+                yield _Segment(
+                    slice(start, stop), n_networks, int(rows[start]), tuple(at_work)
+                )
 
 
 def _fill(

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skrebatch.network import Architecture, Block, TabularCNN
+from skrebatch.network import Architecture, Block, TabularCNN, draw_weights
 
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -141,7 +141,8 @@ class _ConvPool:
         z = memory.plain(name + "z", K, b, pool * n)
         self.z, self.places = z, z.split(n, dim=2)
         self.best = self.places[0]
-        self.leads = [memory.plain(f"{name}l{j}", K, b, n) for j in range(1, pool)]
+        self.leads = [memory.gradient(f"{name}l{j}", K, b, n) for j in range(1, pool)]
+        self.forward_only = memory.forward_only
         self.out = out[..., :n]
         self.d_out = memory.gradient(name + "do", K, b, n)
         if memory.forward_only:
@@ -164,8 +165,9 @@ class _ConvPool:
         torch.index_select(self.flat, 1, self.weights, out=self.matrix_cells)
         torch.bmm(self.x, self.matrix, out=self.z)
         for place, lead in zip(self.places[1:], self.leads, strict=True):
-            # Positive where this place wins; a tie stays with the earlier one.
-            torch.sub(place, self.best, out=lead)
+            if not self.forward_only:
+                # Positive where this place wins; a tie stays with the earlier one.
+                torch.sub(place, self.best, out=lead)
             torch.maximum(self.best, place, out=self.best)
         torch.clamp_min(self.best, 0, out=self.out)
 
@@ -472,16 +474,44 @@ class FusedCNN(nn.Module):
             for own, theirs in self._paired(k, network):
                 own.copy_(theirs)
 
+    def draw(self, k: int, generator: torch.Generator) -> None:
+        """Draw new weights for network k, the very ones that TabularCNN draws.
+
+        Parameters
+        ----------
+        k : int
+            Number of the network, in [0, K).
+        generator : torch.Generator
+            Source of the weights.
+        """
+        views = iter(self._views(k))
+        with torch.no_grad():
+            for weight, bias in zip(views, views, strict=True):
+                new_weight = torch.empty(weight.shape, dtype=torch.float32)
+                new_bias = torch.empty(bias.shape, dtype=torch.float32)
+                draw_weights(new_weight, new_bias, generator)
+                weight.copy_(new_weight)
+                bias.copy_(new_bias)
+
     def _paired(
         self, k: int, network: TabularCNN
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Pair network k's parameters with a module's, in equal shapes."""
-        own = []
+        for mine, theirs in zip(self._views(k), network.parameters(), strict=True):
+            yield mine, theirs.view(mine.shape)
+
+    def _views(self, k: int) -> list[torch.Tensor]:
+        """View network k's parameters in the order of torch, weight and bias in turn.
+
+        The shapes are torch's, but that the head's first weight is (hidden, channels,
+        positions).
+        """
+        views = []
         for layout in self.layouts:
             kernel_size, c_in, c_out = layout.kernel_shape
             cells = self.flat[k, layout.cells]
             kernel = cells[:-c_out].view(kernel_size, c_in, c_out)
-            own += [kernel.permute(2, 1, 0), cells[-c_out:]]
+            views += [kernel.permute(2, 1, 0), cells[-c_out:]]
         last = self.architecture.blocks[-1]
         for i, (place, rows, columns) in enumerate(self.head):
             matrix = self.flat[k, place].view(rows, columns)
@@ -490,9 +520,8 @@ class FusedCNN(nn.Module):
                 # Here position by position, in torch channel by channel.
                 shape = last.pooled_length, last.out_channels
                 weight = weight.unflatten(1, shape).transpose(1, 2)
-            own += [weight, matrix[:, -1]]
-        for mine, theirs in zip(own, network.parameters(), strict=True):
-            yield mine, theirs.view(mine.shape)
+            views += [weight, matrix[:, -1]]
+        return views
 
 
 def append_constants(x: torch.Tensor) -> torch.Tensor:

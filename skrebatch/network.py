@@ -166,6 +166,16 @@ def build_architecture(
     return Architecture(tuple(blocks), hidden, _whole(n_outputs, "n_outputs", 1))
 
 
+def draw_weights(
+    weight: torch.Tensor, bias: torch.Tensor, generator: torch.Generator | None
+) -> None:
+    """Draw a layer's weights (out, ...) and bias as torch's own layers draw them."""
+    # What kaiming_uniform_ with a = sqrt(5) comes to.
+    bound = weight[0].numel() ** -0.5
+    nn.init.uniform_(weight, -bound, bound, generator=generator)
+    nn.init.uniform_(bias, -bound, bound, generator=generator)
+
+
 class _BareConv1d(nn.Conv1d):
     """A convolution that leaves its weights to be drawn by the network."""
 
@@ -303,15 +313,6 @@ class TabularCNN(nn.Module):
             ),
         )
 
-    def weighted_layers(self) -> list[nn.Conv1d | nn.Linear]:
-        """Return the convolutions and linear layers, first to last.
-
-        Returns
-        -------
-        layers : list of torch.nn.Conv1d and torch.nn.Linear
-        """
-        return [m for m in self.modules() if isinstance(m, nn.Conv1d | nn.Linear)]
-
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw new weights, distributed as torch's own layers draw them.
 
@@ -320,11 +321,9 @@ class TabularCNN(nn.Module):
         generator : torch.Generator, default=None
             Source of the weights; None is torch's global generator.
         """
-        for layer in self.weighted_layers():
-            # What kaiming_uniform_ with a = sqrt(5) comes to.
-            bound = layer.weight[0].numel() ** -0.5
-            for parameter in layer.parameters():
-                nn.init.uniform_(parameter, -bound, bound, generator=generator)
+        parameters = iter(self.parameters())
+        for weight, bias in zip(parameters, parameters, strict=True):
+            draw_weights(weight, bias, generator)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the raw outputs, before any sigmoid or softmax.

@@ -226,6 +226,8 @@ class FusedGridSearchCV(GridSearchCV):
         fit_params, split_params, score_params = self._route(params)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **split_params))
+        if not splits:
+            raise ValueError("cv makes no folds: there is nothing to fit.")
         data = _Data(self.estimator, X, y, splits, fit_params, score_params)
         outcomes = self._run(data.tasks(list(ParameterGrid(self.param_grid))), scorer)
         self._tabulate(outcomes, len(splits))

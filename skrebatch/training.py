@@ -18,7 +18,6 @@ from skrebatch.batches import _EpochPlan, stack_table
 from skrebatch.data import Floats, Table
 from skrebatch.fused import FusedCNN
 from skrebatch.members import DivergedError, Job, Member, group_in_lockstep
-from skrebatch.network import TabularCNN
 from skrebatch.samplers import Indices
 from skrebatch.threads import is_small, one_thread_if
 
@@ -100,11 +99,11 @@ class ReBatchNet(NeuralNet):
     def initialize_module(self) -> ReBatchNet:
         """Create the stack with each member's initial weights."""
         super().initialize_module()
-        fresh = TabularCNN.from_architecture(self.module_.architecture)
         for k, member in enumerate(self.members):
             if member.network is None:
-                fresh.reset_parameters(torch.Generator().manual_seed(member.seed))
-            self.module_.write(k, member.network or fresh)
+                self.module_.draw(k, torch.Generator().manual_seed(member.seed))
+            else:
+                self.module_.write(k, member.network)
         return self
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -281,6 +280,8 @@ class ReBatchNet(NeuralNet):
 
     def _drop_finished(self) -> None:
         """Make the stack smaller where a good part of it has stopped early."""
+        if not any(member.done for member in self._live):
+            return
         members = iter(self.members)
         groups = [
             list(itertools.islice(members, len(group))) for group in self.module_.groups

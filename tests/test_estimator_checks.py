@@ -21,7 +21,7 @@ MINI_BATCHES = {
     )
 }
 
-# A search whose fits are quick; its folds, too, fall otherwise with samples given twice.
+# A search with quick fits; its folds, too, fall otherwise with samples given twice.
 QUICK_SEARCH = {"ratios": (0.15,), "cv": 3, "max_epochs": 25, "lr": 1e-2}
 
 

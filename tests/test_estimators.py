@@ -631,7 +631,7 @@ def test_every_parameter_of_the_network_counts():
     model = make(**params, max_epochs=1).fit(X, y)
     expected = TabularCNN(FEATURES, 1, **params).architecture
     assert model.module_.architecture == expected
-    shapes = [tuple(layer.weight.shape) for layer in model.module_.weighted_layers()]
+    shapes = [tuple(p.shape) for p in model.module_.parameters() if p.dim() > 1]
     # 5 + 4 - 2 + 1 = 8; 8 + 4 - 3 + 1 = 10, pooled 9; 9 + 4 = 13.
     assert shapes == [(4, 1, 2), (6, 4, 3), (3, 6, 1), (9, 39), (1, 9)]
 

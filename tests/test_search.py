@@ -815,6 +815,7 @@ class Nothing(BaseEstimator, TransformerMixin):
         ({"scoring": ["accuracy", "recall"]}, "refit"),
         ({"scoring": ["accuracy"], "refit": "recall"}, "recall"),
         ({"cv": 1}, "n_splits"),
+        ({"cv": []}, "no folds"),
         ({"param_grid": {"net__ratio": 0.1}}, "net__ratio"),
         ({"param_grid": {"net__rate": [0.1]}}, "rate"),
         ({"param_grid": {"net__ratio": []}}, "net__ratio"),
