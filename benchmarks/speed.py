@@ -78,12 +78,12 @@ class Plan:
     """How much is run."""
 
     epochs: int = 50
-    repetitions: int = 9
+    repetitions: int = 5
     stacks: tuple[int, ...] = (1, 5, 20, 50, 200)
-    stack_repetitions: int = 5
+    stack_repetitions: int = 3
     seeds: int = 10
     search_epochs: int = 10
-    search_repetitions: int = 3
+    search_repetitions: int = 1
     large_rows: tuple[int, ...] = (100_000, 1_000_000)
     large_epochs: int = 3
     large_repetitions: int = 3

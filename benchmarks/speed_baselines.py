@@ -87,7 +87,7 @@ def minimal_loop(X, y, n_chosen, epochs, device="cpu"):
     return network
 
 
-def bare_loop(X, y, batch_size, epochs, loss_pass_rows=4096):
+def bare_loop(X, y, batch_size, epochs, loss_pass_rows=2048):
     """Train on batches in the order of the table, then compute every loss."""
     X = torch.from_numpy(X).unsqueeze(1)  # (N, 1, F)
     y = torch.from_numpy(y).to(torch.float32).unsqueeze(1)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from tabulate import tabulate
 
 BASE = "minimal loop"
@@ -79,22 +80,21 @@ work is then arithmetic, no longer dispatch.
     "search": """\
 ## A search
 
-{ratios} ratios × {folds} folds × {seeds} seeds = {fits} fits on {rows} × {features},
-{epochs} epochs, scored by accuracy, without a refit.
+{ratios} ratios × {folds} folds × {seeds} seeds = {fits} fits on a table of {rows} ×
+{features}, {epochs} epochs each, scored by accuracy, without a refit.
 
 {table}
 
-The last column is CPU time relative to `{fused}`. CPU time with `n_jobs=2` includes
-that workers start and import what they need; what they gain shows in the time on the
-clock.
+The last column is CPU time relative to the fused search in one process. With
+`n_jobs=2` the workers' start and imports are in both times.
 """,
     "large": """\
 ## Large tables
 
 30 features, batches of {batch_size} rows, {epochs} epochs from the call of `fit` to its
 end. The *bare loop* trains a torch module by autograd on batches in the order of the
-table, without a gather, and computes all losses after each epoch in chunks of the
-fastest size. Seconds are for an epoch with its loss pass.
+table, without a gather, and computes all losses after each epoch, in chunks of the
+size that was fastest. Seconds are for an epoch with its loss pass.
 
 {table}
 
@@ -220,7 +220,7 @@ def _tables(results, only=None):
 
 def _facts(cells):
     """Collect what the texts say about a section."""
-    facts = {"fused": FUSED} | cells[0]
+    facts = dict(cells[0])
     if "ratios" in facts:
         facts["ratios"] = len(facts["ratios"])
         facts["fits"] = facts["ratios"] * facts["folds"] * facts["seeds"]
@@ -277,22 +277,22 @@ def _draw_one_fit(cells):
         places = np.arange(len(cells)) + (i - (len(names) - 1) / 2) * width
         errors = [middle - low, high - middle]
         axes.bar(places, middle, width, color=COLOURS[name], label=name, yerr=errors)
-        for place, value in zip(places, high, strict=True):
-            axes.annotate(f"{value:.2f}", (place, value), ha="center", va="bottom")
+        for place, top, value in zip(places, high, middle, strict=True):
+            axes.annotate(f"{value:.2f}", (place, top), ha="center", va="bottom")
     axes.axhline(1, color="black", linewidth=1)
-    labels = ["{} \N{MULTIPLICATION SIGN} {}, B = {}".format(*_row(c)) for c in cells]
+    axes.margins(y=0.1)
     axes.set(
         xticks=range(len(cells)),
-        xticklabels=labels,
+        xticklabels=[_label(cell) for cell in cells],
         ylabel="CPU time / minimal loop",
         title="One fit: below the line is faster than a minimal loop",
     )
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=len(names))
     return figure
 
 
-def _row(cell):
-    return cell["rows"], cell["features"], cell["batch_size"]
+def _label(cell):
+    return f"{cell['rows']} × {cell['features']}, B = {cell['batch_size']}"
 
 
 def _draw_stacks(cells):
@@ -301,21 +301,22 @@ def _draw_stacks(cells):
     axes = figure.subplots()
     for cell in cells:
         ks = [int(k) for k in cell["seconds"]]
-        each = np.array(_each(cell, "cpu"))
-        relative = np.percentile(each / each[0], [25, 50, 75], axis=1)
-        label = "{} \N{MULTIPLICATION SIGN} {}, B = {}".format(*_row(cell))
-        axes.plot(ks, relative[1], ".-", label=label)
-        axes.fill_between(ks, relative[0], relative[2], alpha=0.2)
+        milliseconds = 1000 * np.array(_each(cell, "cpu"))
+        low, middle, high = np.percentile(milliseconds, [25, 50, 75], axis=1)
+        axes.plot(ks, middle, ".-", label=_label(cell))
+        axes.fill_between(ks, low, high, alpha=0.2)
     axes.set(
         xscale="log",
+        yscale="log",
         xticks=ks,
         xticklabels=ks,
-        ylim=(0, None),
         xlabel="K, networks side by side",
-        ylabel="CPU time for one network / alone",
+        ylabel="CPU ms, one network, one epoch",
         title="Many networks side by side",
     )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=len(cells))
     return figure

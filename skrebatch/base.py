@@ -48,6 +48,8 @@ _OPTIMIZERS = {
     "sgd": torch.optim.SGD,
 }
 _PREDICTION_ROWS = 1024
+# What checking the data teaches an estimator.
+_SEEN = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "_is_1d")
 
 _PARAMETERS = """ratio : float, default=0.15
         Redistribution ratio r, 0 or more; B = floor(N r / (1 + r)) of the N
@@ -233,19 +235,19 @@ class _BaseReBatchCNN(BaseEstimator):
             raise ValueError("X_val and y_val belong together: pass both or neither.")
         goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
         cache = {} if cache is None else cache
-        key = id(X), id(y), str(self.dtype)
+        key = type(self), id(X), id(y), str(self.dtype)
         if key not in cache:
             checked = self._check_X(
                 X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
             )
-            names = ("n_features_in_", "feature_names_in_")
-            seen = {name: vars(self)[name] for name in names if name in vars(self)}
-            cache[key] = *checked, seen, np.arange(len(checked[0]))
+            targets_checked = self._learn_targets(checked[1], goes_on, classes)
+            seen = {name: vars(self)[name] for name in _SEEN if name in vars(self)}
+            rows = np.arange(len(checked[0]))
+            cache[key] = checked[0], targets_checked, seen, rows
         X, y, seen, rows = cache[key]
         self.__dict__.update(seen)
         n_samples = len(X)
         weights = check_weights(sample_weight, n_samples)
-        y = self._learn_targets(y, goes_on, classes)
         weights = self._with_class_weight(y, weights)
 
         random_state = self.random_state

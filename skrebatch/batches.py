@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,7 @@ class _EpochPlan:
         n = np.array([len(order) for order in orders])
         T, b = max(-(-n // size), default=0), int(min(size.max(), n.max(initial=0)))
         # (K, T): rows of each network at each step.
-        self.counts = np.clip(
-            n[:, None] - size[:, None] * np.arange(T), 0, size[:, None]
-        )
+        self.counts, self.segments = _lay_out(tuple(size), tuple(n))
         self.rows = np.zeros((T, K, b), dtype=np.intp)
         self.shifts = np.array([m.shift for m in members])[:, None]
         self.scale = np.zeros((T, K, b))
@@ -76,20 +74,30 @@ class _EpochPlan:
             self.scale[:steps, k, :width] = _fill(own, (steps, width))
         self.scale /= np.maximum(self.counts, 1).T[:, :, None]
 
-    def segments(self) -> Iterator[_Segment]:
-        """Cut the epoch where the number of rows or the networks at work change."""
-        active, rows = self.counts > 0, self.counts.max(axis=0, initial=0)
-        changes = (active[:, 1:] != active[:, :-1]).any(axis=0) | (
-            rows[1:] != rows[:-1]
-        )
-        bounds = [0, *np.flatnonzero(changes) + 1, len(rows)]
-        for start, stop in itertools.pairwise(bounds):
-            if start < stop:
-                at_work = active[:, start]
-                n_networks = int(np.flatnonzero(at_work)[-1]) + 1
-                yield _Segment(
-                    slice(start, stop), n_networks, int(rows[start]), tuple(at_work)
-                )
+
+@lru_cache(maxsize=256)
+def _lay_out(
+    sizes: tuple[int, ...], lengths: tuple[int, ...]
+) -> tuple[NDArray[np.intp], list[_Segment]]:
+    """Count the rows at each step (K, T), and cut where networks or rows change.
+
+    The epochs of a fit are nearly always cut alike.
+    """
+    size, n = np.array(sizes)[:, None], np.array(lengths)[:, None]
+    counts = np.clip(n - size * np.arange((-(-n // size)).max()), 0, size)
+    active, rows = counts > 0, counts.max(axis=0, initial=0)
+    changes = (active[:, 1:] != active[:, :-1]).any(axis=0) | (rows[1:] != rows[:-1])
+    bounds = [0, *np.flatnonzero(changes) + 1, len(rows)]
+    segments = []
+    for start, stop in itertools.pairwise(bounds):
+        if start < stop:
+            at_work = active[:, start]
+            n_networks = int(np.flatnonzero(at_work)[-1]) + 1
+            steps = slice(start, stop)
+            segments.append(
+                _Segment(steps, n_networks, int(rows[start]), tuple(at_work))
+            )
+    return counts, segments
 
 
 def _fill(

@@ -304,7 +304,7 @@ class ReBatchNet(NeuralNet):
         all_rows = torch.from_numpy(plan.rows).to(device)
         all_scales = torch.from_numpy(plan.scale).to(device, dtype)
         shifts = torch.from_numpy(plan.shifts).to(device)
-        for segment in plan.segments():
+        for segment in plan.segments:
             K, b = segment.n_networks, segment.n_rows
             module.activate(segment.active)
             step = module.step(K, b)

@@ -26,7 +26,7 @@ def test_a_plan_by_hand():
     np.testing.assert_allclose(scales(plan, 1)[0], [0.5, 0.5 / 3, 1 / 3])
     # Beyond a network's own batches nothing counts.
     assert plan.scale.sum() == pytest.approx(3 + 1)
-    segments = [(s.steps, s.n_networks, s.n_rows, s.active) for s in plan.segments()]
+    segments = [(s.steps, s.n_networks, s.n_rows, s.active) for s in plan.segments]
     assert segments == [
         (slice(0, 1), 2, 3, (True, True, False)),
         (slice(1, 2), 1, 2, (True, False, False)),
@@ -56,7 +56,7 @@ def test_equal_steps_are_one_segment():
     members = [make_member(batch_size=8), make_member(batch_size=7)]
     plan = _EpochPlan(members, [ALL[:40], ALL[:42]])
     # Five batches of 8 beside six of 7: 8 rows wide, then 7.
-    segments = [(s.steps, s.n_networks, s.n_rows) for s in plan.segments()]
+    segments = [(s.steps, s.n_networks, s.n_rows) for s in plan.segments]
     assert segments == [(slice(0, 5), 2, 8), (slice(5, 6), 2, 7)]
 
 
