@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -292,29 +294,34 @@ class ReBatchNet(NeuralNet):
             self.module_.keep(lives)
             self._live = live
 
+    @torch.no_grad()
     def _train_batches(self, table: Table, plan: _EpochPlan) -> NDArray[np.float64]:
         """Take every step of the epoch; return the losses of the batches (T, K)."""
         module, loss, optimizer = self.module_, self.criterion_, self.optimizer_
         device, dtype = table.features.device, table.features.dtype
         notify = self._batch_listeners()
+        take_step = optimizer.step
         if not notify:
             self.history.new_batch()  # skorch's Checkpoint wants a last batch
-        slope = loss.slope(table.targets.shape[1])
-        batch_losses = np.zeros(plan.scale.shape[:2])
-        all_rows = torch.from_numpy(plan.rows).to(device)
-        all_scales = torch.from_numpy(plan.scale).to(device, dtype)
+            # The wrappers around it (profiler, hooks, autograd) cost a tiny network
+            # more than the step itself.
+            take_step = partial(inspect.unwrap(type(optimizer).step), optimizer)
+        all_rows = torch.from_numpy(plan.rows).to(device)  # (T, K, b)
         shifts = torch.from_numpy(plan.shifts).to(device)
+        all_targets = table.targets[all_rows + shifts]  # (T, K, b, O)
+        all_outputs = torch.zeros_like(all_targets)
+        all_scales = torch.from_numpy(plan.scale).to(device, dtype)
+        slopes = (all_scales * loss.slope(all_targets.shape[-1])).unsqueeze(-1)
+        first = True
         for segment in plan.segments:
-            K, b = segment.n_networks, segment.n_rows
+            part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
             module.activate(segment.active)
-            step = module.step(K, b)
-            rows = all_rows[segment.steps, :K, :b].flatten(1)  # (T', K * b)
-            scales = all_scales[segment.steps, :K, :b].unsqueeze(-1)  # (T', K, b, 1)
-            targets = table.targets[
-                rows.unflatten(1, (K, b)) + shifts[:K]
-            ]  # (T', K, b, O)
-            outputs = torch.empty_like(targets)
-            for r, y, s, o in zip(rows, targets, scales * slope, outputs, strict=True):
+            step = module.step(segment.n_networks, segment.n_rows)
+            rows = all_rows[part].flatten(1)  # (T', K' * b')
+            batches = zip(
+                rows, all_targets[part], slopes[part], all_outputs[part], strict=True
+            )
+            for r, y, s, o in batches:
                 if notify:
                     self.notify("on_batch_begin", batch=(r, y), training=True)
                 torch.index_select(table.features, 0, r, out=step.rows)
@@ -323,12 +330,16 @@ class ReBatchNet(NeuralNet):
                 step.backward()
                 if notify:
                     self._announce_gradient((r, y))
-                optimizer.step()
+                if first:
+                    # So that torch's schedulers see that there was a step.
+                    optimizer.step()
+                    first = False
+                else:
+                    take_step()
                 if notify:
                     self._announce_batch((r, y), o)
-            losses = loss.per_sample(outputs, targets) * scales.squeeze(-1)
-            batch_losses[segment.steps, :K] = losses.sum(-1).cpu().numpy()
-        return batch_losses
+        losses = loss.per_sample(all_outputs, all_targets) * all_scales
+        return losses.sum(-1).double().cpu().numpy()
 
     def _batch_listeners(self) -> bool:
         """Tell whether a callback listens to batches."""
