@@ -110,6 +110,12 @@ class ReBatch(Callback):
                     f"ReBatch decides the order of the training samples; remove "
                     f"iterator_train__{name} from the net."
                 )
+        for name in ("shuffle", "drop_last", "sampler", "batch_sampler"):
+            if getattr(net, f"iterator_valid__{name}", None):
+                raise ValueError(
+                    "ReBatch reads the losses in the order of the samples; remove "
+                    f"iterator_valid__{name} from the net."
+                )
         if not (net.history and hasattr(self, "rng_")):  # else a partial_fit goes on
             self.rng_ = np.random.default_rng(self.random_state)
         # The net splits off its validation data later; the first epoch brings the

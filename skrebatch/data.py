@@ -28,6 +28,10 @@ class Table:
     features: torch.Tensor
     targets: torch.Tensor
 
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.features)
+
 
 def make_table(
     X: list[Floats], targets: list[Floats], dtype: torch.dtype, device: torch.device

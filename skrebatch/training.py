@@ -83,6 +83,9 @@ class ReBatchNet(NeuralNet):
         Parameters of :class:`skorch.NeuralNet`.
     """
 
+    lr: float
+    optimizer__weight_decay: float
+
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
         self.members = members
         super().__init__(*args, **kwargs)
@@ -163,9 +166,12 @@ class ReBatchNet(NeuralNet):
             net.history = self.history
             return net
         self.members = job.members
-        for group in optimizer.param_groups:
-            group["lr"] = job.members[0].lr
-            group["weight_decay"] = job.members[0].weight_decay
+        rates = job.members[0].lr, job.members[0].weight_decay
+        if rates != (self.lr, self.optimizer__weight_decay):
+            # Only then: a schedule may have moved the rates since.
+            self.lr, self.optimizer__weight_decay = rates
+            for group in optimizer.param_groups:
+                group["lr"], group["weight_decay"] = rates
         return self
 
     def forget(self) -> None:

@@ -431,3 +431,17 @@ def test_the_progress_bar_is_no_obstacle_to_a_pickle(capsys):
     twin = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
     assert "train_loss" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["shuffle", "drop_last"])
+def test_losses_must_come_in_the_order_of_the_samples(option):
+    net = NeuralNetRegressor(
+        torch.nn.Linear(2, 1),
+        train_split=None,
+        verbose=0,
+        callbacks=[ReBatch()],
+        **{f"iterator_valid__{option}": True},
+    )
+    X = np.arange(40, dtype="float32").reshape(20, 2)
+    with pytest.raises(ValueError, match=f"remove iterator_valid__{option}"):
+        net.fit(X, X[:, :1])

@@ -1414,3 +1414,26 @@ def test_without_verbose_nothing_is_shown(capsys):
     X, y = make_data()
     make().fit(X, y)
     assert capsys.readouterr() == ("", "")
+
+
+def test_warm_start_keeps_the_validation_rows():
+    # At ratio 30 nearly all training rows are chosen, and no validation row ever.
+    X, y = make_data()
+    model = make(warm_start=True, early_stopping=True, n_iter_no_change=99)
+    chosen = set()
+    for _ in range(4):
+        model.set_params(ratio=30.0, max_epochs=2).fit(X, y)
+        chosen |= set(model.chosen_)
+    assert len(chosen) <= len(y) - np.ceil(0.2 * len(y))
+
+
+def test_a_schedule_goes_on_over_partial_fits():
+    X, y = make_data()
+    model = make(max_epochs=1).fit(X, y)
+    for group in model.net_.optimizer_.param_groups:
+        group["lr"] = 0.0  # as a schedule would
+    before = weights_of(model)
+    model.partial_fit(X, y)
+    np.testing.assert_array_equal(weights_of(model), before)
+    model.set_params(lr=2 * model.lr).partial_fit(X, y)
+    assert not np.array_equal(weights_of(model), before)
