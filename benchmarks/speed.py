@@ -79,8 +79,8 @@ class Plan:
 
     epochs: int = 50
     repetitions: int = 5
-    stacks: tuple[int, ...] = (1, 5, 20, 50, 200)
-    stack_repetitions: int = 3
+    stacks: tuple[int, ...] = (1, 8, 20, 50, 200)
+    stack_repetitions: int = 2
     seeds: int = 10
     search_epochs: int = 10
     search_repetitions: int = 1

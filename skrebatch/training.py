@@ -285,6 +285,7 @@ class ReBatchNet(NeuralNet):
                 member.fail(DivergedError.at(member.epochs + 1, f"batch {bad[0] + 1}"))
                 continue
             member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
+        self._record_means("train_loss")
 
     def _drop_finished(self) -> None:
         """Make the stack smaller where a good part of it has stopped early."""
@@ -390,6 +391,18 @@ class ReBatchNet(NeuralNet):
                     continue
                 improved = member.record("valid_loss", float(own.mean()))
             member.end_epoch(self.module_.flat[k], improved)
+        if table is not None:
+            self._record_means("valid_loss")
+
+    def _record_means(self, name: str) -> None:
+        """Write the mean over several networks into the net's own history."""
+        if len(self.members) > 1:
+            losses = [m.curves[name][-1] for m in self._live if m.curves[name]]
+            if losses:
+                mean = float(np.mean(losses))
+                before = [row[name] for row in self.history[:-1] if name in row]
+                self.history.record(name, mean)
+                self.history.record(f"{name}_best", mean < min(before, default=np.inf))
 
     def sample_losses(self, table: Table, rows: list[Indices]) -> list[Floats]:
         """Compute the loss of given rows under each network.

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import EarlyStopping
 from test_estimators import (
     TASKS,
     First,
@@ -508,8 +509,9 @@ def test_same_seed_same_bits_other_seed_other_bits():
         make(n_networks=K, random_state=seed).fit(X, y) for seed in (3, 3, 4, None)
     )
     assert_same_bits(one, again)
-    assert not np.isin(weights_of(one), weights_of(other)).any()
-    assert not np.isin(weights_of(one), weights_of(unseeded)).any()
+    # In float32 a few of so many numbers may be equal by chance.
+    assert np.isin(weights_of(one), weights_of(other)).mean() < 0.05
+    assert np.isin(weights_of(one), weights_of(unseeded)).mean() < 0.05
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2", None, np.nan, [2]], ids=str)
@@ -535,3 +537,11 @@ def test_numpy_numbers_are_numbers():
     X, y = make_data()
     model = make(n_networks=np.int64(K)).fit(X, y)
     assert_same_bits(model, make(n_networks=K).fit(X, y))
+
+
+def test_callbacks_see_the_mean_losses():
+    X, y = make_data()
+    stop = EarlyStopping("train_loss", patience=2, threshold=10.0)
+    model = make(n_networks=2, callbacks=[stop], max_epochs=50).fit(X, y)
+    assert model.n_iter_ < 50
+    assert model.history_[:, "train_loss"] == pytest.approx(model.loss_curve_)
