@@ -885,13 +885,13 @@ def test_a_random_state_is_drawn_from():
     state = np.random.RandomState(3)
     first, second = (make(random_state=state).fit(X, y) for _ in range(2))
     assert_same_bits(first, make(random_state=3).fit(X, y))
-    assert not np.isin(weights_of(first), weights_of(second)).any()
+    assert np.isin(weights_of(first), weights_of(second)).mean() < 0.05
 
 
 def test_without_a_seed_fits_differ():
     X, y = make_data()
     first, second = (make(random_state=None).fit(X, y) for _ in range(2))
-    assert not np.isin(weights_of(first), weights_of(second)).any()
+    assert np.isin(weights_of(first), weights_of(second)).mean() < 0.05
 
 
 class Spy(Callback):

@@ -1064,7 +1064,7 @@ def test_without_a_seed_candidates_differ():
     X, y = make_data("regression", n=ROWS)
     search = FusedGridSearchCV(net("regression", random_state=None), RATIOS, cv=2)
     one, other = (scores_of(clone(search).fit(X, y)) for _ in range(2))
-    assert not np.isin(one, other).any()
+    assert np.isin(one, other).mean() < 0.05
     assert len(np.unique(one)) == one.size
 
 
