@@ -15,22 +15,49 @@ from skrebatch.samplers import (
 )
 from skrebatch.search import FusedGridSearchCV
 from skrebatch.stacks import fit_fused
-from skrebatch.strategies import MaxLoss, MinLoss, RandomChoice, Strategy
+from skrebatch.strategies import (
+    OHEM,
+    TSW,
+    Breed,
+    Curriculum,
+    Epoch,
+    Hybrid,
+    InfoBatch,
+    MaxLoss,
+    MinLoss,
+    Plan,
+    RandomChoice,
+    SelectiveBackprop,
+    SelfPaced,
+    SmallLoss,
+    Strategy,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "OHEM",
+    "TSW",
+    "Breed",
+    "Curriculum",
     "DivergedError",
+    "Epoch",
     "FusedGridSearchCV",
+    "Hybrid",
+    "InfoBatch",
     "IntervalInsertionSampler",
     "MaxLoss",
     "MinLoss",
+    "Plan",
     "RandomChoice",
     "ReBatch",
     "ReBatchCNNClassifier",
     "ReBatchCNNClassifierCV",
     "ReBatchCNNRegressor",
     "ReBatchCNNRegressorCV",
+    "SelectiveBackprop",
+    "SelfPaced",
+    "SmallLoss",
     "Strategy",
     "TabularCNN",
     "fit_fused",
