@@ -68,7 +68,10 @@ class Architecture:
 
     @property
     def multiplications(self) -> int:
-        """Multiplications for one row, forward and backward, in the fused engine."""
+        """Multiplications for one row, forward and backward, with dense blocks.
+
+        The fused engine needs fewer on long sequences.
+        """
         head = self.hidden_size * (self.flat_size + self.n_outputs)
         blocks = sum(
             b.length * b.in_channels * b.pool_size * b.pooled_length * b.out_channels

@@ -27,6 +27,22 @@ ARCHITECTURE = build_architecture(
     hidden_size=5,
 )
 
+# The same on a sequence so long that both blocks cut it into windows. Those of the
+# second are 13 and overlap by up to four.
+LONG = build_architecture(
+    30,
+    n_outputs=2,
+    conv_channels=(5, 16),
+    kernel_size=(4, 3),
+    pool_size=(3, 2),
+    pool_stride=(2, 1),
+    hidden_size=5,
+)
+
+short_and_long = pytest.mark.parametrize(
+    "architecture", [ARCHITECTURE, LONG], ids=["short", "long"]
+)
+
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -136,18 +152,67 @@ def test_table_3_by_autograd(name, loss):
     assert_close(gradients, expected_gradients)
 
 
+def numbers_of_windows(architecture):
+    layouts = FusedCNN(architecture).layouts
+    return [1 if layout.windows is None else layout.windows.n for layout in layouts]
+
+
+@pytest.mark.parametrize(
+    "sizes, expected",
+    [
+        (dict(n_features=8), [1, 1]),
+        # 30 -> pool 15 = 5 * 3 -> pool 7
+        (dict(n_features=30), [5, 7]),
+        # Pools of 11, of 5 and of 37: a prime number of positions has one cut.
+        (dict(n_features=22), [1, 5]),
+        (dict(n_features=74), [37, 18]),
+        # Windows with gaps: of 12 positions the second block reads 0, 3, 6 and 9.
+        (
+            dict(
+                n_features=36,
+                conv_channels=(16, 16),
+                kernel_size=1,
+                pool_size=1,
+                pool_stride=3,
+            ),
+            [12, 4],
+        ),
+        # Windows that begin and end beyond the sequence.
+        (dict(n_features=20, conv_channels=(16, 16), padding=4), [13, 9]),
+    ],
+)
+def test_long_sequences_are_cut_into_windows(sizes, expected):
+    architecture = build_architecture(**sizes, n_outputs=2)
+    assert numbers_of_windows(architecture) == expected
+    networks = make_networks(architecture, 2)
+    batch = make_batch(architecture, SquaredError(), 2, 4)
+    result = fused_step(make_stack(networks), SquaredError(), *batch)
+    assert_close(result, autograd_step(networks, SquaredError(), *batch))
+
+
+@pytest.mark.parametrize("n_features", [200, 202, 1024, 2 * 1009])
+def test_the_matrix_of_a_long_sequence_does_not_grow(n_features):
+    # Of 100, 101, 512 and 1009 pooled positions; an even number can be cut in pairs.
+    shapes = [
+        layout.matrix_shape
+        for layout in FusedCNN(build_architecture(n_features, hidden_size=1)).layouts
+    ]
+    assert shapes == [(6, 16) if n_features % 4 else (8, 32), (34, 32)]
+
+
 @st.composite
 def architectures(draw, n_outputs=1):
-    """Draw the sizes of a network with one to three blocks."""
+    """Draw the sizes of a network with one to three blocks, of windows or whole."""
     n_blocks = draw(st.integers(1, 3))
+    many = draw(st.booleans())
 
     def per_block(low, high):
         return draw(st.tuples(*[st.integers(low, high)] * n_blocks))
 
     return build_architecture(
-        n_features=draw(st.integers(1, 12)),
+        n_features=draw(st.sampled_from([22, 29, 30, 40]) | st.integers(1, 12)),
         n_outputs=n_outputs,
-        conv_channels=per_block(1, 3),
+        conv_channels=per_block(15, 17) if many else per_block(1, 3),
         kernel_size=per_block(1, 9),
         pool_size=per_block(1, 4),
         pool_stride=draw(st.none() | st.just(per_block(1, 3))),
@@ -212,6 +277,17 @@ def test_ties_fall_as_in_torch(architecture, kind, seed):
     )
     assert torch.equal(outputs, expected_outputs)
     assert torch.equal(gradients, expected_gradients)
+
+
+@short_and_long
+def test_a_network_of_a_stack_is_the_network_alone(architecture):
+    loss = SquaredError()
+    networks = make_networks(architecture, 5)
+    batch = make_batch(architecture, loss, 5, 6)
+    together = fused_step(make_stack(networks, (2, 3)), loss, *batch)
+    for k, network in enumerate(networks):
+        alone = fused_step(make_stack([network]), loss, *(p[k : k + 1] for p in batch))
+        assert_close([part[k : k + 1] for part in together], alone)
 
 
 def test_gradients_are_differences_of_the_loss():
@@ -323,11 +399,12 @@ def test_only_groups_with_an_active_network_move():
 # --- memory ---
 
 
+@short_and_long
 @pytest.mark.parametrize("n_outputs", [1, 2])
 @pytest.mark.parametrize("K, b", [(3, 2), (2, 7), (2, 3), (1, 1), (3, 7), (3, 9)])
-def test_a_step_leaves_nothing_behind_for_the_next(K, b, n_outputs):
+def test_a_step_leaves_nothing_behind_for_the_next(K, b, n_outputs, architecture):
     loss = SquaredError()
-    architecture = replace(ARCHITECTURE, n_outputs=n_outputs)
+    architecture = replace(architecture, n_outputs=n_outputs)
     networks = make_networks(architecture, 3)
     stack = make_stack(networks)
     fused_step(stack, loss, *make_batch(architecture, loss, 3, 7, seed=1))
@@ -339,10 +416,11 @@ def test_a_step_leaves_nothing_behind_for_the_next(K, b, n_outputs):
     )
 
 
-def test_the_outcome_of_a_step_is_repeatable():
+@short_and_long
+def test_the_outcome_of_a_step_is_repeatable(architecture):
     loss = SquaredError()
-    stack = make_stack(make_networks(ARCHITECTURE, 2))
-    batch = make_batch(ARCHITECTURE, loss, 2, 4)
+    stack = make_stack(make_networks(architecture, 2))
+    batch = make_batch(architecture, loss, 2, 4)
     outputs, gradients = fused_step(stack, loss, *batch)
     for _ in range(2):
         again = fused_step(stack, loss, *batch)
@@ -363,12 +441,16 @@ def test_release_lets_steps_and_gradients_go():
 # --- the module ---
 
 
+@short_and_long
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_forward_gives_the_outputs_of_every_network(dtype):
-    networks = [network.to(dtype) for network in make_networks(ARCHITECTURE, 3)]
+def test_forward_gives_the_outputs_of_every_network(dtype, architecture):
+    networks = [network.to(dtype) for network in make_networks(architecture, 3)]
     stack = make_stack(networks, (2, 1))
     # Fewer rows and more than before: no outputs are overwritten, none left over.
-    tables = [torch.randn(n, 7, generator=generator(n), dtype=dtype) for n in (6, 2, 9)]
+    tables = [
+        make_batch(architecture, SquaredError(), 1, n)[0][0].to(dtype)
+        for n in (6, 2, 9)
+    ]
     results = [stack(x) for x in tables]
     for x, result in zip(tables, results, strict=True):
         assert result.dtype == dtype
@@ -377,15 +459,16 @@ def test_forward_gives_the_outputs_of_every_network(dtype):
         torch.testing.assert_close(result, expected)
 
 
-def test_forward_sees_new_weights_and_spoils_no_step():
+@short_and_long
+def test_forward_sees_new_weights_and_spoils_no_step(architecture):
     loss = SquaredError()
-    networks = make_networks(ARCHITECTURE, 2)
+    networks = make_networks(architecture, 2)
     stack = make_stack(networks)
-    x, targets, weights = make_batch(ARCHITECTURE, loss, 2, 4)
+    x, targets, weights = make_batch(architecture, loss, 2, 4)
     step = stack.step(2, 4)
     step.x.copy_(append_constants(x.flatten(0, 1)).view(2, 4, -1))
     outputs = step.forward()
-    stack(torch.ones(4, 7))
+    stack(torch.ones(4, architecture.n_features))
     step.d_outputs.copy_(loss.slope(2) * (outputs - targets) * weights.unsqueeze(-1))
     step.backward()
     assert_close(stack.grad, autograd_step(networks, loss, x, targets, weights)[1])
@@ -429,11 +512,12 @@ def test_writing_changes_one_network():
 COPIERS = {"deepcopy": copy.deepcopy, "pickle": lambda s: pickle.loads(pickle.dumps(s))}
 
 
+@short_and_long
 @pytest.mark.parametrize("copier", COPIERS.values(), ids=COPIERS)
-def test_copies_share_among_themselves_and_not_with_the_original(copier):
+def test_copies_share_among_themselves_and_not_with_the_original(copier, architecture):
     loss = SquaredError()
-    stack = make_stack(make_networks(ARCHITECTURE, 3), (1, 2))
-    batch = make_batch(ARCHITECTURE, loss, 3, 4)
+    stack = make_stack(make_networks(architecture, 3), (1, 2))
+    batch = make_batch(architecture, loss, 3, 4)
     outputs, gradients = fused_step(stack, loss, *batch)
     before = stack.flat.clone()
 

@@ -32,10 +32,11 @@ ESTIMATORS = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def data():
+# Blocks are read whole with 6 features and in windows with 30.
+@pytest.fixture(scope="module", params=[6, 30])
+def data(request):
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((300, 6))
+    X = rng.standard_normal((300, request.param))
     return X, (X[:, 0] - X[:, 1] > 0).astype(int)
 
 
