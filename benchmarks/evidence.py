@@ -52,14 +52,73 @@ def corrected_interval(scores, test_train_ratio, confidence=0.95):
     >>> corrected_interval([1, 2, 3], test_train_ratio=0.5)
     Interval(mean=2.0, low=-1.92..., high=5.92...)
     """
+    mean, error, n_splits = _mean_and_error(scores, test_train_ratio)
+    half = t.ppf((1 + confidence) / 2, n_splits - 1) * error
+    return Interval(float(mean), float(mean - half), float(mean + half))
+
+
+def corrected_p_value(differences, test_train_ratio):
+    """Two-sided p-value of no difference, with the correction of Nadeau and Bengio.
+
+    Parameters
+    ----------
+    differences : array-like of shape (n_splits,)
+        Differences of two models on the same splits.
+    test_train_ratio : float
+        As in :func:`corrected_interval`.
+
+    Returns
+    -------
+    float
+        1 where the models never differ.
+
+    Examples
+    --------
+    >>> corrected_p_value([1, 2, 3], test_train_ratio=0.5)
+    0.16...
+    """
+    mean, error, n_splits = _mean_and_error(differences, test_train_ratio)
+    if error == 0:
+        return float(mean == 0)
+    return float(2 * t.sf(abs(mean) / error, n_splits - 1))
+
+
+def holm(p_values):
+    """Adjust p-values for there being several of them [1]_.
+
+    Parameters
+    ----------
+    p_values : array-like of shape (n_tests,)
+
+    Returns
+    -------
+    ndarray of shape (n_tests,)
+
+    References
+    ----------
+    .. [1] S. Holm, "A simple sequentially rejective multiple test procedure",
+       Scandinavian Journal of Statistics 6, 1979, 65-70.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    array([0.03, 0.06, 0.06])
+    """
+    p_values = np.asarray(p_values, dtype=float)
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.maximum.accumulate(p_values[order] * factors)
+    return np.minimum(adjusted, 1)
+
+
+def _mean_and_error(scores, test_train_ratio):
+    """Mean, its corrected standard error, and the number of splits."""
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
         raise ValueError(f"scores must be two or more finite numbers, got {scores}.")
-    n_splits = len(scores)
-    error = np.sqrt((1 / n_splits + test_train_ratio) * scores.var(ddof=1))
-    half = t.ppf((1 + confidence) / 2, n_splits - 1) * error
-    mean = scores.mean()
-    return Interval(float(mean), float(mean - half), float(mean + half))
+    error = np.sqrt((1 / len(scores) + test_train_ratio) * scores.var(ddof=1))
+    return scores.mean(), error, len(scores)
 
 
 def paired_difference(ours, theirs, test_train_ratio, confidence=0.95):
