@@ -6,8 +6,14 @@ from skrebatch.estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
 )
+from skrebatch.inspection import training_dynamics
 from skrebatch.members import DivergedError
 from skrebatch.network import TabularCNN
+from skrebatch.plots import (
+    LossCurveDisplay,
+    RatioCurveDisplay,
+    SampleDynamicsDisplay,
+)
 from skrebatch.samplers import (
     IntervalInsertionSampler,
     interval_insertion,
@@ -23,17 +29,21 @@ __all__ = [
     "DivergedError",
     "FusedGridSearchCV",
     "IntervalInsertionSampler",
+    "LossCurveDisplay",
     "MaxLoss",
     "MinLoss",
     "RandomChoice",
+    "RatioCurveDisplay",
     "ReBatch",
     "ReBatchCNNClassifier",
     "ReBatchCNNClassifierCV",
     "ReBatchCNNRegressor",
     "ReBatchCNNRegressorCV",
+    "SampleDynamicsDisplay",
     "Strategy",
     "TabularCNN",
     "fit_fused",
     "interval_insertion",
     "redistribution_size",
+    "training_dynamics",
 ]
