@@ -225,7 +225,7 @@ def test_a_sequence_is_named_by_what_differs(cancer):
     display = LossCurveDisplay.from_estimator(models)
     assert legend_texts(display.ax_) == ["ratio=0", "ratio=0.3"]
     twice = LossCurveDisplay.from_estimator([models[0], clone(models[0]).fit(X, y)])
-    assert legend_texts(twice.ax_) == ["1: ", "2: "]
+    assert legend_texts(twice.ax_) == ["1", "2"]
 
 
 def test_straight_line_and_area_by_hand(ax):
@@ -245,6 +245,7 @@ def test_straight_line_and_area_by_hand(ax):
     assert display.fit_lines_["b", "training"].get_ydata() == pytest.approx(
         [1.5, 3, 4.5, 6]
     )
+    assert set(display.fit_lines_) == {("a", "training"), ("b", "training")}
     assert "b, training (area 3)" in legend_texts(ax)
     assert "5 − 1 · epoch" in legend_texts(ax)
     vertices = display.fills_["b", "training"].get_paths()[0].vertices

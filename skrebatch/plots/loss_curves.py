@@ -118,7 +118,8 @@ class LossCurveDisplay:
         fit_line : bool, default=False
             Whether to draw the straight line fitted to each curve.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure.
+            Where to draw; None makes a figure. The legend stands beside the axes
+            where their figure has a layout that makes room, else within.
         **kwargs
             Passed to :meth:`matplotlib.axes.Axes.plot` for the curves.
 
@@ -173,7 +174,8 @@ class LossCurveDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure.
+            Where to draw; None makes a figure. The legend stands beside the axes
+            where their figure has a layout that makes room, else within.
         fit_line : bool, default=False
             Whether to draw the straight line fitted to each curve.
         **kwargs
@@ -184,7 +186,7 @@ class LossCurveDisplay:
         display : LossCurveDisplay
             The object itself.
         """
-        ax = get_axes(ax, type(self).__name__)
+        ax = get_axes(ax, type(self).__name__, aspect=0.5)
         self.lines_, self.fit_lines_, self.fills_ = {}, {}, {}
         self.slopes_, self.intercepts_, self.areas_ = {}, {}, {}
         others = dict.fromkeys(n for n, _ in self.curves if n != self.baseline)
@@ -207,7 +209,7 @@ class LossCurveDisplay:
 
             slope, intercept = _straight_line(curve)
             self.slopes_[key], self.intercepts_[key] = slope, intercept
-            if fit_line:
+            if fit_line and len(curve) > 1:
                 sign = "−" if slope < 0 else "+"
                 step = f"{sign} {write_number(abs(slope))} · epoch"
                 label = f"{write_number(intercept)} {step}"
@@ -236,7 +238,7 @@ def _name_estimators(estimators: Any) -> dict[str, Any]:
         models = [final_step(model) for model in estimators]
         names = describe([model.get_params(deep=False) for model in models])
         if len(set(names)) < len(names):
-            names = [f"{i}: {name}" for i, name in enumerate(names, 1)]
+            names = [f"{i} {name}".rstrip() for i, name in enumerate(names, 1)]
         named = dict(zip(names, models, strict=True))
     else:
         model = final_step(estimators)

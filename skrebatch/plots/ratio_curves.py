@@ -144,7 +144,8 @@ class RatioCurveDisplay:
         max_lines : int, default=6
             Most lines to draw: those whose best score is best.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure.
+            Where to draw; None makes a figure. The legend stands beside the axes
+            where their figure has a layout that makes room, else within.
         **kwargs
             Passed to :meth:`matplotlib.axes.Axes.errorbar`.
 
@@ -239,7 +240,8 @@ class RatioCurveDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure.
+            Where to draw; None makes a figure. The legend stands beside the axes
+            where their figure has a layout that makes room, else within.
         **kwargs
             Passed to :meth:`matplotlib.axes.Axes.errorbar`.
 
@@ -248,7 +250,7 @@ class RatioCurveDisplay:
         display : RatioCurveDisplay
             The object itself.
         """
-        ax = get_axes(ax, type(self).__name__)
+        ax = get_axes(ax, type(self).__name__, aspect=0.5)
         transforms = import_extra("matplotlib.transforms", type(self).__name__)
         self.errorbars_, self.intervals_ = {}, {}
         for i, (label, scores) in enumerate(self.scores.items()):

@@ -163,8 +163,8 @@ class SampleDynamicsDisplay:
         label = "epochs in which it was chosen"
         self.colorbar_ = ax.figure.colorbar(self.map_, ax=ax, label=label)
         ax.set(
-            xlabel="variability (standard deviation over epochs)",
-            ylabel="confidence in the given label (mean over epochs)",
+            xlabel="variability: standard deviation over epochs",
+            ylabel="confidence: mean over epochs",
         )
 
     def _draw_choices(self, ax: Axes, kwargs: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP"
 
 
-def get_axes(ax: Axes | None, user: str) -> Axes:
-    """Return the axes, or those of a new figure."""
+def get_axes(ax: Axes | None, user: str, aspect: float = 0.75) -> Axes:
+    """Return the axes, or those of a new figure with this height by width."""
     if ax is not None:
         return ax
-    return import_extra("matplotlib.pyplot", user).subplots(layout="constrained")[1]
+    pyplot = import_extra("matplotlib.pyplot", user)
+    return pyplot.subplots(figsize=pyplot.figaspect(aspect), layout="constrained")[1]
 
 
 def put_legend(ax: Axes) -> None:
