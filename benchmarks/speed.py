@@ -52,6 +52,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from skrebatch import (
+    Epoch,
     FusedGridSearchCV,
     IntervalInsertionSampler,
     MinLoss,
@@ -280,7 +281,8 @@ def large(plan):
         sampler = IntervalInsertionSampler(n_samples, random_state=0)
 
         def select_and_order(losses=losses, n_chosen=n_chosen, sampler=sampler):
-            chosen = MinLoss().choose(losses, n_chosen, np.random.default_rng(0))
+            epoch = Epoch(2, 10, n_chosen, np.random.default_rng(0))
+            chosen = MinLoss().plan(losses, epoch)
             sampler.redistribute(chosen)
             sampler.order()
 

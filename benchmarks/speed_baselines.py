@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, TensorDataset
 
-from skrebatch import IntervalInsertionSampler, MinLoss, ReBatch
+from skrebatch import Epoch, IntervalInsertionSampler, MinLoss, ReBatch
 
 HAS_LIGHTNING = find_spec("lightning") is not None
 
@@ -149,10 +149,8 @@ def lightning_fit(X, y, n_chosen, epochs):
             with torch.no_grad():
                 outputs = self.network(X)
                 losses = binary_cross_entropy_with_logits(outputs, y, reduction="none")
-            rng = np.random.default_rng(0)
-            sampler.redistribute(
-                MinLoss().choose(losses.squeeze(1).numpy(), n_chosen, rng)
-            )
+            epoch = Epoch(2, epochs, n_chosen, np.random.default_rng(0))
+            sampler.redistribute(MinLoss().plan(losses.squeeze(1).numpy(), epoch))
 
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters(), fused=True)

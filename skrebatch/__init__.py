@@ -21,17 +21,41 @@ from skrebatch.samplers import (
 )
 from skrebatch.search import FusedGridSearchCV
 from skrebatch.stacks import fit_fused
-from skrebatch.strategies import MaxLoss, MinLoss, RandomChoice, Strategy
+from skrebatch.strategies import (
+    OHEM,
+    TSW,
+    Breed,
+    Curriculum,
+    Epoch,
+    Hybrid,
+    InfoBatch,
+    MaxLoss,
+    MinLoss,
+    Plan,
+    RandomChoice,
+    SelectiveBackprop,
+    SelfPaced,
+    SmallLoss,
+    Strategy,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "OHEM",
+    "TSW",
+    "Breed",
+    "Curriculum",
     "DivergedError",
+    "Epoch",
     "FusedGridSearchCV",
+    "Hybrid",
+    "InfoBatch",
     "IntervalInsertionSampler",
     "LossCurveDisplay",
     "MaxLoss",
     "MinLoss",
+    "Plan",
     "RandomChoice",
     "RatioCurveDisplay",
     "ReBatch",
@@ -40,6 +64,9 @@ __all__ = [
     "ReBatchCNNRegressor",
     "ReBatchCNNRegressorCV",
     "SampleDynamicsDisplay",
+    "SelectiveBackprop",
+    "SelfPaced",
+    "SmallLoss",
     "Strategy",
     "TabularCNN",
     "fit_fused",

@@ -8,9 +8,9 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,20 +24,24 @@ from torch.func import functional_call
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
 from skrebatch.data import (
+    check_real,
     check_weights,
+    check_whole,
     locate_bad_columns,
     resolve_device,
     resolve_dtype,
 )
 from skrebatch.members import Job, Member
 from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
+from skrebatch.records import LossLog, mean_log
 from skrebatch.samplers import (
-    IntervalInsertionSampler,
     check_ratio,
     check_repeats,
     redistribution_size,
     warn_if_nothing_redistributed,
 )
+from skrebatch.schedules import check_schedule
+from skrebatch.selection import Selection
 from skrebatch.strategies import check_strategy
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
@@ -51,16 +55,42 @@ _PREDICTION_ROWS = 1024
 # What checking the data teaches an estimator.
 _SEEN = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "_is_1d")
 
+# What record_losses leaves.
+_RECORDED = (
+    "recorded_epochs_",
+    "recorded_losses_",
+    "recorded_choices_",
+    "times_chosen_",
+    "sample_index_",
+)
+
 _PARAMETERS = """ratio : float, default=0.15
         Redistribution ratio r, 0 or more; B = floor(N r / (1 + r)) of the N
         training samples are redistributed in each epoch (eq. 2). 0 is training
         without re-Batch.
-    strategy : {{"min-loss", "max-loss", "random"}} or Strategy, default="min-loss"
-        Which samples to redistribute: those of lowest or highest loss, samples
-        chosen by chance (the control), or what an object of your own chooses.
+    strategy : {{"min-loss", "max-loss", "random", "hybrid", "tsw", "ohem", \
+"curriculum", "self-paced", "breed", "small-loss", "infobatch", \
+"selective-backprop"}} or Strategy, default="min-loss"
+        Which samples an epoch holds: those of lowest or highest loss redistributed,
+        samples chosen by chance (the control), one of the other methods by name, or
+        an object, with parameters or of your own.
     repeats : int, default=1
         How often the next epoch holds each chosen sample: 0 leaves them out, 1
         moves them (the paper's text), m holds them m times.
+    ratio_schedule : {{"constant", "linear", "cosine", "step"}} or callable, \
+default="constant"
+        How the ratio changes over the epochs: "linear" and "cosine" rise from 0 to
+        `ratio`, "step" in four steps. A callable maps the share of the epochs with
+        redistribution that is over when an epoch ends, in (0, 1], to a factor on
+        `ratio`. The batch size doesn't change.
+    warmup_epochs : int, default=0
+        Epochs before the first redistribution. The first epoch never has one,
+        because no loss says anything before it.
+    loss_smoothing : float, default=0.0
+        Choose by a running mean of the losses over the epochs in which they are
+        computed, old losses weighing this much, in [0, 1).
+    refresh_every : int, default=1
+        Epochs for which a choice stands before the losses are computed anew.
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch. False keeps their
         natural order, as the paper does.
@@ -109,6 +139,10 @@ _PARAMETERS = """ratio : float, default=0.15
     choose : {{"own", "together"}}, default="own"
         Whether each of several networks chooses samples by its own losses, or all
         by the mean over the networks.
+    record_losses : bool, default=False
+        Whether to keep the loss of every row after each epoch, of at most 100
+        epochs: once there are more, every second one is dropped, so that 500 bytes
+        a row are the bound. See :func:`training_dynamics`.
     warm_start : bool, default=False
         Whether `fit` goes on from the network of an earlier `fit`.
     random_state : int, numpy.random.RandomState or None, default=None
@@ -130,10 +164,22 @@ _ATTRIBUTES = """n_features_in_ : int
         Loss on the validation set after each epoch, where there is one.
     sample_losses_ : ndarray of shape (n_samples,)
         Loss of every row of X under the fitted network, without weights.
-    chosen_ : ndarray of int, shape (B,) or (n_networks, B)
-        Rows of X that the last epoch redistributed, for each of several networks.
+    chosen_ : ndarray of int, or list of n_networks such arrays
+        Rows of X that the last epoch redistributed, or held not just once.
     n_redistributed_ : int
         B, how many samples are redistributed.
+    recorded_epochs_ : ndarray of int, shape (n_recorded,)
+        Epochs after which `record_losses` kept the losses.
+    recorded_losses_ : ndarray of shape (n_recorded, n_samples)
+        Loss of every row of X after each of these epochs, the mean over several
+        networks.
+    recorded_choices_ : ndarray of bool, shape (n_recorded, n_samples)
+        Whether each of these epochs redistributed a row, or held it not just
+        once; of several networks, whether most did.
+    times_chosen_ : ndarray of shape (n_samples,)
+        In how many of all epochs it was so, the mean over several networks.
+    sample_index_ : pandas.Index
+        Index of X, with `record_losses`, where X has one.
     batch_size_ : int
         Rows of a mini-batch.
     module_ : TabularCNN or torch.nn.Module
@@ -158,6 +204,7 @@ def _fill_in(**fragments: str) -> Any:
 class _BaseReBatchCNN(BaseEstimator):
     """What the classifier and the regressor share."""
 
+    _own_flags: ClassVar[tuple[str, ...]] = ()
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
 
@@ -165,28 +212,38 @@ class _BaseReBatchCNN(BaseEstimator):
         """Refuse impossible parameters before any work."""
         check_ratio(self.ratio)
         check_repeats(self.repeats)
-        check_strategy(self.strategy)
+        strategy = check_strategy(self.strategy)
+        check_schedule(self.ratio_schedule)
+        check_whole(self.warmup_epochs, "warmup_epochs", at_least=0)
+        check_real(self.loss_smoothing, "loss_smoothing", at_least=0, below=1)
         if self.choose not in ("own", "together"):
             raise ValueError(
                 f'choose must be "own" or "together", got {self.choose!r}.'
             )
-        for name in ("max_epochs", "n_iter_no_change", "n_networks"):
-            _check_whole(getattr(self, name), name)
+        counts = "max_epochs", "n_iter_no_change", "n_networks", "refresh_every"
+        for name in counts:
+            check_whole(getattr(self, name), name)
         if self.batch_size != "auto":
-            _check_whole(self.batch_size, "batch_size", 'or "auto"')
-        _check_real(self.lr, "lr", above=0)
-        _check_real(self.weight_decay, "weight_decay", at_least=0)
-        _check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
+            check_whole(self.batch_size, "batch_size", 'or "auto"')
+        check_real(self.lr, "lr", above=0)
+        check_real(self.weight_decay, "weight_decay", at_least=0)
+        check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
         if self.optimizer not in _OPTIMIZERS:
             names = ", ".join(f'"{name}"' for name in _OPTIMIZERS)
             raise ValueError(
                 f"optimizer must be one of {names}, got {self.optimizer!r}."
             )
-        for name in ("shuffle", "early_stopping", "warm_start"):
+        flags = "shuffle", "early_stopping", "warm_start", "record_losses"
+        for name in (*flags, *self._own_flags):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
                 )
+        if getattr(self, "class_balanced", False) and not strategy.plans:
+            raise ValueError(
+                f"class_balanced=True has no meaning for {strategy!r}, which weighs "
+                "the samples of mini-batches and chooses none."
+            )
         resolve_dtype(self.dtype)
         resolve_device(self.device)
 
@@ -235,6 +292,7 @@ class _BaseReBatchCNN(BaseEstimator):
             raise ValueError("X_val and y_val belong together: pass both or neither.")
         goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
         cache = {} if cache is None else cache
+        index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
         key = type(self), id(X), id(y), str(self.dtype)
         if key not in cache:
             checked = self._check_X(
@@ -285,7 +343,9 @@ class _BaseReBatchCNN(BaseEstimator):
             self._learn_scale(y[rows], weights)
 
         size = redistribution_size(len(rows), self.ratio)
-        warn_if_nothing_redistributed(len(rows), self.ratio, size)
+        strategy = check_strategy(self.strategy)
+        if strategy.uses_ratio:
+            warn_if_nothing_redistributed(len(rows), self.ratio, size)
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(size, 1024) or 32
@@ -306,29 +366,52 @@ class _BaseReBatchCNN(BaseEstimator):
                 )
         stops_early = self.early_stopping and not incremental
         together = self.n_networks > 1 and self.choose == "together"
-        members = [
-            Member(
-                network=network,
-                rows=rows,
-                sampler=IntervalInsertionSampler(
-                    len(rows), self.repeats, self.shuffle, rng
-                ),
-                strategy=clone(check_strategy(self.strategy)),
-                rng=rng,
-                n_chosen=size,
-                batch_size=min(int(batch_size), len(rows)),
-                max_epochs=1 if incremental else self.max_epochs,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                weights=weights,
-                valid_rows=valid_rows,
-                patience=self.n_iter_no_change if stops_early else None,
-                seed=int(seed),
-                has_trained=goes_on,
-                team=id(self) if together else None,
+        for name in _RECORDED:
+            self.__dict__.pop(name, None)
+        if self.record_losses and index is not None:
+            self.sample_index_ = index
+        n_before = self.n_iter_ if goes_on else 0
+        labels = self._labels(encoded[0])[rows]
+        self._data_seen, known = self._recognise(X, y, sample_weight, goes_on)
+        members = []
+        for k in range(self.n_networks):
+            selection = Selection(
+                n_samples=len(rows),
+                strategy=clone(strategy),
+                rng=rngs[k],
+                ratio=self.ratio,
+                repeats=self.repeats,
+                shuffle=self.shuffle,
+                max_epochs=self.max_epochs + (0 if incremental else n_before),
+                schedule=self.ratio_schedule,
+                warmup_epochs=self.warmup_epochs,
+                smoothing=self.loss_smoothing,
+                refresh_every=self.refresh_every,
+                class_balanced=getattr(self, "class_balanced", False),
+                labels=labels,
+                epoch=n_before,
             )
-            for network, seed, rng in zip(networks, seeds, rngs, strict=True)
-        ]
+            log = LossLog(n_samples) if self.record_losses else None
+            if known:
+                selection.losses, selection.plan = self._memories[k]
+                log = copy.deepcopy(self._logs[k]) or log
+            members.append(
+                Member(
+                    network=networks[k],
+                    rows=rows,
+                    selection=selection,
+                    batch_size=min(int(batch_size), len(rows)),
+                    max_epochs=1 if incremental else self.max_epochs,
+                    lr=self.lr,
+                    weight_decay=self.weight_decay,
+                    weights=weights,
+                    valid_rows=valid_rows,
+                    patience=self.n_iter_no_change if stops_early else None,
+                    seed=int(seeds[k]),
+                    team=id(self) if together else None,
+                    log=log,
+                )
+            )
         return Job(
             X=parts,
             targets=encoded,
@@ -340,6 +423,18 @@ class _BaseReBatchCNN(BaseEstimator):
             device=resolve_device(self.device),
             goes_on=goes_on,
         )
+
+    def _recognise(
+        self, X: Any, y: Any, weights: Any, goes_on: bool
+    ) -> tuple[str | None, bool]:
+        """Tell whether the data are those of the fit that this one goes on from.
+
+        Only then do running means, plans and records of single samples go on.
+        """
+        if not (self.record_losses or self.loss_smoothing or self.refresh_every > 1):
+            return None, False
+        data = joblib.hash((X, y, weights))
+        return data, goes_on and data == self._data_seen
 
     def _networks(self) -> list[TabularCNN]:
         """Return the fitted networks."""
@@ -437,12 +532,9 @@ class _BaseReBatchCNN(BaseEstimator):
         self.sample_losses_ = np.mean(
             [m.losses for m in members if m.losses is not None], axis=0
         )
-        chosen = [
-            m.rows[[] if m.sampler.chosen is None else m.sampler.chosen]
-            for m in members
-        ]
-        self.chosen_ = chosen[0] if len(chosen) == 1 else np.stack(chosen)
-        self.n_redistributed_ = first.n_chosen
+        chosen = [m.rows[m.selection.treated] for m in members]
+        self.chosen_ = chosen[0] if len(chosen) == 1 else chosen
+        self.n_redistributed_ = first.selection.n_chosen
         self.batch_size_ = first.batch_size
         for name, attribute in (
             ("train_loss", "loss_curve_"),
@@ -455,7 +547,14 @@ class _BaseReBatchCNN(BaseEstimator):
             elif hasattr(self, attribute):
                 delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
-        self._rngs = [member.rng for member in members]
+        self._rngs = [member.selection.rng for member in members]
+        self._memories = [member.selection.memory for member in members]
+        self._logs = [member.log for member in members]
+        logs = [log for log in self._logs if log is not None]
+        if logs:
+            means = mean_log(logs)
+            self.recorded_epochs_, self.recorded_losses_ = means[:2]
+            self.recorded_choices_, self.times_chosen_ = means[2:]
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """Compute the raw outputs of every network (K, n_samples, n_outputs).
@@ -494,36 +593,3 @@ def _mean_curve(curves: list[list[float]]) -> list[float]:
     """Average curves epoch by epoch, over those that got so far."""
     padded = itertools.zip_longest(*curves, fillvalue=math.nan)
     return [float(np.nanmean(values)) for values in padded]
-
-
-def _check_whole(value: Any, name: str, alternative: str = "") -> None:
-    """Refuse what is not a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        also = f" {alternative}" if alternative else ""
-        raise ValueError(
-            f"{name} must be a whole number of at least 1{also}, got {value!r}."
-        )
-
-
-def _check_real(
-    value: Any,
-    name: str,
-    above: float = -math.inf,
-    at_least: float = -math.inf,
-    below: float = math.inf,
-) -> None:
-    """Refuse what is not a number in the given range."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not (above < value < below and value >= at_least):
-        bounds = [
-            f"{word} {bound:g}"
-            for word, bound in (
-                ("above", above),
-                ("of at least", at_least),
-                ("below", below),
-            )
-            if math.isfinite(bound)
-        ]
-        raise ValueError(
-            f"{name} must be a finite number {' and '.join(bounds)}, got {value!r}."
-        )

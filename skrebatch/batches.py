@@ -65,8 +65,8 @@ class _EpochPlan:
                 continue
             width = min(int(size[k]), b)
             steps = -(-len(order) // width)
-            weights = member.weights
-            own = np.ones(len(order)) if weights is None else weights[order]
+            weights = member.weights_of(order)
+            own = np.ones(len(order)) if weights is None else weights
             rows = member.start + member.rows[order]
             # Only its own rows may fill a shorter batch: 0 times infinity is NaN.
             self.rows[:, k] = rows[0]

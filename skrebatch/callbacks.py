@@ -6,17 +6,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from skorch.dataset import get_len
 from tqdm.auto import tqdm
 
+from skrebatch.data import check_real, check_whole
 from skrebatch.samplers import (
     IntervalInsertionSampler,
     check_ratio,
     check_repeats,
-    redistribution_size,
     warn_if_nothing_redistributed,
 )
+from skrebatch.schedules import Schedule, check_schedule
+from skrebatch.selection import Selection
 from skrebatch.strategies import Strategy, check_strategy
 
 
@@ -31,12 +35,28 @@ class ReBatch(Callback):
     ----------
     ratio : float, default=0.15
         Redistribution ratio r of eq. 2, 0 or more.
-    strategy : {"min-loss", "max-loss", "random"} or Strategy, default="min-loss"
-        Which samples to redistribute.
+    strategy : str or Strategy, default="min-loss"
+        Which samples an epoch holds; a name that :class:`ReBatchCNNClassifier`
+        knows, or an object. Weights multiply the losses that the criterion gives
+        with ``reduction="none"``.
     repeats : int, default=1
-        How often the next epoch holds each of them: 0 leaves them out.
+        How often the next epoch holds each chosen sample: 0 leaves them out.
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch.
+    ratio_schedule : {"constant", "linear", "cosine", "step"} or callable, \
+default="constant"
+        How the ratio changes over the epochs; a callable maps the progress in (0, 1]
+        to a factor on `ratio`.
+    warmup_epochs : int, default=0
+        Epochs before the first redistribution; the first never has one.
+    loss_smoothing : float, default=0.0
+        Weight of the old losses in a running mean to choose by, in [0, 1). The mean
+        starts anew with each call of `fit` or `partial_fit`.
+    refresh_every : int, default=1
+        Epochs for which a choice stands.
+    class_balanced : bool, default=False
+        Whether to choose within each class in proportion; the targets are the
+        classes.
     random_state : int, numpy.random.Generator or None, default=None
         Source of all chance.
 
@@ -84,19 +104,34 @@ class ReBatch(Callback):
         strategy: str | Strategy = "min-loss",
         repeats: int = 1,
         shuffle: bool = True,
+        *,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
+        class_balanced: bool = False,
         random_state: int | np.random.Generator | None = None,
     ):
         self.ratio = ratio
         self.strategy = strategy
         self.repeats = repeats
         self.shuffle = shuffle
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
+        self.class_balanced = class_balanced
         self.random_state = random_state
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Check everything, and put the sampler into the training iterator."""
         check_ratio(self.ratio)
         check_repeats(self.repeats)
-        self.strategy_ = check_strategy(self.strategy)
+        self.strategy_ = clone(check_strategy(self.strategy))
+        check_schedule(self.ratio_schedule)
+        check_whole(self.warmup_epochs, "warmup_epochs", at_least=0)
+        check_real(self.loss_smoothing, "loss_smoothing", at_least=0, below=1)
+        check_whole(self.refresh_every, "refresh_every")
         if not hasattr(net.criterion_, "reduction"):
             raise TypeError(
                 f"ReBatch needs the loss of each sample, but {net.criterion_!r} has no "
@@ -124,55 +159,133 @@ class ReBatch(Callback):
             0, self.repeats, self.shuffle, self.rng_
         )
         net.iterator_train__sampler = self.sampler_
+        self._remove_hooks()  # that a training that failed has left
+        self.hooks_ = [
+            net.criterion_.register_forward_pre_hook(self._before_loss),
+            net.criterion_.register_forward_hook(self._after_loss, always_call=True),
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the handles of hooks, which belong to a training under way."""
+        return {name: it for name, it in vars(self).items() if name != "hooks_"}
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
     ) -> None:
         """Learn how many samples there are."""
-        if self.sampler_.n_samples == 0:
-            self.sampler_.n_samples = n = len(dataset_train)
-            size = redistribution_size(n, self.ratio)
-            warn_if_nothing_redistributed(n, self.ratio, size)
-            if len(net.history) > 1:  # trained before, maybe on other data
-                self._redistribute(net, dataset_train)
+        self.place_ = self.batch_size_ = 0
+        if self.sampler_.n_samples > 0:
+            return
+        n = len(dataset_train)
+        self.sampler_.n_samples = n
+        self.selection_ = Selection(
+            n_samples=n,
+            strategy=self.strategy_,
+            rng=self.rng_,
+            ratio=self.ratio,
+            repeats=self.repeats,
+            max_epochs=net.max_epochs,
+            schedule=self.ratio_schedule,
+            warmup_epochs=self.warmup_epochs,
+            smoothing=self.loss_smoothing,
+            refresh_every=self.refresh_every,
+            class_balanced=self.class_balanced,
+            epoch=len(net.history) - 1,
+            sampler=self.sampler_,
+        )
+        if self.strategy_.uses_ratio:
+            warn_if_nothing_redistributed(n, self.ratio, self.selection_.n_chosen)
+        if len(net.history) > 1:  # trained before, maybe on other data
+            self._plan_next(net, dataset_train)
+        else:
+            self.selection_.begin_epoch(None)
+
+    def on_batch_begin(
+        self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Follow which samples the batch holds."""
+        if training:
+            self.place_ += self.batch_size_
+            self.batch_size_ = get_len(batch)
 
     def on_epoch_end(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
     ) -> None:
-        """Compute the losses and set the order of the next epoch."""
-        self._redistribute(net, dataset_train)
+        """Compute the losses and plan the next epoch."""
+        self._plan_next(net, dataset_train)
 
-    def _redistribute(self, net: NeuralNet, dataset_train: Any) -> None:
-        self.sample_losses_ = _sample_losses(net, dataset_train)
+    def _plan_next(self, net: NeuralNet, dataset_train: Any) -> None:
+        self.sample_losses_, labels = _sample_losses(net, dataset_train)
         if not np.isfinite(self.sample_losses_).all():
             raise ValueError(
                 f"The loss of {np.sum(~np.isfinite(self.sample_losses_))} training "
                 f"samples is NaN or infinite after epoch {len(net.history)}: there is "
                 "nothing to choose by. Scale the inputs or lower lr."
             )
-        size = redistribution_size(len(self.sample_losses_), self.ratio)
-        self.chosen_ = self.strategy_.choose(self.sample_losses_, size, self.rng_)
-        self.sampler_.redistribute(self.chosen_)
+        self.selection_.labels = labels
+        self.selection_.begin_epoch(self.sample_losses_)
+        self.chosen_ = self.sampler_.chosen
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Leave the net's training iterator as it was."""
+        """Leave the net's training iterator and criterion as they were."""
         net.iterator_train__sampler = None
+        self._remove_hooks()
+
+    def _remove_hooks(self) -> None:
+        for hook in getattr(self, "hooks_", []):
+            hook.remove()
+
+    def _before_loss(self, criterion: Any, args: Any) -> None:
+        """Ask for the losses of single samples where they are to be weighed."""
+        self.reduction_ = None
+        weights = self.selection_.weights
+        if criterion.training and (self.selection_.weighs or weights is not None):
+            self.reduction_, criterion.reduction = criterion.reduction, "none"
+
+    def _after_loss(self, criterion: Any, args: Any, losses: Any) -> Any:
+        """Weigh them, and reduce them as the criterion would have done."""
+        if self.reduction_ is None:
+            return losses
+        criterion.reduction = self.reduction_
+        if losses is None:  # the criterion has failed
+            return None
+        losses = _by_sample(losses)
+        weights = torch.ones_like(losses)
+        if self.selection_.weighs:
+            weights *= self.strategy_.batch_weights(losses.detach()[None])[0]
+        if self.selection_.weights is not None and self.sampler_.drawn is not None:
+            rows = self.sampler_.drawn[self.place_ :][: len(losses)]
+            weights *= torch.as_tensor(self.selection_.weights[rows]).to(weights)
+        weighted = losses * weights
+        return weighted.sum() if self.reduction_ == "sum" else weighted.mean()
 
 
-def _sample_losses(net: NeuralNet, dataset: Any) -> np.ndarray:
-    """Compute the loss of every sample under a skorch net."""
+def _by_sample(losses: torch.Tensor) -> torch.Tensor:
+    """Average what is not reduced over the outputs of a sample."""
+    return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
+
+
+def _sample_losses(
+    net: NeuralNet, dataset: Any
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Compute the loss of every sample under a skorch net; give its target too."""
     criterion = net.criterion_
     reduction, criterion.reduction = criterion.reduction, "none"
-    losses = []
+    losses, targets = [], []
     try:
         for batch in net.get_iterator(dataset, training=False):
             with torch.no_grad():
                 outputs = net.evaluation_step(batch, training=False)
                 loss = net.get_loss(outputs, batch[1], X=batch[0], training=False)
-            losses.append(loss.flatten(1).mean(1) if loss.dim() > 1 else loss)
+            losses.append(_by_sample(loss))
+            targets.append(batch[1])
     finally:
         criterion.reduction = reduction
-    return torch.cat(losses).cpu().numpy()
+    labels = None
+    if all(isinstance(target, torch.Tensor) for target in targets):
+        labels = torch.cat(targets).cpu().numpy()
+        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+    return torch.cat(losses).cpu().numpy(), labels
 
 
 class EpochProgress(Callback):

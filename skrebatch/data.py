@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -155,3 +157,52 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64) -> str:
         return ""
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
     return f" Look at column {', '.join(bad[:5])}{more}."
+
+
+def check_whole(
+    value: Any, name: str, alternative: str = "", at_least: int = 1
+) -> None:
+    """Refuse what is not a whole number of at least 1, or another bound."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+        also = f" {alternative}" if alternative else ""
+        raise ValueError(
+            f"{name} must be a whole number of at least {at_least}{also}, "
+            f"got {value!r}."
+        )
+
+
+def check_real(
+    value: Any,
+    name: str,
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+) -> None:
+    """Refuse what is not a finite number in the given range."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (
+        is_number
+        and math.isfinite(value)
+        and above < value < below
+        and at_least <= value <= at_most
+    ):
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (
+                ("above", above),
+                ("of at least", at_least),
+                ("of at most", at_most),
+                ("below", below),
+            )
+            if math.isfinite(bound)
+        ]
+        raise ValueError(
+            f"{name} must be a finite number {' and '.join(bounds)}, got {value!r}."
+        )
+
+
+def check_share(value: Any, name: str, **bounds: float) -> None:
+    """Refuse what is not a number in [0, 1], or in narrower bounds."""
+    check_real(value, name, **{"at_least": 0, "at_most": 1, **bounds})

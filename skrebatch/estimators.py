@@ -18,13 +18,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from skrebatch.base import _ATTRIBUTES, _PARAMETERS, _BaseReBatchCNN, _fill_in
 from skrebatch.data import Floats, check_not_constant, check_weights, encode_labels
 from skrebatch.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError
+from skrebatch.schedules import Schedule
 from skrebatch.strategies import Strategy
 
 
 @_fill_in(
     parameters=_PARAMETERS.format(
         stratified=", stratified by class",
-        own="""class_weight : dict, "balanced" or None, default=None
+        own="""class_balanced : bool, default=False
+        Whether to choose within each class in proportion to its size. Without it
+        leaving out the hardest samples may sweep out a rare class.
+    class_weight : dict, "balanced" or None, default=None
         Weights of the classes; "balanced" weighs them inversely to their
         frequency.""",
     ),
@@ -81,6 +85,11 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         ratio: float = 0.15,
         strategy: str | Strategy = "min-loss",
         repeats: int = 1,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
+        class_balanced: bool = False,
         shuffle: bool = True,
         conv_channels: Sequence[int] = (8, 16),
         kernel_size: int | Sequence[int] = 3,
@@ -102,6 +111,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -109,6 +119,11 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         self.ratio = ratio
         self.strategy = strategy
         self.repeats = repeats
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
+        self.class_balanced = class_balanced
         self.shuffle = shuffle
         self.conv_channels = conv_channels
         self.kernel_size = kernel_size
@@ -130,11 +145,13 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
     classes_: NDArray[Any]
+    _own_flags: ClassVar[tuple[str, ...]] = ("class_balanced",)
     _y_checks: ClassVar[dict[str, Any]] = {}
 
     def fit(
@@ -239,6 +256,11 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
 
     def _encoding(self) -> bytes:
         return b""
+
+    def _labels(self, targets: Floats) -> NDArray[Any]:
+        """Return the class of each row, as its place in `classes_`."""
+        codes = targets[:, 0] if targets.shape[1] == 1 else targets.argmax(axis=1)
+        return codes.astype(np.intp)
 
     def _learn_scale(self, y: NDArray[Any], weights: Floats | None) -> None:
         pass
@@ -393,6 +415,10 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         ratio: float = 0.15,
         strategy: str | Strategy = "min-loss",
         repeats: int = 1,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
         shuffle: bool = True,
         conv_channels: Sequence[int] = (8, 16),
         kernel_size: int | Sequence[int] = 3,
@@ -414,6 +440,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -421,6 +448,10 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.ratio = ratio
         self.strategy = strategy
         self.repeats = repeats
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
         self.shuffle = shuffle
         self.conv_channels = conv_channels
         self.kernel_size = kernel_size
@@ -442,6 +473,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -551,6 +583,10 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
 
     def _encoding(self) -> bytes:
         return self.target_mean_.tobytes() + self.target_scale_.tobytes()
+
+    def _labels(self, targets: Floats) -> NDArray[Any]:
+        """Return the targets as the network learns them."""
+        return targets
 
     def _with_class_weight(
         self, y: NDArray[Any], weights: NDArray[np.float64] | None

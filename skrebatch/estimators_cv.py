@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
+from skrebatch.schedules import Schedule
 from skrebatch.search import FusedGridSearchCV
 from skrebatch.strategies import Strategy
 
@@ -88,7 +89,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         What the best candidate is best in; None is the estimator's `score`.
     n_jobs : int or None, default=None
         How many stacks of networks to train at once.
-    shuffle, conv_channels, ..., verbose
+    ratio_schedule, warmup_epochs, ..., verbose
         As for :class:`ReBatchCNNClassifier`.
 
     Attributes
@@ -140,6 +141,11 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         cv: Any = None,
         scoring: Any = None,
         n_jobs: int | None = None,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
+        class_balanced: bool = False,
         shuffle: bool = True,
         conv_channels: Sequence[int] = (8, 16),
         kernel_size: int | Sequence[int] = 3,
@@ -161,6 +167,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -171,6 +178,11 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.cv = cv
         self.scoring = scoring
         self.n_jobs = n_jobs
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
+        self.class_balanced = class_balanced
         self.shuffle = shuffle
         self.conv_channels = conv_channels
         self.kernel_size = kernel_size
@@ -192,6 +204,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -238,7 +251,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         What the best candidate is best in; None is the estimator's `score`.
     n_jobs : int or None, default=None
         How many stacks of networks to train at once.
-    shuffle, conv_channels, ..., verbose
+    ratio_schedule, warmup_epochs, ..., verbose
         As for :class:`ReBatchCNNRegressor`.
 
     Attributes
@@ -290,6 +303,10 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         cv: Any = None,
         scoring: Any = None,
         n_jobs: int | None = None,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
         shuffle: bool = True,
         conv_channels: Sequence[int] = (8, 16),
         kernel_size: int | Sequence[int] = 3,
@@ -311,6 +328,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -321,6 +339,10 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.cv = cv
         self.scoring = scoring
         self.n_jobs = n_jobs
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
         self.shuffle = shuffle
         self.conv_channels = conv_channels
         self.kernel_size = kernel_size
@@ -342,6 +364,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose

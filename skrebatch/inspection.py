@@ -48,7 +48,8 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
         variability : float
             Standard deviation over the recorded epochs of the confidence.
         times_chosen : int
-            In how many epochs, of all, the sample was left out, moved or repeated.
+            In how many epochs, of all, the sample was left out, moved or repeated;
+            of several networks, their mean.
         first_learned : Int64
             First recorded epoch after which the loss was below log 2, and thus
             the label's probability above 1/2: with two classes the label is then
@@ -87,10 +88,11 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     >>> from sklearn.preprocessing import scale
     >>> from skrebatch import ReBatchCNNClassifier, training_dynamics
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = ReBatchCNNClassifier(max_epochs=10, record_losses=True)
-    ... # doctest: +SKIP
-    >>> dynamics = training_dynamics(model.fit(scale(X), y))  # doctest: +SKIP
-    >>> suspects = dynamics.nsmallest(10, "label_quality").index  # doctest: +SKIP
+    >>> model = ReBatchCNNClassifier(
+    ...     max_epochs=10, record_losses=True, random_state=0
+    ... )
+    >>> dynamics = training_dynamics(model.fit(scale(X), y))
+    >>> suspects = dynamics.nsmallest(10, "label_quality").index
     """
     pandas = import_extra("pandas", "training_dynamics")
     model = check_recorded(estimator)

@@ -12,8 +12,9 @@ from skorch.history import History
 from skrebatch.data import Floats
 from skrebatch.losses import Loss
 from skrebatch.network import Architecture, TabularCNN
-from skrebatch.samplers import Indices, IntervalInsertionSampler
-from skrebatch.strategies import Strategy
+from skrebatch.records import LossLog
+from skrebatch.samplers import Indices
+from skrebatch.selection import Selection
 
 
 class DivergedError(ArithmeticError):
@@ -42,10 +43,7 @@ class Member:
 
     network: TabularCNN | None  # None: from the seed, when training begins
     rows: Indices  # (N,), its training rows in the table
-    sampler: IntervalInsertionSampler
-    strategy: Strategy
-    rng: np.random.Generator
-    n_chosen: int
+    selection: Selection
     batch_size: int
     max_epochs: int
     lr: float = 1e-3
@@ -54,8 +52,9 @@ class Member:
     valid_rows: Indices | None = None
     patience: int | None = None  # None: no early stopping
     seed: int = 0
-    has_trained: bool = False  # whether its losses say anything yet
     team: int | None = None  # members of a team choose by their mean losses
+    log: LossLog | None = None  # of every row of its job
+    latest: Floats | None = None  # (N,), losses after the last epoch, where known
 
     start: int = 0  # its first row in the features of the table
     shift: int = 0  # from a row of the features to that of the targets
@@ -72,34 +71,40 @@ class Member:
     final: torch.Tensor | None = None  # (n_parameters,)
 
     @property
+    def goes_alone(self) -> bool:
+        """Whether it may need other numbers of steps than any other network."""
+        return self.patience is not None or self.selection.entries is None
+
+    @property
     def lockstep(self) -> tuple[Any, ...]:
         """What networks must share to take their optimizer steps together."""
-        n, m = len(self.rows), self.sampler.repeats
+        n = len(self.rows)
+        entries = self.selection.entries
         later, first = (
-            -(-size // self.batch_size) for size in (n + (m - 1) * self.n_chosen, n)
+            -(-size // self.batch_size)
+            for size in (n if entries is None else entries, n)
         )
-        # Networks that stop early may part at any epoch.
-        stops_early = self.patience is not None
-        return -later, -first, stops_early, self.max_epochs, self.lr, self.weight_decay
+        return (
+            -later,
+            -first,
+            self.goes_alone,
+            0 if later == first else self.selection.warmup_epochs,
+            self.max_epochs,
+            self.lr,
+            self.weight_decay,
+        )
 
     @property
     def needs_losses(self) -> bool:
-        """Whether the next order depends on the losses."""
-        return self.has_trained and self.n_chosen > 0 and not self.done
+        """Whether the plan of the next epoch depends on the losses."""
+        return self.selection.needs_losses and not self.done
 
-    def next_order(self, losses: Floats) -> Indices:
-        """Choose samples by their losses and draw the order of the next epoch."""
-        if self.needs_losses:
-            chosen = self.strategy.choose(losses, self.n_chosen, self.rng)
-            if len(chosen) != self.n_chosen:
-                raise ValueError(
-                    f"{self.strategy!r} chose {len(chosen)} samples, but was to choose "
-                    f"{self.n_chosen}."
-                )
-            self.sampler.redistribute(chosen)
-        elif self.has_trained:
-            self.sampler.redistribute([])
-        return self.sampler.order()
+    def weights_of(self, order: Indices) -> Floats | None:
+        """Return the weight of each entry of an order; None is 1 for all."""
+        weights, planned = self.weights, self.selection.weights
+        if planned is not None:
+            weights = planned if weights is None else weights * planned
+        return None if weights is None else weights[order]
 
     def record(self, name: str, loss: float) -> bool:
         """Write a loss into the history; return whether it is the best yet."""
@@ -113,7 +118,6 @@ class Member:
     def end_epoch(self, parameters: torch.Tensor, improved: bool) -> None:
         """Count the epoch; keep the best parameters and stop where it is time."""
         self.epochs += 1
-        self.has_trained = True
         waited_out = False
         if self.patience is not None:
             if improved:
@@ -170,7 +174,7 @@ def group_in_lockstep(members: list[Member]) -> list[list[Member]]:
     """
     groups: list[list[Member]] = []
     for member in sorted(members, key=lambda member: member.lockstep):
-        last = groups[-1][-1] if groups and member.patience is None else None
+        last = groups[-1][-1] if groups and not member.goes_alone else None
         if last is not None and last.lockstep == member.lockstep:
             groups[-1].append(member)
         else:

@@ -186,6 +186,8 @@ class IntervalInsertionSampler(Sampler[int]):
     chosen : ndarray of int or None
         Samples redistributed in the epochs to come; None before the first call
         of :meth:`redistribute`.
+    drawn : ndarray of int or None
+        The order drawn last.
 
     Raises
     ------
@@ -224,8 +226,16 @@ class IntervalInsertionSampler(Sampler[int]):
         self.shuffle: bool = shuffle
         self._rng: np.random.Generator = np.random.default_rng(random_state)
         self.chosen: Indices | None = None
+        self.drawn: Indices | None = None
+        self._remaining: Indices = np.arange(self.n_samples)
+        self._times: int = self.repeats
 
-    def redistribute(self, chosen: ArrayLike) -> None:
+    def redistribute(
+        self,
+        chosen: ArrayLike,
+        remaining: ArrayLike | None = None,
+        repeats: int | None = None,
+    ) -> None:
         """Set the samples that the next epochs redistribute.
 
         Parameters
@@ -233,26 +243,41 @@ class IntervalInsertionSampler(Sampler[int]):
         chosen : array-like of int, shape (n_chosen,)
             Distinct sample numbers in [0, `n_samples`), in the order of
             insertion.
+        remaining : array-like of int, default=None
+            The samples among which they are inserted, each as often as it occurs;
+            None is every sample not chosen, in natural order.
+        repeats : int, default=None
+            How often each chosen sample is inserted; None is `repeats` of the
+            sampler.
 
         Raises
         ------
         ValueError
-            If a number is out of range or occurs twice.
+            If a number is out of range, a chosen one occurs twice, or no sample is
+            left.
         """
-        chosen = _as_indices(chosen, "chosen")
-        if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.n_samples:
-            raise ValueError(
-                f"chosen holds numbers outside [0, {self.n_samples}): they reach from "
-                f"{chosen.min()} to {chosen.max()}."
-            )
-        if np.count_nonzero(self._mask(chosen)) != len(chosen):
+        chosen = self._check(chosen, "chosen")
+        is_chosen = np.zeros(self.n_samples, dtype=bool)
+        is_chosen[chosen] = True
+        if np.count_nonzero(is_chosen) != len(chosen):
             raise ValueError("chosen holds a sample number twice.")
-        self.chosen = chosen
+        if remaining is None:
+            remaining = np.flatnonzero(~is_chosen)
+        else:
+            remaining = self._check(remaining, "remaining")
+        times = self.repeats if repeats is None else check_repeats(repeats)
+        if self.n_samples and not len(remaining) + times * len(chosen):
+            raise ValueError("No sample is left for the next epoch.")
+        self.chosen, self._remaining, self._times = chosen, remaining, times
 
-    def _mask(self, chosen: Indices) -> NDArray[np.bool_]:
-        mask = np.zeros(self.n_samples, dtype=bool)
-        mask[chosen] = True
-        return mask
+    def _check(self, values: ArrayLike, name: str) -> Indices:
+        indices = _as_indices(values, name)
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.n_samples:
+            raise ValueError(
+                f"{name} holds numbers outside [0, {self.n_samples}): they reach from "
+                f"{indices.min()} to {indices.max()}."
+            )
+        return indices
 
     def order(self) -> Indices:
         """Draw the order of the next epoch.
@@ -262,11 +287,13 @@ class IntervalInsertionSampler(Sampler[int]):
         order : ndarray of int, shape (len(self),)
         """
         if self.chosen is None:
-            return self._rng.permutation(self.n_samples)
-        remaining = np.flatnonzero(~self._mask(self.chosen))
-        if self.shuffle:
-            self._rng.shuffle(remaining)
-        return interval_insertion(remaining, self.chosen, self.repeats)
+            self.drawn = self._rng.permutation(self.n_samples)
+        else:
+            remaining = self._remaining.copy()
+            if self.shuffle:
+                self._rng.shuffle(remaining)
+            self.drawn = interval_insertion(remaining, self.chosen, self._times)
+        return self.drawn
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the order of the next epoch."""
@@ -274,8 +301,9 @@ class IntervalInsertionSampler(Sampler[int]):
 
     def __len__(self) -> int:
         """Return the number of entries of the next epoch."""
-        n_chosen = 0 if self.chosen is None else len(self.chosen)
-        return self.n_samples + (self.repeats - 1) * n_chosen
+        if self.chosen is None:
+            return self.n_samples
+        return len(self._remaining) + self._times * len(self.chosen)
 
 
 def warn_if_nothing_redistributed(n_samples: int, ratio: float, size: int) -> None:

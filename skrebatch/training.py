@@ -256,23 +256,7 @@ class ReBatchNet(NeuralNet):
     def _train_epoch(self, table: Table) -> None:
         self._drop_finished()
         members = self._live
-        none = np.empty(0, dtype=np.intp)
-        losses = self.sample_losses(
-            table, [m.rows if m.needs_losses else none for m in members]
-        )
-        teams = {m.team for m in members if m.team is not None and m.needs_losses}
-        for team in teams:
-            ks = [k for k, m in enumerate(members) if m.team == team]
-            mean = np.mean([losses[k] for k in ks if members[k].needs_losses], axis=0)
-            for k in ks:
-                losses[k] = mean
-        orders = [none] * len(members)
-        for k, (member, own) in enumerate(zip(members, losses, strict=True)):
-            if not member.done:
-                try:
-                    orders[k] = member.next_order(own)
-                except Exception as error:  # of a strategy of the user's
-                    member.fail(error)
+        orders = self._next_orders(table)
         plan = _EpochPlan(members, orders)
         batch_losses = self._train_batches(table, plan)  # (T, K)
         for k, member in enumerate(members):
@@ -286,6 +270,59 @@ class ReBatchNet(NeuralNet):
                 continue
             member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
         self._record_means("train_loss")
+        self._log_losses(table)
+
+    def _next_orders(self, table: Table) -> list[Indices]:
+        """Let every member plan the epoch by its losses, or its team's."""
+        members = self._live
+        none = np.empty(0, dtype=np.intp)
+        rows = [
+            m.rows if m.needs_losses and m.latest is None else none for m in members
+        ]
+        losses = [
+            own if member.latest is None else member.latest
+            for member, own in zip(
+                members, self.sample_losses(table, rows), strict=True
+            )
+        ]
+        orders = [none] * len(members)
+        leaders: dict[int, Member] = {}
+        for k, member in enumerate(members):
+            if member.done:
+                continue
+            try:
+                if member.team in leaders:
+                    leader = leaders[member.team]
+                    if leader.error is not None:
+                        raise leader.error
+                    member.selection.begin_epoch_like(leader.selection)
+                elif member.team is not None:
+                    leaders[member.team] = member
+                    team = [i for i, m in enumerate(members) if m.team == member.team]
+                    own = [losses[i] for i in team if members[i].needs_losses]
+                    mean = np.mean(own, axis=0) if own else None
+                    member.selection.begin_epoch(mean)
+                else:
+                    member.selection.begin_epoch(losses[k])
+                orders[k] = member.selection.sampler.order()
+            except Exception as error:  # of a strategy or a schedule of the user's
+                member.fail(error)
+        return orders
+
+    def _log_losses(self, table: Table) -> None:
+        """Let the members that keep a log write the epoch into it."""
+        none = np.empty(0, dtype=np.intp)
+        logs = [None if member.done else member.log for member in self._live]
+        if not any(logs):
+            return
+        rows = [none if log is None else np.arange(log.n_samples) for log in logs]
+        losses = self.sample_losses(table, rows)
+        for member, log, own in zip(self._live, logs, losses, strict=True):
+            if log is not None:
+                treated = member.rows[member.selection.treated]
+                log.add(member.selection.epoch, own, treated)
+                if len(member.rows) == log.n_samples:
+                    member.latest = own
 
     def _drop_finished(self) -> None:
         """Make the stack smaller where a good part of it has stopped early."""
@@ -318,7 +355,9 @@ class ReBatchNet(NeuralNet):
         all_targets = table.targets[all_rows + shifts]  # (T, K, b, O)
         all_outputs = torch.zeros_like(all_targets)
         all_scales = torch.from_numpy(plan.scale).to(device, dtype)
-        slopes = (all_scales * loss.slope(all_targets.shape[-1])).unsqueeze(-1)
+        slope = loss.slope(all_targets.shape[-1])
+        slopes = (all_scales * slope).unsqueeze(-1)
+        weighing = any(member.selection.weighs for member in self._live)
         first = True
         for segment in plan.segments:
             part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
@@ -328,11 +367,16 @@ class ReBatchNet(NeuralNet):
             batches = zip(
                 rows, all_targets[part], slopes[part], all_outputs[part], strict=True
             )
-            for r, y, s, o in batches:
+            steps = range(segment.steps.start, segment.steps.stop)
+            for t, (r, y, s, o) in zip(steps, batches, strict=True):
                 if notify:
                     self.notify("on_batch_begin", batch=(r, y), training=True)
                 torch.index_select(table.features, 0, r, out=step.rows)
                 o.copy_(step.forward())
+                if weighing:
+                    scales = all_scales[t, : segment.n_networks, : segment.n_rows]
+                    self._weigh(loss.per_sample(o, y), scales, plan.counts[:, t])
+                    torch.mul(scales.unsqueeze(-1), slope, out=s)
                 torch.sub(loss.link(o), y, out=step.d_outputs).mul_(s)
                 step.backward()
                 if notify:
@@ -347,6 +391,36 @@ class ReBatchNet(NeuralNet):
                     self._announce_batch((r, y), o)
         losses = loss.per_sample(all_outputs, all_targets) * all_scales
         return losses.sum(-1).double().cpu().numpy()
+
+    def _weigh(
+        self,
+        losses: torch.Tensor,
+        scales: torch.Tensor,
+        counts: NDArray[np.intp],
+    ) -> None:
+        """Let strategies weigh a batch: multiply `scales` (K, b) in place."""
+        alike: dict[tuple[Any, int], list[int]] = {}
+        for k, member in enumerate(self._live[: len(losses)]):
+            if counts[k] and member.selection.weighs and not member.done:
+                key = member.selection.strategy_key, int(counts[k])
+                alike.setdefault(key, []).append(k)
+        for (_, count), ks in alike.items():
+            strategy = self._live[ks[0]].selection.strategy
+            rows = slice(ks[0], ks[-1] + 1) if len(ks) == ks[-1] + 1 - ks[0] else ks
+            own = losses[rows, :count]
+            try:
+                weights = strategy.batch_weights(own)
+                if weights.shape != own.shape:
+                    raise ValueError(
+                        f"{strategy!r} returned weights of shape "
+                        f"{tuple(weights.shape)} for losses of shape "
+                        f"{tuple(own.shape)}."
+                    )
+            except Exception as error:  # of a strategy of the user's
+                for k in ks:
+                    self._live[k].fail(error)
+                continue
+            scales[rows, :count] *= weights
 
     def _batch_listeners(self) -> bool:
         """Tell whether a callback listens to batches."""

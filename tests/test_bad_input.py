@@ -20,7 +20,7 @@ from test_estimators import (
     make_data,
 )
 
-from skrebatch import DivergedError, MinLoss, Strategy
+from skrebatch import DivergedError, MinLoss, Plan, SmallLoss, Strategy
 
 NAMES = list("abcde")
 
@@ -594,25 +594,40 @@ class Fragile(Strategy):
     def __init__(self, epoch=2):
         self.epoch = epoch
 
-    def choose(self, losses, n_chosen, rng):
+    def plan(self, losses, epoch):
         if self.epoch == 2:
             raise RuntimeError("the strategy is broken")
         self.epoch -= 1
-        return np.arange(n_chosen)
+        return np.arange(epoch.n_chosen)
 
 
 class Twice(Strategy):
     """Choose a sample twice."""
 
-    def choose(self, losses, n_chosen, rng):
-        return np.zeros(n_chosen, dtype=int)
+    def plan(self, losses, epoch):
+        return np.zeros(epoch.n_chosen, dtype=int)
 
 
-class TooFew(Strategy):
-    """Choose one sample less than asked for."""
+class Planned(Strategy):
+    """Plan what the test says."""
 
-    def choose(self, losses, n_chosen, rng):
-        return np.arange(n_chosen - 1)
+    def __init__(self, **plan):
+        self.planned = plan
+
+    def get_params(self, deep=True):
+        return self.planned
+
+    def plan(self, losses, epoch):
+        return Plan(**self.planned)
+
+
+class Weighed(Strategy):
+    """Give a batch a weight too many."""
+
+    uses_ratio = False
+
+    def batch_weights(self, losses):
+        return torch.ones(1, losses.shape[1] + 1)
 
 
 @pytest.mark.parametrize(
@@ -621,10 +636,17 @@ class TooFew(Strategy):
         (Fragile(), "the strategy is broken"),
         (Fragile(epoch=4), "the strategy is broken"),
         (Twice(), "chosen holds a sample number twice"),
-        (TooFew(), "TooFew() chose 7 samples, but was to choose 8"),
-        (Strategy(), "does not define choose()"),
+        (Planned(chosen=[41]), "chosen holds numbers outside [0, 41)"),
+        (Planned(remaining=[-1]), "remaining holds numbers outside [0, 41)"),
+        (Planned(remaining=[]), "No sample is left for the next epoch"),
+        (Planned(chosen=[1], repeats=-1), "repeats must be a whole number"),
+        (Planned(weights=[1.0]), "planned weights of shape (1,)"),
+        (Planned(weights=np.full(41, np.nan)), "must be finite"),
+        (Weighed(), "returned weights of shape (1, 9) for losses of shape (1, 8)"),
+        (Strategy(), "Strategy defines neither plan() nor batch_weights()"),
+        (SmallLoss(ramp_epochs=0), "ramp_epochs must be a whole number"),
     ],
-    ids=["in epoch 2", "in epoch 4", "twice", "too few", "no choice"],
+    ids=str,
 )
 def test_a_strategy_that_fails_leaves_no_trace(strategy, words):
     X, y = make_data()

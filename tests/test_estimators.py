@@ -266,8 +266,8 @@ def test_in_a_full_batch_moving_samples_changes_nothing(task, strategy):
 class First(Strategy):
     """Choose the first samples of the table."""
 
-    def choose(self, losses, n_chosen, rng):
-        return np.arange(n_chosen)
+    def plan(self, losses, epoch):
+        return np.arange(epoch.n_chosen)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -290,8 +290,8 @@ def test_an_own_strategy_may_have_parameters_to_search():
         def __init__(self, n_easiest=0):
             self.n_easiest = n_easiest
 
-        def choose(self, losses, n_chosen, rng):
-            return np.argsort(losses)[self.n_easiest :][:n_chosen]
+        def plan(self, losses, epoch):
+            return np.argsort(losses)[self.n_easiest :][: epoch.n_chosen]
 
     X, y = make_data()
     model = make(strategy=Skip())

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from recording import record
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -26,7 +25,7 @@ COLUMNS = [
     "first_learned",
     "label_quality",
 ]
-SMALL = {"max_epochs": 3, "batch_size": 32, "random_state": 0}
+SMALL = {"max_epochs": 3, "batch_size": 32, "record_losses": True, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +135,7 @@ REGRESSOR = fitted_with([[0.0]], ReBatchCNNRegressor())
 def test_of_a_real_training(cancer, repeats, strategy):
     X, y = cancer
     model = ReBatchCNNClassifier(repeats=repeats, strategy=strategy, **SMALL)
-    dynamics = training_dynamics(record(model, X, y))
+    dynamics = training_dynamics(model.fit(X, y))
     assert dynamics.index.equals(pd.RangeIndex(len(X)))
     # The first epoch's order holds every sample once, each later one chooses B.
     assert dynamics["times_chosen"].sum() == 2 * model.n_redistributed_
@@ -154,7 +153,7 @@ def test_wrong_labels_have_the_lower_quality(cancer):
     X, y = cancer
     flipped = np.random.default_rng(0).random(len(y)) < 0.15
     model = ReBatchCNNClassifier(ratio=0, **{**SMALL, "max_epochs": 10})
-    dynamics = training_dynamics(record(model, X, np.where(flipped, 1 - y, y)))
+    dynamics = training_dynamics(model.fit(X, np.where(flipped, 1 - y, y)))
     assert roc_auc_score(~flipped, dynamics["label_quality"]) > 0.9  # by chance .5
 
 
@@ -162,25 +161,40 @@ def test_index_of_the_user_s_frame_is_kept(cancer):
     X, y = cancer
     frame = pd.DataFrame(X, index=[f"row {i}" for i in range(len(X))][::-1])
     frame.columns = frame.columns.astype(str)
-    model = record(ReBatchCNNClassifier(**SMALL), frame, y)
+    model = ReBatchCNNClassifier(**SMALL).fit(frame, y)
     dynamics = training_dynamics(model)
     assert dynamics.index.equals(frame.index)
-    plain = training_dynamics(record(ReBatchCNNClassifier(**SMALL), X, y))
+    plain = training_dynamics(ReBatchCNNClassifier(**SMALL).fit(X, y))
     assert dynamics.reset_index(drop=True).equals(plain)
 
 
 def test_a_pipeline_gives_what_its_last_step_gives(cancer):
+    pipeline = make_pipeline(StandardScaler(), ReBatchCNNClassifier(**SMALL))
+    dynamics = training_dynamics(pipeline.fit(*cancer))
+    assert dynamics.equals(training_dynamics(pipeline[-1]))
+
+
+def test_several_networks_are_averaged(cancer):
+    model = ReBatchCNNClassifier(n_networks=3, **SMALL).fit(*cancer)
+    dynamics = training_dynamics(model)
+    expected = model.recorded_losses_.mean(axis=0, dtype=float)
+    assert dynamics["mean_loss"].to_numpy() == pytest.approx(expected)
+    assert dynamics["times_chosen"].sum() == pytest.approx(2 * model.n_redistributed_)
+
+
+def test_rows_set_aside_are_there_but_never_chosen(cancer):
     X, y = cancer
-    scaler = StandardScaler().fit(X)
-    model = record(ReBatchCNNClassifier(**SMALL), scaler.transform(X), y)
-    pipeline = make_pipeline(scaler, model)
-    assert training_dynamics(pipeline).equals(training_dynamics(model))
+    model = ReBatchCNNClassifier(ratio=10, repeats=0, early_stopping=True, **SMALL)
+    dynamics = training_dynamics(model.fit(X, y))
+    assert len(dynamics) == len(X)
+    assert (dynamics["times_chosen"] == 0).sum() >= len(X) // 5
+    assert (dynamics["mean_loss"] > 0).all()
 
 
 def test_regressor_of_several_targets():
     X, y = load_diabetes(return_X_y=True)
     model = ReBatchCNNRegressor(**SMALL)
-    dynamics = training_dynamics(record(model, X[:100], np.c_[y, -y][:100]))
+    dynamics = training_dynamics(model.fit(X[:100], np.c_[y, -y][:100]))
     assert dynamics["label_quality"].between(0, 1).all()
     assert len(dynamics) == 100
 
@@ -203,7 +217,7 @@ def test_not_fitted():
 
 
 def test_fitted_without_recording(cancer):
-    model = ReBatchCNNClassifier(**SMALL).fit(*cancer)
+    model = ReBatchCNNClassifier(max_epochs=1).fit(*cancer)
     with pytest.raises(ValueError, match="record_losses=True"):
         training_dynamics(model)
 

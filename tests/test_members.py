@@ -1,6 +1,5 @@
 """Which networks of a stack take their steps together, and when each ends."""
 
-import numpy as np
 import pytest
 import torch
 from test_training import ALL, make_member
@@ -79,25 +78,6 @@ def test_final_parameters_are_a_copy():
     member.end_epoch(parameters, improved=False)
     parameters.fill_(7)
     assert member.final.tolist() == [1] * 3
-
-
-def test_orders_of_a_network_by_hand():
-    member = make_member(ALL[:10], ratio=0.25, shuffle=False)
-    assert member.n_chosen == 2
-    first = member.next_order(None)  # no losses yet: a shuffle
-    assert sorted(first) == list(range(10))
-    member.has_trained = True
-    losses = np.arange(10.0)[::-1]
-    order = member.next_order(losses)
-    assert order.tolist() == [0, 1, 2, 3, 9, 4, 5, 6, 7, 8]
-    assert member.sampler.chosen.tolist() == [9, 8]
-
-
-def test_without_samples_to_choose_the_others_keep_their_order():
-    member = make_member(ALL[:10], ratio=0, shuffle=False)
-    member.has_trained = True
-    assert not member.needs_losses
-    assert member.next_order(None).tolist() == list(range(10))
 
 
 def test_a_divergence_says_where_and_what_to_do():

@@ -11,7 +11,6 @@ from matplotlib import pyplot
 from matplotlib import rcParams as rc_params
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from recording import record
 from scipy.stats import t as student_t
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
@@ -74,8 +73,8 @@ def search(cancer):
 
 @pytest.fixture(scope="module")
 def recorded(cancer):
-    model = ReBatchCNNClassifier(ratio=0.3, **{**SMALL, "max_epochs": 6})
-    return record(model, *cancer)
+    model = ReBatchCNNClassifier(ratio=0.3, record_losses=True, **SMALL)
+    return model.set_params(max_epochs=6).fit(*cancer)
 
 
 @pytest.fixture
@@ -153,12 +152,8 @@ import sys
 import numpy as np
 sys.modules[{package!r}] = None
 import skrebatch
-model = skrebatch.ReBatchCNNClassifier(ratio=0, max_epochs=1)
+model = skrebatch.ReBatchCNNClassifier(ratio=0, max_epochs=1, record_losses=True)
 model.fit(np.eye(4), [0, 1, 0, 1])
-model.recorded_losses_ = np.ones((1, 4), dtype="float32")
-model.recorded_choices_ = np.zeros((1, 4), dtype=bool)
-model.recorded_epochs_ = np.ones(1, dtype=int)
-model.times_chosen_ = np.zeros(4, dtype=int)
 calls = dict(
     training_dynamics=lambda: skrebatch.training_dynamics(model),
     LossCurveDisplay=lambda: skrebatch.LossCurveDisplay.from_estimator(model),

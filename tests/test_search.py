@@ -196,8 +196,8 @@ class Later(Strategy):
     def __init__(self, start=0):
         self.start = start
 
-    def choose(self, losses, n_chosen, rng):
-        return self.start + np.arange(n_chosen)
+    def plan(self, losses, epoch):
+        return self.start + np.arange(epoch.n_chosen)
 
 
 @pytest.mark.parametrize("state", [0, "RandomState"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from speed_baselines import Network, Order, flat_size
 
-from skrebatch import MinLoss, TabularCNN, interval_insertion
+from skrebatch import Epoch, MinLoss, TabularCNN, interval_insertion
 
 
 @pytest.mark.parametrize("n_features", [8, 9, 30])
@@ -28,7 +28,7 @@ def test_order_is_that_of_interval_insertion(n_samples, n_chosen):
     order.redistribute(torch.from_numpy(losses))
     indices = order.indices.numpy()
 
-    chosen = MinLoss().choose(losses, n_chosen, rng)
+    chosen = MinLoss().plan(losses, Epoch(2, 9, n_chosen, rng))
     remaining = indices[~np.isin(indices, chosen)]
     np.testing.assert_array_equal(indices, interval_insertion(remaining, chosen))
     np.testing.assert_array_equal(np.sort(indices), np.arange(n_samples))

@@ -385,18 +385,25 @@ class Moody(Strategy):
     def __init__(self, error=RuntimeError):
         self.error = error
 
-    def choose(self, losses, n_chosen, rng):
+    def plan(self, losses, epoch):
         self.calls_ = getattr(self, "calls_", 0) + 1
         if self.calls_ == 2:
             raise self.error("in a bad mood")
-        return np.arange(n_chosen)
+        return np.arange(epoch.n_chosen)
 
 
-class Few(Strategy):
-    """Choose fewer samples than asked for."""
+class TooFar(Strategy):
+    """Choose a sample that isn't there."""
 
-    def choose(self, losses, n_chosen, rng):
-        return np.arange(n_chosen - 1)
+    def plan(self, losses, epoch):
+        return np.array([len(losses)])
+
+
+class Unweighed(Strategy):
+    """Give no weights for a batch."""
+
+    def batch_weights(self, losses):
+        return losses[:, :0]
 
 
 FAILURES = {
@@ -406,7 +413,8 @@ FAILURES = {
     "a diverging loss": ({"lr": 1e200}, DivergedError, "epoch"),
     "a diverging ensemble": ({"lr": 1e200, "n_networks": 3}, DivergedError, "epoch"),
     "a failing strategy": ({"strategy": Moody()}, RuntimeError, "bad mood"),
-    "a strategy of too few": ({"strategy": Few()}, ValueError, "Few"),
+    "a plan of nobody": ({"strategy": TooFar()}, ValueError, "outside"),
+    "a batch without weights": ({"strategy": Unweighed()}, ValueError, "Unweighed"),
 }
 
 

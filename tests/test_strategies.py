@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 from sklearn.base import clone
 
 from skrebatch.strategies import (
+    Epoch,
     MaxLoss,
     MinLoss,
     RandomChoice,
@@ -23,7 +24,8 @@ BUILT_IN = {"min-loss": MinLoss, "max-loss": MaxLoss, "random": RandomChoice}
 
 
 def choose(strategy, losses, n_chosen, seed=0):
-    return strategy.choose(losses, n_chosen, np.random.default_rng(seed)).tolist()
+    epoch = Epoch(2, 10, n_chosen, np.random.default_rng(seed))
+    return strategy.plan(losses, epoch).tolist()
 
 
 @st.composite
@@ -64,7 +66,7 @@ def test_exactly_b_distinct_samples_are_chosen(case, name, seed):
     losses, n_chosen = case
     before = losses.copy()
     rng = np.random.default_rng(seed)
-    chosen = check_strategy(name).choose(losses, n_chosen, rng)
+    chosen = check_strategy(name).plan(losses, Epoch(2, 10, n_chosen, rng))
     assert chosen.shape == (n_chosen,)
     assert chosen.dtype.kind == "i"
     assert len(set(chosen.tolist())) == n_chosen
@@ -90,7 +92,7 @@ def test_random_choice_is_uniform():
     rng, losses = np.random.default_rng(0), np.zeros(5)
     counts = np.zeros((5, 5))
     for _ in range(4000):
-        first, second = RandomChoice().choose(losses, 2, rng)
+        first, second = RandomChoice().plan(losses, Epoch(2, 10, 2, rng))
         counts[first, second] += 1
     assert np.all(np.diag(counts) == 0)
     pairs = counts[~np.eye(5, dtype=bool)]
@@ -116,8 +118,8 @@ class Nearest(Strategy):
     def __init__(self, target=0.0):
         self.target = target
 
-    def choose(self, losses, n_chosen, rng):
-        return np.argsort(np.abs(losses - self.target))[:n_chosen]
+    def plan(self, losses, epoch):
+        return np.argsort(np.abs(losses - self.target))[: epoch.n_chosen]
 
 
 @pytest.mark.parametrize("name, strategy", BUILT_IN.items())
@@ -140,12 +142,12 @@ def test_check_strategy_names_the_strategies(strategy):
         assert part in str(error.value)
 
 
-def test_a_strategy_without_choose_is_named():
+def test_a_strategy_without_a_method_is_named():
     class Half(Strategy):
         pass
 
-    with pytest.raises(NotImplementedError, match=r"Half does not define choose\(\)"):
-        choose(Half(), np.zeros(2), 1)
+    with pytest.raises(ValueError, match="Half defines neither plan"):
+        check_strategy(Half())
 
 
 @pytest.mark.parametrize(

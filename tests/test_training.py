@@ -9,7 +9,7 @@ from skrebatch.batches import stack_table
 from skrebatch.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from skrebatch.members import Job, Member
 from skrebatch.network import build_architecture
-from skrebatch.samplers import IntervalInsertionSampler, redistribution_size
+from skrebatch.selection import Selection
 from skrebatch.strategies import check_strategy
 from skrebatch.training import make_net, train
 
@@ -17,27 +17,35 @@ N, FEATURES = 50, 4
 ALL = np.arange(N)
 
 
+SELECTION = (
+    "ratio",
+    "repeats",
+    "shuffle",
+    "schedule",
+    "warmup_epochs",
+    "smoothing",
+    "refresh_every",
+    "class_balanced",
+    "labels",
+    "epoch",
+)
+
+
 def make_member(
-    rows=ALL,
-    *,
-    seed=0,
-    ratio=0.25,
-    repeats=1,
-    strategy="min-loss",
-    shuffle=True,
-    max_epochs=8,
-    lr=0.01,
-    **fields,
+    rows=ALL, *, seed=0, strategy="min-loss", max_epochs=8, lr=0.01, **fields
 ):
     """A network to be trained on some rows, as an estimator would ask for it."""
-    rng = np.random.default_rng(seed)
+    selection = {name: fields.pop(name) for name in SELECTION if name in fields}
     return Member(
         network=None,
         rows=rows,
-        sampler=IntervalInsertionSampler(len(rows), repeats, shuffle, rng),
-        strategy=check_strategy(strategy),
-        rng=rng,
-        n_chosen=redistribution_size(len(rows), ratio),
+        selection=Selection(
+            n_samples=len(rows),
+            strategy=check_strategy(strategy),
+            rng=np.random.default_rng(seed),
+            max_epochs=max_epochs,
+            **{"ratio": 0.25, **selection},
+        ),
         max_epochs=max_epochs,
         lr=lr,
         seed=seed,
@@ -84,8 +92,11 @@ def assert_twins(member, twin, tolerance=1e-10):
         np.testing.assert_allclose(member.curves[name], twin.curves[name], **close)
     np.testing.assert_allclose(member.losses, twin.losses, **close)
     assert member.epochs == twin.epochs
-    if member.sampler.chosen is not None or twin.sampler.chosen is not None:
-        np.testing.assert_array_equal(member.sampler.chosen, twin.sampler.chosen)
+    own, its = member.selection.sampler, twin.selection.sampler
+    assert (own.chosen is None) == (its.chosen is None)
+    if own.chosen is not None:
+        np.testing.assert_array_equal(own.chosen, its.chosen)
+    np.testing.assert_array_equal(own.drawn, its.drawn)
 
 
 # --- a stack against its networks alone ---
@@ -214,11 +225,11 @@ def test_a_team_chooses_by_its_mean_losses():
     mean = np.mean([member.losses for member in before], axis=0)
     easiest = np.argsort(mean, kind="stable")[:10]
     for member in members:
-        np.testing.assert_array_equal(member.sampler.chosen, easiest)
+        np.testing.assert_array_equal(member.selection.sampler.chosen, easiest)
     twin = make_member(seed=0, max_epochs=3)
     train([make_job([twin])])
     assert_twins(loner, twin)
-    assert loner.sampler.chosen.tolist() != easiest.tolist()
+    assert loner.selection.sampler.chosen.tolist() != easiest.tolist()
 
 
 def test_an_extracted_net_is_the_one_that_had_trained_alone():

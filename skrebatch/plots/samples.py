@@ -58,11 +58,11 @@ class SampleDynamicsDisplay:
     >>> from sklearn.preprocessing import scale
     >>> from skrebatch import ReBatchCNNClassifier, SampleDynamicsDisplay
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = ReBatchCNNClassifier(max_epochs=10, record_losses=True)
-    ... # doctest: +SKIP
+    >>> model = ReBatchCNNClassifier(
+    ...     max_epochs=10, record_losses=True, random_state=0
+    ... )
     >>> display = SampleDynamicsDisplay.from_estimator(model.fit(scale(X), y))
-    ... # doctest: +SKIP
-    >>> len(display.map_.get_offsets())  # doctest: +SKIP
+    >>> len(display.map_.get_offsets())
     569
     """
 

@@ -1,0 +1,196 @@
+"""How one network chooses samples: what was asked for, and the state between epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from skrebatch.samplers import (
+    Indices,
+    IntervalInsertionSampler,
+    redistribution_size,
+)
+from skrebatch.schedules import Schedule, ratio_at
+from skrebatch.strategies.base import (
+    Epoch,
+    Losses,
+    Plan,
+    Strategy,
+    as_plan,
+    plan_by_class,
+)
+
+
+@dataclass
+class Selection:
+    """From the losses after an epoch to the order of the next.
+
+    Epochs are numbered from 1, over all fits of a network. The first one is a
+    shuffle, because no loss says anything yet; the others up to `warmup_epochs`
+    hold every sample once.
+    """
+
+    n_samples: int
+    strategy: Strategy
+    rng: np.random.Generator
+    ratio: float = 0.15
+    repeats: int = 1
+    shuffle: bool = True
+    max_epochs: int = 1  # in which the schedule runs its course
+    schedule: Schedule = "constant"
+    warmup_epochs: int = 0
+    smoothing: float = 0.0
+    refresh_every: int = 1
+    class_balanced: bool = False
+    labels: NDArray[Any] | None = None  # (N,) or (N, O)
+
+    sampler: IntervalInsertionSampler = None  # type: ignore[assignment]
+    epoch: int = 0  # epochs begun
+    losses: Losses | None = field(default=None, repr=False)  # their running mean
+    plan: Plan | None = field(default=None, repr=False)  # the last one made
+
+    def __post_init__(self) -> None:
+        """Make the sampler where none is given, and know B."""
+        if self.sampler is None:
+            self.sampler = IntervalInsertionSampler(
+                self.n_samples, self.repeats, self.shuffle, self.rng
+            )
+        self.n_chosen = redistribution_size(self.n_samples, self.ratio)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there ever is anything to do."""
+        uses_ratio = self.strategy.uses_ratio
+        return self.ratio > 0 and (self.n_chosen > 0 or not uses_ratio)
+
+    @property
+    def _first(self) -> int:
+        """The first epoch with a plan."""
+        return max(1, self.warmup_epochs) + 1
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the next epoch wants a plan of its own."""
+        since = self.epoch + 1 - self._first
+        if since < 0:
+            return False
+        return self.plan is None or since % self.refresh_every == 0
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the next epoch wants to know the losses after the last one."""
+        if not self.is_active or not self.strategy.plans or self.epoch == 0:
+            return False
+        return self._is_due or self.smoothing > 0
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the strategy weighs the batches of the epoch begun."""
+        return (
+            self.is_active and self.strategy.weighs and self.epoch > self.warmup_epochs
+        )
+
+    @cached_property
+    def strategy_key(self) -> tuple[type[Strategy], str | None]:
+        """What is the same for strategies that do the same."""
+        return type(self.strategy), joblib.hash(self.strategy.get_params())
+
+    @property
+    def entries(self) -> int | None:
+        """How many entries an epoch with a plan has; None where it depends."""
+        if not self.is_active or not self.strategy.plans:
+            return self.n_samples
+        if not self.strategy.redistributes:
+            return None
+        if self.repeats != 1 and self.schedule != "constant":
+            return None
+        return self.n_samples + (self.repeats - 1) * self.n_chosen
+
+    def begin_epoch(self, losses: Losses | None) -> None:
+        """Plan the next epoch, with the losses where they are needed."""
+        if self.needs_losses:
+            if losses is None:
+                raise ValueError("The losses are needed to plan the next epoch.")
+            self._smooth(losses)
+            if self._is_due:
+                self.plan = self._make_plan()
+        self._enter(self.plan)
+
+    def begin_epoch_like(self, leader: Selection) -> None:
+        """Follow the plan that another selection has just made."""
+        self.losses, self.plan = leader.losses, leader.plan
+        self._enter(self.plan)
+
+    def _enter(self, plan: Plan | None) -> None:
+        if self.epoch > 0:
+            plan = plan or Plan()
+            self.sampler.redistribute(plan.chosen, plan.remaining, plan.repeats)
+        self.epoch += 1
+
+    def _smooth(self, losses: Losses) -> None:
+        if self.losses is None or self.smoothing == 0:
+            self.losses = losses
+        else:
+            self.losses = self.smoothing * self.losses + (1 - self.smoothing) * losses
+
+    def _make_plan(self) -> Plan:
+        ratio = self.ratio
+        if self.schedule != "constant":
+            before = self._first - 1
+            progress = (self.epoch + 1 - before) / max(1, self.max_epochs - before)
+            ratio = ratio_at(ratio, self.schedule, min(progress, 1.0))
+        n_chosen = redistribution_size(self.n_samples, ratio)
+        if self.strategy.uses_ratio and n_chosen == 0:
+            return Plan()
+        epoch = Epoch(self.epoch + 1, self.max_epochs, n_chosen, self.rng, self.labels)
+        losses = self.losses
+        assert losses is not None
+        if self.class_balanced:
+            plan = plan_by_class(self.strategy, losses, epoch)
+        else:
+            plan = as_plan(self.strategy.plan(losses, epoch))
+        return _checked(plan, self.strategy, self.n_samples)
+
+    @property
+    def weights(self) -> Losses | None:
+        """Factors on the losses of the epoch begun (N,); None is 1 for all."""
+        return None if self.plan is None else self.plan.weights
+
+    @property
+    def treated(self) -> Indices:
+        """The samples that the epoch begun redistributes, or holds not just once."""
+        sampler = self.sampler
+        if sampler.chosen is None or sampler.drawn is None:
+            return np.empty(0, dtype=np.intp)
+        if self.plan is None or self.plan.remaining is None:
+            return sampler.chosen
+        counts = np.bincount(sampler.drawn, minlength=self.n_samples)
+        others = counts != 1
+        others[sampler.chosen] = False
+        return np.concatenate([sampler.chosen, np.flatnonzero(others)])
+
+    @property
+    def memory(self) -> tuple[Losses | None, Plan | None]:
+        """What training that goes on with the same samples goes on from."""
+        losses = self.losses if self.smoothing > 0 else None
+        return losses, self.plan if self.refresh_every > 1 else None
+
+
+def _checked(plan: Plan, strategy: Strategy, n_samples: int) -> Plan:
+    """Refuse a plan that can't be meant; the sampler checks the sample numbers."""
+    if plan.weights is not None:
+        weights = np.asarray(plan.weights)
+        if weights.shape != (n_samples,) or not (
+            np.isfinite(weights).all() and (weights >= 0).all()
+        ):
+            raise ValueError(
+                f"{strategy!r} planned weights of shape {weights.shape}; they must be "
+                f"finite, at least 0, and one for each of the {n_samples} samples."
+            )
+        plan = replace(plan, weights=weights)
+    return plan

@@ -1,0 +1,69 @@
+"""Which samples an epoch holds, how often and with what weights: one class a method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skrebatch.strategies.base import Epoch, Plan, Strategy
+from skrebatch.strategies.curricula import Curriculum, SelfPaced
+from skrebatch.strategies.pruning import InfoBatch, SelectiveBackprop, SmallLoss
+from skrebatch.strategies.redistribution import (
+    Hybrid,
+    MaxLoss,
+    MinLoss,
+    RandomChoice,
+)
+from skrebatch.strategies.resampling import Breed
+from skrebatch.strategies.weighting import OHEM, TSW
+
+__all__ = [
+    "OHEM",
+    "TSW",
+    "Breed",
+    "Curriculum",
+    "Epoch",
+    "Hybrid",
+    "InfoBatch",
+    "MaxLoss",
+    "MinLoss",
+    "Plan",
+    "RandomChoice",
+    "SelectiveBackprop",
+    "SelfPaced",
+    "SmallLoss",
+    "Strategy",
+    "check_strategy",
+]
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "min-loss": MinLoss,
+    "max-loss": MaxLoss,
+    "random": RandomChoice,
+    "hybrid": Hybrid,
+    "tsw": TSW,
+    "ohem": OHEM,
+    "curriculum": Curriculum,
+    "self-paced": SelfPaced,
+    "breed": Breed,
+    "small-loss": SmallLoss,
+    "infobatch": InfoBatch,
+    "selective-backprop": SelectiveBackprop,
+}
+
+
+def check_strategy(strategy: Any) -> Strategy:
+    """Return the strategy that a name or an object stands for; check its parameters."""
+    if isinstance(strategy, str) and strategy in STRATEGIES:
+        return STRATEGIES[strategy]()
+    if not isinstance(strategy, Strategy):
+        names = ", ".join(f'"{name}"' for name in STRATEGIES)
+        raise ValueError(
+            f"strategy must be one of {names}, or an instance of a subclass of "
+            f"skrebatch.Strategy, got {strategy!r}."
+        )
+    if not (strategy.plans or strategy.weighs):
+        raise ValueError(
+            f"{type(strategy).__name__} defines neither plan() nor batch_weights()."
+        )
+    strategy.check()
+    return strategy

@@ -1,0 +1,238 @@
+"""What a strategy is: from the losses to the plan of an epoch, or to weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from skrebatch.samplers import Indices
+
+Losses = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The epoch that a strategy plans.
+
+    Attributes
+    ----------
+    number : int
+        Its number, from 1.
+    max_epochs : int
+        How many epochs there are at most.
+    n_chosen : int
+        B of eq. 2 for this epoch: how many samples to redistribute.
+    rng : numpy.random.Generator
+        The only source of chance to use.
+    labels : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
+        The class of every sample, as its place in ``classes_``; for numbers the
+        targets as the network learns them. None where nobody knows them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrebatch import Epoch
+    >>> epoch = Epoch(5, max_epochs=20, n_chosen=3, rng=np.random.default_rng(0))
+    >>> epoch.progress
+    0.25
+    """
+
+    number: int
+    max_epochs: int
+    n_chosen: int
+    rng: np.random.Generator
+    labels: NDArray[Any] | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is over when this epoch ends, in (0, 1]."""
+        return min(self.number / self.max_epochs, 1.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an epoch holds.
+
+    Attributes
+    ----------
+    chosen : ndarray of int, shape (n_chosen,)
+        Samples to redistribute, distinct and in the order of insertion.
+    remaining : ndarray of int, default=None
+        The samples among which they are inserted, each as often as it occurs;
+        None is every sample not chosen.
+    repeats : int, default=None
+        How often each chosen sample is inserted; None is what the user asked for.
+    weights : ndarray of shape (n_samples,), default=None
+        Factors on the losses of the samples; None is 1.
+
+    Examples
+    --------
+    >>> from skrebatch import Plan
+    >>> Plan(chosen=[3, 1], repeats=0)
+    Plan(chosen=[3, 1], remaining=None, repeats=0, weights=None)
+    """
+
+    chosen: Indices | Sequence[int] = ()
+    remaining: Indices | None = None
+    repeats: int | None = None
+    weights: NDArray[np.floating] | None = None
+
+
+class Strategy(BaseEstimator):
+    """Base of all strategies; write your own by defining one of its two methods.
+
+    :meth:`plan` decides before each epoch what it holds, by the losses of all
+    samples; :meth:`batch_weights` weighs the samples of each mini-batch by their
+    losses in it. The parameters of its constructor are scikit-learn parameters, so
+    that a search reaches them as ``strategy__name``.
+
+    Attributes
+    ----------
+    uses_ratio : bool, default=True
+        Whether the strategy redistributes the B samples that `ratio` asks for; if
+        so, it has nothing to do where B is 0. Of a class, not of its instances.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrebatch import Epoch, Strategy
+    >>> class MedianLoss(Strategy):
+    ...     def plan(self, losses, epoch):
+    ...         distance = np.abs(losses - np.median(losses))
+    ...         return np.argsort(distance)[: epoch.n_chosen]
+    >>> epoch = Epoch(2, 10, n_chosen=1, rng=np.random.default_rng(0))
+    >>> MedianLoss().plan(np.array([0.1, 0.5, 0.9]), epoch)
+    array([1])
+    """
+
+    uses_ratio: ClassVar[bool] = True
+    # Whether its plans are B chosen samples and nothing else. Networks of which this
+    # is known beforehand can take their optimizer steps together.
+    redistributes: ClassVar[bool] = False
+
+    def plan(self, losses: Losses, epoch: Epoch) -> Plan | Indices:
+        """Plan the next epoch.
+
+        Parameters
+        ----------
+        losses : ndarray of shape (n_samples,)
+            Loss of every training sample under the network as it is, or their
+            running mean.
+        epoch : Epoch
+            Its number, how many samples to choose, the labels, a generator.
+
+        Returns
+        -------
+        plan : Plan or ndarray of int
+            An array is short for ``Plan(chosen=array)``.
+        """
+        raise NotImplementedError
+
+    def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
+        """Weigh the samples of mini-batches.
+
+        Parameters
+        ----------
+        losses : torch.Tensor of shape (n_networks, batch_size)
+            Losses in the mini-batch of each network, without gradient.
+
+        Returns
+        -------
+        weights : torch.Tensor of shape (n_networks, batch_size)
+            Factors on the losses of the batch, whose mean is minimised. A row
+            depends on the losses in that row alone.
+        """
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Refuse impossible parameters with a ValueError, before any training."""
+
+    @property
+    def plans(self) -> bool:
+        """Whether it defines :meth:`plan`."""
+        return type(self).plan is not Strategy.plan
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it defines :meth:`batch_weights`."""
+        return type(self).batch_weights is not Strategy.batch_weights
+
+
+def lowest(values: Losses, n: int) -> Indices:
+    """Return what a stable full sort puts first, without the full sort."""
+    if n == 0:
+        return np.empty(0, dtype=np.intp)
+    bound = np.partition(values, n - 1)[n - 1]
+    if np.isnan(bound):  # which compares with nothing; a sort puts it last
+        return np.argsort(values, kind="stable")[:n]
+    below = np.flatnonzero(values < bound)
+    ties = np.flatnonzero(values == bound)[: n - len(below)]
+    below = below[np.argsort(values[below], kind="stable")]
+    return np.concatenate([below, ties])
+
+
+def interleave(parts: Sequence[Indices]) -> Indices:
+    """Merge sequences into one, each spread evenly over the whole."""
+    places = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in parts]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return np.concatenate(parts)[order]
+
+
+def apportion(total: int, sizes: Sequence[int]) -> list[int]:
+    """Split a number in proportion to sizes, by largest remainders."""
+    shares = [divmod(total * size, sum(sizes)) for size in sizes]
+    counts = [whole for whole, _ in shares]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (-shares[i][1], i))
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def as_plan(planned: Plan | Indices) -> Plan:
+    """Return the plan that a strategy's answer stands for."""
+    return planned if isinstance(planned, Plan) else Plan(chosen=planned)
+
+
+def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
+    """Plan each class by itself, with its share of the samples to choose."""
+    labels = epoch.labels
+    if labels is None:
+        raise ValueError("class_balanced=True needs the labels, which nobody knows.")
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    shares = apportion(epoch.n_chosen, [len(members) for members in classes])
+    plans = [
+        as_plan(
+            strategy.plan(
+                losses[members], replace(epoch, n_chosen=n, labels=labels[members])
+            )
+        )
+        for members, n in zip(classes, shares, strict=True)
+    ]
+    weights = None
+    if any(plan.weights is not None for plan in plans):
+        weights = np.ones(len(losses))
+        for members, plan in zip(classes, plans, strict=True):
+            weights[members] = 1 if plan.weights is None else plan.weights
+    remaining = None
+    if any(plan.remaining is not None for plan in plans):
+        remaining = interleave(
+            [
+                members[
+                    np.setdiff1d(np.arange(len(members)), plan.chosen)
+                    if plan.remaining is None
+                    else plan.remaining
+                ]
+                for members, plan in zip(classes, plans, strict=True)
+            ]
+        )
+    chosen = [
+        members[np.asarray(plan.chosen, dtype=np.intp)]
+        for members, plan in zip(classes, plans, strict=True)
+    ]
+    return Plan(interleave(chosen), remaining, plans[0].repeats, weights)

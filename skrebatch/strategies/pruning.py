@@ -1,0 +1,165 @@
+"""Strategies that leave samples out of an epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import rankdata
+
+from skrebatch.data import check_real, check_share, check_whole
+from skrebatch.strategies.base import (
+    Epoch,
+    Losses,
+    Plan,
+    Strategy,
+    lowest,
+)
+
+
+class SmallLoss(Strategy):
+    """Leave the samples of highest loss out, more of them over the first epochs.
+
+    The small-loss trick of Co-teaching [1]_, with one network: wrong labels are
+    learned late, so that after a few epochs they have the highest losses. Epoch e
+    leaves ``B min(1, e / ramp_epochs)`` samples out. Without the ramp it is
+    :class:`MaxLoss` with ``repeats=0``.
+
+    Parameters
+    ----------
+    ramp_epochs : int, default=10
+        Epochs until B samples are left out, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If `ramp_epochs` is out of range.
+
+    References
+    ----------
+    .. [1] B. Han et al., "Co-teaching: Robust Training of Deep Neural Networks
+       with Extremely Noisy Labels", NeurIPS 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrebatch import Epoch, SmallLoss
+    >>> epoch = Epoch(5, 20, n_chosen=2, rng=np.random.default_rng(0))
+    >>> SmallLoss().plan(np.array([0.3, 0.1, 0.7, 0.6]), epoch)
+    Plan(chosen=array([2]), remaining=None, repeats=0, weights=None)
+    """
+
+    def __init__(self, ramp_epochs: int = 10):
+        self.ramp_epochs = ramp_epochs
+
+    def check(self) -> None:
+        """Refuse impossible parameters."""
+        check_whole(self.ramp_epochs, "ramp_epochs")
+
+    def plan(self, losses: Losses, epoch: Epoch) -> Plan:
+        """Leave the hardest samples out; see :class:`Strategy`."""
+        risen = min(1.0, epoch.number / self.ramp_epochs)
+        return Plan(lowest(-losses, int(epoch.n_chosen * risen)), repeats=0)
+
+
+class InfoBatch(Strategy):
+    """Leave out a random part of the easy samples and weigh the others up [1]_.
+
+    A sample whose loss is below the mean is left out with probability `prune`;
+    where it stays its loss counts ``1 / (1 - prune)``, so that the expected
+    gradient is that of all samples. The last epochs hold everything. It saves
+    time, and aims at no other result.
+
+    Parameters
+    ----------
+    prune : float, default=0.5
+        Probability to leave an easy sample out, in [0, 1).
+    full_from : float, default=0.875
+        Share of the training after which nothing is left out, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    References
+    ----------
+    .. [1] Z. Qin et al., "InfoBatch: Lossless Training Speed Up by Unbiased
+       Dynamic Data Pruning", ICLR 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrebatch import Epoch, InfoBatch
+    >>> epoch = Epoch(5, 20, n_chosen=2, rng=np.random.default_rng(3))
+    >>> plan = InfoBatch().plan(np.array([0.3, 0.1, 0.7, 0.6]), epoch)
+    >>> plan.remaining, plan.weights
+    (array([2, 3]), array([2., 2., 1., 1.]))
+    """
+
+    uses_ratio = False
+
+    def __init__(self, prune: float = 0.5, full_from: float = 0.875):
+        self.prune = prune
+        self.full_from = full_from
+
+    def check(self) -> None:
+        """Refuse impossible parameters."""
+        check_share(self.prune, "prune", below=1)
+        check_share(self.full_from, "full_from")
+
+    def plan(self, losses: Losses, epoch: Epoch) -> Plan:
+        """Leave easy samples out by chance; see :class:`Strategy`."""
+        if epoch.progress > self.full_from:
+            return Plan()
+        is_easy = losses < losses.mean()
+        stays = ~is_easy | (epoch.rng.random(len(losses)) >= self.prune)
+        weights = np.where(is_easy, 1 / (1 - self.prune), 1.0)
+        return Plan(remaining=np.flatnonzero(stays), weights=weights)
+
+
+class SelectiveBackprop(Strategy):
+    """Hold each sample with a probability that grows with its loss [1]_.
+
+    The probability is ``F ** beta``, where F is the share of the samples whose loss
+    is not above the sample's own. The published method decides in the course of
+    an epoch, by recent losses; here the losses before the epoch decide.
+
+    Parameters
+    ----------
+    beta : float, default=1.0
+        Selectivity, more than 0; an epoch holds about ``1 / (1 + beta)`` of the
+        samples.
+
+    Raises
+    ------
+    ValueError
+        If `beta` is out of range.
+
+    References
+    ----------
+    .. [1] A. H. Jiang et al., "Accelerating Deep Learning by Focusing on the
+       Biggest Losers", 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrebatch import Epoch, SelectiveBackprop
+    >>> epoch = Epoch(5, 20, n_chosen=2, rng=np.random.default_rng(0))
+    >>> SelectiveBackprop().plan(np.array([0.3, 0.1, 0.7, 0.6]), epoch).remaining
+    array([2, 3])
+    """
+
+    uses_ratio = False
+
+    def __init__(self, beta: float = 1.0):
+        self.beta = beta
+
+    def check(self) -> None:
+        """Refuse impossible parameters."""
+        check_real(self.beta, "beta", above=0)
+
+    def plan(self, losses: Losses, epoch: Epoch) -> Plan:
+        """Hold samples by the rank of their losses; see :class:`Strategy`."""
+        probabilities = (rankdata(losses, method="max") / len(losses)) ** self.beta
+        # The hardest has probability 1, so that an epoch is never empty.
+        stays = epoch.rng.random(len(losses)) < probabilities
+        return Plan(remaining=np.flatnonzero(stays))

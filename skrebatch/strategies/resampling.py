@@ -1,0 +1,74 @@
+"""Strategies that draw an epoch's samples with replacement."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skrebatch.data import check_share, check_whole
+from skrebatch.strategies.base import (
+    Epoch,
+    Losses,
+    Plan,
+    Strategy,
+)
+
+
+class Breed(Strategy):
+    """Draw an epoch's samples, a share of them in proportion to their losses.
+
+    An adaptation of Breed [1]_ to a table. The published method draws *new* inputs
+    around samples of high loss; a table has no new rows, so here rows are drawn
+    with replacement: a share R of the N draws with probabilities proportional to
+    ``loss - min(losses)``, the others uniformly. R rises in a straight line from
+    `start` to `end` over the first updates.
+
+    Parameters
+    ----------
+    start, end : float, default=0.15 and 0.75
+        Shares of the draws by loss, in [0, 1].
+    n_updates : int, default=10
+        Epochs until `end` is reached, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    References
+    ----------
+    .. [1] S. Dymchenko and B. Raffin, "Loss-driven sampling within
+       hard-to-learn areas for simulation-based neural network training", 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrebatch import Breed, Epoch
+    >>> epoch = Epoch(9, 20, n_chosen=2, rng=np.random.default_rng(0))
+    >>> Breed().plan(np.array([0.1, 0.1, 0.9, 0.1, 0.1]), epoch).remaining
+    array([2, 2, 2, 0, 0])
+    """
+
+    uses_ratio = False
+
+    def __init__(self, start: float = 0.15, end: float = 0.75, n_updates: int = 10):
+        self.start = start
+        self.end = end
+        self.n_updates = n_updates
+
+    def check(self) -> None:
+        """Refuse impossible parameters."""
+        check_share(self.start, "start")
+        check_share(self.end, "end")
+        check_whole(self.n_updates, "n_updates")
+
+    def plan(self, losses: Losses, epoch: Epoch) -> Plan:
+        """Draw N samples with replacement; see :class:`Strategy`."""
+        n, rng = len(losses), epoch.rng
+        risen = min(1.0, (epoch.number - 1) / self.n_updates)
+        n_by_loss = round(n * (self.start + (self.end - self.start) * risen))
+        excess = losses.astype(np.float64) - losses.min()
+        total = excess.sum()
+        by_loss = rng.choice(n, n_by_loss, p=excess / total if total > 0 else None)
+        return Plan(
+            remaining=np.concatenate([by_loss, rng.integers(n, size=n - n_by_loss)])
+        )
