@@ -83,20 +83,22 @@ def ax():
 
 
 @pytest.fixture(autouse=True)
-def no_figure_left():
+def no_figures_of_others():
+    pyplot.close("all")
     yield
     pyplot.close("all")
 
 
-def draw_each(models, search, recorded, **kwargs):
+def draw_each(models, search, recorded, axes=(None,) * 4):
     """Draw every kind of picture."""
+    loss, ratio, samples, choices = axes
     return [
         LossCurveDisplay.from_estimator(
-            list(models), baseline=models[0], fit_line=True, **kwargs
+            list(models), baseline=models[0], fit_line=True, ax=loss
         ),
-        RatioCurveDisplay.from_search(search, **kwargs),
-        SampleDynamicsDisplay.from_estimator(recorded, **kwargs),
-        SampleDynamicsDisplay.from_estimator(recorded, kind="choices", **kwargs),
+        RatioCurveDisplay.from_search(search, ax=ratio),
+        SampleDynamicsDisplay.from_estimator(recorded, ax=samples),
+        SampleDynamicsDisplay.from_estimator(recorded, kind="choices", ax=choices),
     ]
 
 
@@ -111,13 +113,13 @@ def legend_texts(ax):
 # What holds for all
 
 
-def test_axes_are_labelled_and_global_state_stays(models, search, recorded, cancer):
+def test_axes_are_labelled_and_global_state_stays(models, search, recorded):
     pyplot.plot([1, 2])
     mine = pyplot.gcf(), pyplot.gca()
     before = dict(rc_params), global_state()
     axes = [Figure(layout="constrained").subplots() for _ in range(4)]
-    for ax, draw in zip(axes, range(4), strict=True):
-        display = draw_each(models, search, recorded, ax=ax)[draw]
+    displays = draw_each(models, search, recorded, axes)
+    for display, ax in zip(displays, axes, strict=True):
         assert display.ax_ is ax and display.figure_ is ax.figure
         assert ax.get_xlabel() and ax.get_ylabel()
     assert (pyplot.gcf(), pyplot.gca()) == mine
