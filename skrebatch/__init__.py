@@ -6,8 +6,14 @@ from skrebatch.estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
 )
+from skrebatch.inspection import training_dynamics
 from skrebatch.members import DivergedError
 from skrebatch.network import TabularCNN
+from skrebatch.plots import (
+    LossCurveDisplay,
+    RatioCurveDisplay,
+    SampleDynamicsDisplay,
+)
 from skrebatch.samplers import (
     IntervalInsertionSampler,
     interval_insertion,
@@ -46,15 +52,18 @@ __all__ = [
     "Hybrid",
     "InfoBatch",
     "IntervalInsertionSampler",
+    "LossCurveDisplay",
     "MaxLoss",
     "MinLoss",
     "Plan",
     "RandomChoice",
+    "RatioCurveDisplay",
     "ReBatch",
     "ReBatchCNNClassifier",
     "ReBatchCNNClassifierCV",
     "ReBatchCNNRegressor",
     "ReBatchCNNRegressorCV",
+    "SampleDynamicsDisplay",
     "SelectiveBackprop",
     "SelfPaced",
     "SmallLoss",
@@ -63,4 +72,5 @@ __all__ = [
     "fit_fused",
     "interval_insertion",
     "redistribution_size",
+    "training_dynamics",
 ]

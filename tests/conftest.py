@@ -1,3 +1,5 @@
+import os
+
 import torch
 from hypothesis import settings
 
@@ -7,5 +9,6 @@ settings.load_profile("skrebatch")
 
 
 def pytest_configure():
-    """Workers side by side, each with all the cores, would wait for one another."""
+    # Workers side by side, each with all the cores, would wait for one another.
     torch.set_num_threads(1)
+    os.environ.setdefault("MPLBACKEND", "Agg")  # pictures open no window

@@ -44,11 +44,15 @@ def test_version_is_the_installed_one():
     "name",
     [
         "IntervalInsertionSampler",
+        "LossCurveDisplay",
+        "RatioCurveDisplay",
         "ReBatch",
         "ReBatchCNNClassifier",
         "ReBatchCNNRegressor",
+        "SampleDynamicsDisplay",
         "interval_insertion",
         "redistribution_size",
+        "training_dynamics",
     ],
 )
 def test_public_names_import_from_the_root(name):

@@ -37,6 +37,12 @@ ORDER = [
     "stacks",
     "search",
     "estimators_cv",
+    "inspection",
+    "plots.style",
+    "plots.loss_curves",
+    "plots.ratio_curves",
+    "plots.samples",
+    "plots",
 ]
 
 
