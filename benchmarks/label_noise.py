@@ -1,0 +1,384 @@
+"""Wrong labels: does leaving out the hardest samples help, and does it find them?
+
+    python benchmarks/label_noise.py --choose      # the configuration, on other data
+    python benchmarks/label_noise.py               # the comparison
+    python benchmarks/label_noise.py --page        # docs/label_noise.md from results
+
+A share of the training labels is flipped at random; test labels stay clean. All arms
+but gradient boosting train the same network, on the same splits, with the same flips
+and from the same initial weights. Our configuration was chosen by `--choose`, on data
+sets that the comparison does not use. CleanLearning is cleanlab's (`pip install
+cleanlab`); without it, its arms are left out. Results go to benchmarks/results/.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import sklearn
+import torch
+from datasets import Dataset, load
+from joblib import Parallel, delayed
+from label_noise_report import OPPONENT, OUR_ARM, draw, summarise, write_page
+from sklearn.datasets import (
+    load_digits,
+    load_wine,
+    make_classification,
+    make_friedman1,
+    make_gaussian_quantiles,
+    make_hastie_10_2,
+    make_moons,
+)
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import average_precision_score, log_loss
+from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold
+from tqdm import tqdm
+
+import skrebatch
+from skrebatch import ReBatchCNNClassifier, fit_fused, training_dynamics
+
+ROOT = Path(__file__).parents[1]
+SEED = 42
+NETWORK = {"batch_size": 32, "max_epochs": 100}
+LEFT_OUT = {"strategy": "max-loss", "repeats": 0, "ratio": 0.3}
+# What --choose found best.
+OURS = {**LEFT_OUT, "warmup_epochs": 10, "ratio_schedule": "linear"}
+PLAIN = {"ratio": 0}
+STOPPED = {"ratio": 0, "early_stopping": True}
+ARMS = {
+    "to the end": PLAIN,
+    "early stopping": STOPPED,
+    "random, left out": {**OURS, "strategy": "random"},
+    "max-loss, left out": LEFT_OUT,
+    "small-loss": {"strategy": "small-loss", "ratio": 0.3},
+    OUR_ARM: OURS,
+}
+BOOSTING = "gradient boosting"
+# CleanLearning around the network, as it is trained in these arms.
+CLEANED = {
+    "CleanLearning, to the end": "to the end",
+    "CleanLearning, early stopping": "early stopping",
+}
+CANDIDATES = {
+    f"ratio {ratio}, {schedule}, warm-up {warmup}, smoothing {smoothing}": {
+        **LEFT_OUT,
+        "ratio": ratio,
+        "ratio_schedule": schedule,
+        "warmup_epochs": warmup,
+        "loss_smoothing": smoothing,
+    }
+    for ratio, schedule, warmup, smoothing in itertools.product(
+        (0.15, 0.3, 0.45), ("constant", "linear"), (0, 10), (0.0, 0.9)
+    )
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run."""
+
+    rates: tuple[float, ...] = (0.0, 0.1, 0.2, 0.4)
+    folds: int = 3
+    repeats: int = 10
+    cleanlab_folds: int = 5
+    max_epochs: int = 100
+
+
+QUICK = Plan(rates=(0.2,), repeats=1, cleanlab_folds=3, max_epochs=15)
+CHOICE = Plan(rates=(0.2,), repeats=4)
+
+
+def generated(name, X, y):
+    """Make a data set of generated arrays."""
+    X = pd.DataFrame(X).add_prefix("x")
+    return Dataset(name, X, np.asarray(y, dtype=int), "classification", "generated")
+
+
+def hastie():
+    return generated("hastie", *_binary(make_hastie_10_2(600, random_state=SEED)))
+
+
+def friedman():
+    X, y = make_friedman1(500, noise=1.0, random_state=SEED)
+    return generated("friedman", X, y > np.median(y))
+
+
+def _binary(data):
+    X, y = data
+    return X, y > 0
+
+
+def _digits(rows, labels, name):
+    X, y = load_digits(return_X_y=True)
+    rows = rows(y)
+    return Dataset(
+        name,
+        pd.DataFrame(X[rows]).add_prefix("pixel"),
+        labels(y[rows]).astype(int),
+        "classification",
+        "scikit-learn's load_digits",
+    )
+
+
+def three_or_eight():
+    return _digits(lambda y: np.isin(y, [3, 8]), lambda y: y == 8, "3 or 8")
+
+
+def parity():
+    def rows(y):
+        return np.random.default_rng(SEED).choice(len(y), 500, replace=False)
+
+    return _digits(rows, lambda y: y % 2, "parity")
+
+
+def wine():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    label = (y.to_numpy() == 1).astype(int)
+    return Dataset("wine", X, label, "classification", "scikit-learn's load_wine")
+
+
+def clusters():
+    data = make_classification(
+        500, 12, n_informative=5, n_clusters_per_class=3, flip_y=0, random_state=SEED
+    )
+    return generated("clusters", *data)
+
+
+def overlap():
+    data = make_classification(
+        400, 20, n_informative=4, class_sep=0.8, flip_y=0, random_state=SEED
+    )
+    return generated("overlap", *data)
+
+
+def moons():
+    X, y = make_moons(400, noise=0.25, random_state=SEED)
+    nothing = np.random.default_rng(SEED).normal(size=(400, 4))
+    return generated("moons", np.hstack([X, nothing]), y)
+
+
+def quantiles():
+    data = make_gaussian_quantiles(
+        n_samples=500, n_features=6, n_classes=2, random_state=SEED
+    )
+    return generated("quantiles", *data)
+
+
+DEVELOPMENT = (three_or_eight, parity, wine, clusters, overlap, moons, quantiles)
+GENERATED = {"hastie": hastie, "friedman": friedman}
+EVALUATION = ("breast_cancer", "pid", "heart", "pdc", "hastie", "friedman")
+
+
+def flip(y, rate, seed):
+    """Flip a share of the labels; return them, and which were flipped."""
+    chosen = np.random.default_rng(seed).choice(
+        len(y), round(rate * len(y)), replace=False
+    )
+    is_flipped = np.zeros(len(y), dtype=bool)
+    is_flipped[chosen] = True
+    return np.where(is_flipped, 1 - y, y), is_flipped
+
+
+def splits_of(dataset, plan):
+    """Split a data set, stratified by its clean labels."""
+    kind = RepeatedStratifiedKFold(
+        n_splits=plan.folds, n_repeats=plan.repeats, random_state=SEED
+    )
+    return list(kind.split(dataset.X, dataset.y))
+
+
+def network(parameters, plan, seed):
+    """Make the network of an arm."""
+    common = {**NETWORK, "max_epochs": plan.max_epochs, "random_state": seed}
+    return ReBatchCNNClassifier(**common, **parameters)
+
+
+def scores(y, probabilities):
+    """Score the probabilities of class 1 on clean labels."""
+    return {
+        "accuracy": float(np.mean((probabilities > 0.5) == y)),
+        "log loss": float(log_loss(y, probabilities, labels=[0, 1])),
+    }
+
+
+def evaluate(dataset, plan, rate, split, train, test, arms, cleaned):
+    """Train every arm on one split with flipped labels, and score it."""
+    prepare = dataset.preprocessor().fit(dataset.X.iloc[train])
+    X, X_test = (prepare.transform(dataset.X.iloc[rows]) for rows in (train, test))
+    y, is_flipped = flip(dataset.y[train], rate, split)
+    run = {"data": dataset.name, "rate": rate, "split": split}
+
+    models = {
+        arm: network({**parameters, "record_losses": arm == OUR_ARM}, plan, split)
+        for arm, parameters in arms.items()
+    }
+    folds = StratifiedKFold(plan.cleanlab_folds, shuffle=True, random_state=split)
+    folds = list(folds.split(X, y)) if cleaned else []
+    out_of_fold = {
+        arm: [network(arms[inner], plan, split) for _ in folds]
+        for arm, inner in cleaned.items()
+    }
+    fits = [*models.values(), *itertools.chain(*out_of_fold.values())]
+    rows = [np.arange(len(X))] * len(models)
+    rows += [fold for fold, _ in folds] * len(cleaned)
+    fit_fused(fits, X, y, rows)
+
+    run["scores"] = {
+        arm: scores(dataset.y[test], model.predict_proba(X_test)[:, 1])
+        for arm, model in models.items()
+    }
+    if BOOSTING in run["scores"] or cleaned:
+        boosting = HistGradientBoostingClassifier(random_state=split).fit(X, y)
+        probabilities = boosting.predict_proba(X_test)[:, 1]
+        run["scores"][BOOSTING] = scores(dataset.y[test], probabilities)
+    for arm, inner in cleaned.items():
+        predicted = np.zeros((len(X), 2))
+        for model, (_, held_out) in zip(out_of_fold[arm], folds, strict=True):
+            predicted[held_out] = model.predict_proba(X[held_out])
+        cleaner, issues = clean(network(arms[inner], plan, split), y, predicted)
+        cleaner.fit(X, y, label_issues=issues)
+        probabilities = cleaner.predict_proba(X_test)[:, 1]
+        run["scores"][arm] = scores(dataset.y[test], probabilities)
+        if inner == OPPONENT and is_flipped.any():
+            run["found"] = found(is_flipped, models[OUR_ARM], issues)
+    return run
+
+
+def clean(model, y, predicted):
+    """Let cleanlab find label issues by probabilities out of fold."""
+    from cleanlab.classification import CleanLearning
+
+    cleaner = CleanLearning(model)
+    return cleaner, cleaner.find_label_issues(labels=y, pred_probs=predicted)
+
+
+def found(is_flipped, model, issues):
+    """Compare the samples that our label quality and cleanlab point at."""
+    quality = {
+        "label_quality": training_dynamics(model)["label_quality"].to_numpy(),
+        "cleanlab": issues["label_quality"].to_numpy(),
+    }
+    n_issues = int(issues["is_label_issue"].sum())
+    lowest = np.argsort(quality["label_quality"], kind="stable")[:n_issues]
+    pointed_at = {
+        "cleanlab": np.flatnonzero(issues["is_label_issue"]),
+        "label_quality, as many": lowest,
+        "label_quality, below 1/2": np.flatnonzero(quality["label_quality"] < 0.5),
+    }
+    return {
+        "average precision": {
+            name: float(average_precision_score(is_flipped, -values))
+            for name, values in quality.items()
+        },
+        **{
+            name: {
+                "precision": float(is_flipped[rows].mean()) if len(rows) else 0.0,
+                "recall": float(is_flipped[rows].sum() / is_flipped.sum()),
+            }
+            for name, rows in pointed_at.items()
+        },
+    }
+
+
+def run_all(datasets, plan, arms, cleaned, n_jobs):
+    """Run every split of every data set at every rate, with a progress bar.
+
+    Returns
+    -------
+    dict
+        All raw scores and what is needed to repeat them; it can be dumped as JSON.
+    """
+    jobs = [
+        delayed(evaluate)(dataset, plan, rate, split, train, test, arms, cleaned)
+        for dataset in datasets
+        for rate in plan.rates
+        for split, (train, test) in enumerate(splits_of(dataset, plan))
+    ]
+    with warnings.catch_warnings():
+        workers = Parallel(n_jobs=n_jobs, return_as="generator")
+        runs = list(tqdm(workers(jobs), total=len(jobs), unit="split"))
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+        "torch": torch.__version__,
+        "skrebatch": skrebatch.__version__,
+    }
+    if cleaned:
+        from cleanlab import __version__
+
+        versions["cleanlab"] = __version__
+    return {
+        "data": [
+            {
+                "name": dataset.name,
+                "source": dataset.source,
+                "rows": len(dataset.X),
+                "columns": dataset.X.shape[1],
+            }
+            for dataset in datasets
+        ],
+        "seed": SEED,
+        "plan": asdict(plan),
+        "network": NETWORK,
+        "arms": arms,
+        "versions": versions,
+        "cpus": os.cpu_count(),
+        "runs": runs,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", nargs="+", default=EVALUATION, choices=EVALUATION)
+    parser.add_argument("--choose", action="store_true", help="choose on other data")
+    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
+    parser.add_argument("--n-jobs", type=int, default=-1, help="processes")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="only write docs/label_noise.md"
+    )
+    arguments = parser.parse_args()
+    if arguments.page:
+        write_page(arguments.output, ROOT / "docs")
+        return
+
+    plan, cleaned = Plan(), CLEANED
+    if importlib.util.find_spec("cleanlab") is None:
+        print("cleanlab is not installed: its arms are left out.")
+        cleaned = {}
+    if arguments.choose:
+        datasets, plan, cleaned = [make() for make in DEVELOPMENT], CHOICE, {}
+        arms = {arm: ARMS[arm] for arm in ("to the end", OPPONENT)} | CANDIDATES
+        stem = "label_noise_choice"
+    else:
+        datasets = [
+            GENERATED[name]() if name in GENERATED else load(name)
+            for name in arguments.data
+        ]
+        arms, stem = ARMS, "label_noise"
+    if arguments.quick:
+        plan, stem = QUICK, f"{stem}_quick"
+    results = run_all(datasets, plan, arms, cleaned, arguments.n_jobs)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path = arguments.output / f"{stem}.json"
+    path.write_text(json.dumps(results) + "\n", encoding="utf-8")
+    print(summarise(results))
+    for file in [path, *draw(results, arguments.output, stem)]:
+        print(f"wrote {file}")
+
+
+if __name__ == "__main__":
+    main()
