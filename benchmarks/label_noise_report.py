@@ -59,8 +59,8 @@ the same initial weights:
 - **small-loss**: `strategy="small-loss", ratio=0.3`.
 - **ours**: {ours}. It was chosen on other data, see below.
 - **CleanLearning**: cleanlab's, around the network trained to the end, and around the
-  network with early stopping. It needs {cleanlab_folds} more fits, for probabilities out
-  of fold.
+  network with early stopping. It needs {cleanlab_folds} more fits, for probabilities
+  out of fold.
 - **gradient boosting**: scikit-learn's `HistGradientBoostingClassifier` with its
   defaults.
 
