@@ -19,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch.func import functional_call
 
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
@@ -469,7 +468,6 @@ class _BaseReBatchCNN(BaseEstimator):
         device = next(module.parameters()).device
         if device.type == "mps":  # which has no float64
             module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
-        exact = {name: p.double() for name, p in module.named_parameters()}
         architecture = self._networks()[0].architecture
         small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
         outputs = []
@@ -477,7 +475,7 @@ class _BaseReBatchCNN(BaseEstimator):
             for start in range(0, len(X), _PREDICTION_ROWS):
                 part = X[start : start + _PREDICTION_ROWS]
                 part = torch.tensor(part, dtype=torch.float64, device=device)
-                outputs.append(functional_call(module, exact, part).cpu().numpy())
+                outputs.append(module(part).cpu().numpy())
         return np.concatenate(outputs, axis=-2).reshape(
             -1, len(X), outputs[0].shape[-1]
         )
@@ -492,6 +490,8 @@ class _BaseReBatchCNN(BaseEstimator):
 
 def _mean_curve(curves: list[list[float]]) -> list[float]:
     """Average curves epoch by epoch, over those that got so far."""
+    if len(curves) == 1:
+        return curves[0]
     padded = itertools.zip_longest(*curves, fillvalue=math.nan)
     return [float(np.nanmean(values)) for values in padded]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -411,7 +412,7 @@ class _Data:
         for fold, (rows, _) in enumerate(self.splits):
             own = self._of_rows(fit_params, rows)
             data = self._fold((fold, key), early, early_params)
-            fitted = clone(final if fuses else estimator)
+            fitted = copy.deepcopy(final) if fuses else clone(estimator)
             yield _Task(first + fold, name, fitted, fuses, data, own)
 
     def _part(

@@ -104,11 +104,15 @@ class ReBatchNet(NeuralNet):
     def initialize_module(self) -> ReBatchNet:
         """Create the stack with each member's initial weights."""
         super().initialize_module()
+        drawn: dict[int, int] = {}
         for k, member in enumerate(self.members):
-            if member.network is None:
-                self.module_.draw(k, torch.Generator().manual_seed(member.seed))
-            else:
+            if member.network is not None:
                 self.module_.write(k, member.network)
+            elif member.seed in drawn:
+                self.module_.flat[k] = self.module_.flat[drawn[member.seed]]
+            else:
+                self.module_.draw(k, torch.Generator().manual_seed(member.seed))
+                drawn[member.seed] = k
         return self
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -150,8 +154,9 @@ class ReBatchNet(NeuralNet):
         """Give every member its final network and the losses of its job's rows."""
         rows = {id(m): job.all_rows for job in jobs for m in job.members}
         losses = self.sample_losses(table, [rows[id(m)] for m in self.members])
+        networks = self.module_.read_all()
         for k, member in enumerate(self.members):
-            member.network = self.module_.read(k)
+            member.network = networks[k]
             member.losses = losses[k]
             if member.error is None and not np.isfinite(losses[k]).all():
                 member.fail(DivergedError.at(member.epochs, "after its last batch"))
