@@ -202,6 +202,13 @@ class _BaseReBatchCNN(BaseEstimator):
                 raise
             raise type(error)(f"{error}{hint}") from error
 
+    def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
+        try:
+            X_val, y_val = self._check_X(X_val, y=y_val, reset=False, **self._y_checks)
+            return X_val, self._check_targets(y_val)
+        except ValueError as error:
+            raise ValueError(f"In X_val and y_val: {error}") from error
+
     def _architecture(self, n_outputs: int) -> Architecture:
         return build_architecture(
             self.n_features_in_,
@@ -234,7 +241,7 @@ class _BaseReBatchCNN(BaseEstimator):
             raise ValueError("X_val and y_val belong together: pass both or neither.")
         goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
         cache = {} if cache is None else cache
-        key = type(self), id(X), id(y), str(self.dtype)
+        key: tuple[Any, ...] = type(self), id(X), id(y), str(self.dtype)
         if key not in cache:
             checked = self._check_X(
                 X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
@@ -265,13 +272,10 @@ class _BaseReBatchCNN(BaseEstimator):
         valid_rows = None
         parts, targets = [X], [y]
         if X_val is not None:
-            try:
-                X_val, y_val = self._check_X(
-                    X_val, y=y_val, reset=False, **self._y_checks
-                )
-                y_val = self._check_targets(y_val)
-            except ValueError as error:
-                raise ValueError(f"In X_val and y_val: {error}") from error
+            key = *key, id(X_val), id(y_val)
+            if key not in cache:
+                cache[key] = self._check_validation_set(X_val, y_val)
+            X_val, y_val = cache[key]
             parts, targets = [X, X_val], [y, y_val]
             valid_rows = np.arange(n_samples, n_samples + len(X_val))
         elif self.early_stopping and not incremental:
@@ -290,7 +294,7 @@ class _BaseReBatchCNN(BaseEstimator):
             batch_size = min(size, 1024) or 32
 
         code = "targets", *key, self._encoding()
-        if X_val is not None or code not in cache:
+        if code not in cache:
             cache[code] = [self._encode(part) for part in targets]
         encoded = cache[code]
         architecture = self._architecture(encoded[0].shape[1])

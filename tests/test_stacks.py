@@ -657,6 +657,26 @@ def test_each_scale_of_the_target_is_stored_once():
             assert_close(targets[:, 0], expected[own], 1e-12)
 
 
+def test_a_validation_set_that_jobs_share_is_stored_once():
+    X, y = make_data("regression", n=ROWS)
+    X_val, y_val = make_data("regression", n=25)
+    models = [make("regression", ratio=ratio) for ratio in (0.0, 0.1, 0.2)]
+    models += [make("regression", standardize_target=False, dtype="float32")]
+    cache = {}
+    jobs = [m._prepare(X, y, None, X_val, y_val, cache=cache) for m in models]
+    table = stack_table(jobs)
+    assert len(table.features) == ROWS + 25
+    assert len(table.targets) == 2 * (ROWS + 25)
+    for model, job in zip(models, jobs, strict=True):
+        (member,) = job.members
+        where = member.start + member.valid_rows
+        assert_close(table.features[where, :-2], X_val, 1e-6)
+        expected = y_val
+        if model.standardize_target:
+            expected = (y_val - model.target_mean_) / model.target_scale_
+        assert_close(table.targets[where + member.shift, 0], expected, 1e-6)
+
+
 def test_a_job_holds_no_network_before_its_stack_is_trained():
     jobs = prepare(make_varied("binary"), *make_data(n=ROWS))
     assert sum(len(job.members) for job in jobs) == N_VARIED + 2
