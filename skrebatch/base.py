@@ -8,6 +8,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -152,6 +153,30 @@ def _fill_in(**fragments: str) -> Any:
         return cls
 
     return fill
+
+
+@contextlib.contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was where a fit fails."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before
+        raise
+
+
+_interrupts_raise = ContextVar("interrupts_raise", default=False)
+
+
+@contextlib.contextmanager
+def interrupts_raised() -> Iterator[None]:
+    """Let an interrupted fit raise, instead of keeping what it has."""
+    token = _interrupts_raise.set(True)
+    try:
+        yield
+    finally:
+        _interrupts_raise.reset(token)
 
 
 class _BaseReBatchCNN(BaseEstimator):
@@ -374,18 +399,8 @@ class _BaseReBatchCNN(BaseEstimator):
         """Return the user's callbacks and, where wanted, the progress bar."""
         return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
 
-    @contextlib.contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
-        """Leave the estimator as it was where a fit fails."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__ = before
-            raise
-
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             job = self._prepare(X, y, sample_weight, X_val, y_val)
             net = train([job], self._all_callbacks())
             self._conclude(job)
@@ -400,7 +415,7 @@ class _BaseReBatchCNN(BaseEstimator):
                 "partial_fit trains one epoch and can't stop early; set "
                 "early_stopping=False."
             )
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             job = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
             if hasattr(self, "net_"):
                 net = self.net_.go_on(job)
@@ -418,6 +433,8 @@ class _BaseReBatchCNN(BaseEstimator):
         """Keep the net, without the data."""
         self.net_, self.history_ = net, net.history
         if net.interrupted_:
+            if _interrupts_raise.get():
+                raise KeyboardInterrupt  # which skorch has caught
             warnings.warn(
                 f"Training was interrupted in epoch {len(net.history)}; the network is "
                 "kept as it was then.",

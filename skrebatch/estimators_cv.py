@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from skrebatch.base import unchanged_on_error
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.search import FusedGridSearchCV
 from skrebatch.strategies import Strategy
@@ -214,7 +215,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         -------
         self : ReBatchCNNClassifierCV
         """
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             return self._fit_best(X, y, sample_weight)
 
 
@@ -364,5 +365,5 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         -------
         self : ReBatchCNNRegressorCV
         """
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             return self._fit_best(X, y, sample_weight)

@@ -596,6 +596,20 @@ def test_a_shared_random_state_is_drawn_from_in_turn():
     assert_all_twins(models, twins, X)
 
 
+def test_verbose_shows_the_losses_of_the_stack(capsys):
+    X, y = make_data(n=ROWS)
+    models = [make(verbose=i == 1, ratio=0.1 * i) for i in range(3)]
+    fit_fused(models, X, y)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    last = shown.err.splitlines()[-1].split("\r")[-1]
+    assert f"{models[0].max_epochs}/{models[0].max_epochs}" in last
+    mean = np.mean([model.loss_curve_[-1] for model in models])
+    assert f"train_loss={mean:.4g}" in last
+    fit_fused([clone(model).set_params(verbose=0) for model in models], X, y)
+    assert capsys.readouterr() == ("", "")
+
+
 # --- the data of a stack ---
 
 
