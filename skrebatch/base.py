@@ -8,6 +8,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
 import joblib
@@ -19,7 +20,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch.func import functional_call
 
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
@@ -201,6 +201,30 @@ def _fill_in(**fragments: str) -> Any:
     return fill
 
 
+@contextlib.contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was where a fit fails."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before
+        raise
+
+
+_interrupts_raise = ContextVar("interrupts_raise", default=False)
+
+
+@contextlib.contextmanager
+def interrupts_raised() -> Iterator[None]:
+    """Let an interrupted fit raise, instead of keeping what it has."""
+    token = _interrupts_raise.set(True)
+    try:
+        yield
+    finally:
+        _interrupts_raise.reset(token)
+
+
 class _BaseReBatchCNN(BaseEstimator):
     """What the classifier and the regressor share."""
 
@@ -260,6 +284,13 @@ class _BaseReBatchCNN(BaseEstimator):
                 raise
             raise type(error)(f"{error}{hint}") from error
 
+    def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
+        try:
+            X_val, y_val = self._check_X(X_val, y=y_val, reset=False, **self._y_checks)
+            return X_val, self._check_targets(y_val)
+        except ValueError as error:
+            raise ValueError(f"In X_val and y_val: {error}") from error
+
     def _architecture(self, n_outputs: int) -> Architecture:
         return build_architecture(
             self.n_features_in_,
@@ -293,7 +324,7 @@ class _BaseReBatchCNN(BaseEstimator):
         goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
         cache = {} if cache is None else cache
         index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
-        key = type(self), id(X), id(y), str(self.dtype)
+        key: tuple[Any, ...] = type(self), id(X), id(y), str(self.dtype)
         if key not in cache:
             checked = self._check_X(
                 X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
@@ -324,13 +355,10 @@ class _BaseReBatchCNN(BaseEstimator):
         valid_rows = None
         parts, targets = [X], [y]
         if X_val is not None:
-            try:
-                X_val, y_val = self._check_X(
-                    X_val, y=y_val, reset=False, **self._y_checks
-                )
-                y_val = self._check_targets(y_val)
-            except ValueError as error:
-                raise ValueError(f"In X_val and y_val: {error}") from error
+            key = *key, id(X_val), id(y_val)
+            if key not in cache:
+                cache[key] = self._check_validation_set(X_val, y_val)
+            X_val, y_val = cache[key]
             parts, targets = [X, X_val], [y, y_val]
             valid_rows = np.arange(n_samples, n_samples + len(X_val))
         elif self.early_stopping and not incremental:
@@ -351,7 +379,7 @@ class _BaseReBatchCNN(BaseEstimator):
             batch_size = min(size, 1024) or 32
 
         code = "targets", *key, self._encoding()
-        if X_val is not None or code not in cache:
+        if code not in cache:
             cache[code] = [self._encode(part) for part in targets]
         encoded = cache[code]
         architecture = self._architecture(encoded[0].shape[1])
@@ -466,18 +494,8 @@ class _BaseReBatchCNN(BaseEstimator):
         """Return the user's callbacks and, where wanted, the progress bar."""
         return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
 
-    @contextlib.contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
-        """Leave the estimator as it was where a fit fails."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__ = before
-            raise
-
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             job = self._prepare(X, y, sample_weight, X_val, y_val)
             net = train([job], self._all_callbacks())
             self._conclude(job)
@@ -492,7 +510,7 @@ class _BaseReBatchCNN(BaseEstimator):
                 "partial_fit trains one epoch and can't stop early; set "
                 "early_stopping=False."
             )
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             job = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
             if hasattr(self, "net_"):
                 net = self.net_.go_on(job)
@@ -510,6 +528,8 @@ class _BaseReBatchCNN(BaseEstimator):
         """Keep the net, without the data."""
         self.net_, self.history_ = net, net.history
         if net.interrupted_:
+            if _interrupts_raise.get():
+                raise KeyboardInterrupt  # which skorch has caught
             warnings.warn(
                 f"Training was interrupted in epoch {len(net.history)}; the network is "
                 "kept as it was then.",
@@ -568,7 +588,6 @@ class _BaseReBatchCNN(BaseEstimator):
         device = next(module.parameters()).device
         if device.type == "mps":  # which has no float64
             module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
-        exact = {name: p.double() for name, p in module.named_parameters()}
         architecture = self._networks()[0].architecture
         small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
         outputs = []
@@ -576,7 +595,7 @@ class _BaseReBatchCNN(BaseEstimator):
             for start in range(0, len(X), _PREDICTION_ROWS):
                 part = X[start : start + _PREDICTION_ROWS]
                 part = torch.tensor(part, dtype=torch.float64, device=device)
-                outputs.append(functional_call(module, exact, part).cpu().numpy())
+                outputs.append(module(part).cpu().numpy())
         return np.concatenate(outputs, axis=-2).reshape(
             -1, len(X), outputs[0].shape[-1]
         )
@@ -591,5 +610,7 @@ class _BaseReBatchCNN(BaseEstimator):
 
 def _mean_curve(curves: list[list[float]]) -> list[float]:
     """Average curves epoch by epoch, over those that got so far."""
+    if len(curves) == 1:
+        return curves[0]
     padded = itertools.zip_longest(*curves, fillvalue=math.nan)
     return [float(np.nanmean(values)) for values in padded]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from skrebatch.base import unchanged_on_error
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.schedules import Schedule
 from skrebatch.search import FusedGridSearchCV
@@ -227,7 +228,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         -------
         self : ReBatchCNNClassifierCV
         """
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             return self._fit_best(X, y, sample_weight)
 
 
@@ -387,5 +388,5 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         -------
         self : ReBatchCNNRegressorCV
         """
-        with self._unchanged_on_error():
+        with unchanged_on_error(self):
             return self._fit_best(X, y, sample_weight)

@@ -24,7 +24,7 @@ Four choices keep it short:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -560,24 +560,26 @@ class FusedCNN(nn.Module):
             step.x.copy_(append_constants(x))
             return step.forward().clone()
 
-    def read(self, k: int) -> TabularCNN:
-        """Copy network k into an ordinary module.
-
-        Parameters
-        ----------
-        k : int
-            Number of the network, in [0, K).
+    def read_all(self) -> list[TabularCNN]:
+        """Copy every network into an ordinary module.
 
         Returns
         -------
-        network : TabularCNN
+        networks : list of K TabularCNN
             On the same device, in evaluation mode.
         """
-        network = TabularCNN.from_architecture(self.architecture).to(self.flat)
+        networks = []
         with torch.no_grad():
-            for own, theirs in self._paired(k, network):
-                theirs.copy_(own)
-        return network.eval()
+            # Put in torch's order for all networks at once.
+            layers = [view.contiguous().unbind() for view in self._views()]
+            for values in zip(*layers, strict=True):
+                network = TabularCNN.from_architecture(
+                    self.architecture, self.flat.dtype, self.flat.device
+                )
+                for own, theirs in zip(values, network.parameters(), strict=True):
+                    theirs.copy_(own.view(theirs.shape))
+                networks.append(network.eval())
+        return networks
 
     def write(self, k: int, network: TabularCNN) -> None:
         """Copy the weights of an ordinary module into network k.
@@ -597,8 +599,8 @@ class FusedCNN(nn.Module):
         if network.architecture != self.architecture:
             raise ValueError("The network is of another architecture than the stack.")
         with torch.no_grad():
-            for own, theirs in self._paired(k, network):
-                own.copy_(theirs)
+            for view, theirs in zip(self._views(), network.parameters(), strict=True):
+                view[k].copy_(theirs.view(view[k].shape))
 
     def draw(self, k: int, generator: torch.Generator) -> None:
         """Draw new weights for network k, the very ones that TabularCNN draws.
@@ -610,43 +612,37 @@ class FusedCNN(nn.Module):
         generator : torch.Generator
             Source of the weights.
         """
-        views = iter(self._views(k))
+        views = iter(self._views())
         with torch.no_grad():
-            for weight, bias in zip(views, views, strict=True):
+            for weights, biases in zip(views, views, strict=True):
+                weight, bias = weights[k], biases[k]
                 new_weight = torch.empty(weight.shape, dtype=torch.float32)
                 new_bias = torch.empty(bias.shape, dtype=torch.float32)
                 draw_weights(new_weight, new_bias, generator)
                 weight.copy_(new_weight)
                 bias.copy_(new_bias)
 
-    def _paired(
-        self, k: int, network: TabularCNN
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Pair network k's parameters with a module's, in equal shapes."""
-        for mine, theirs in zip(self._views(k), network.parameters(), strict=True):
-            yield mine, theirs.view(mine.shape)
+    def _views(self) -> list[torch.Tensor]:
+        """View all parameters in the order of torch, weight and bias in turn.
 
-    def _views(self, k: int) -> list[torch.Tensor]:
-        """View network k's parameters in the order of torch, weight and bias in turn.
-
-        The shapes are torch's, but that the head's first weight is (hidden, channels,
-        positions).
+        The shapes are (K, torch's shape), but that the head's first weight is (K,
+        hidden, channels, positions).
         """
         views = []
         for layout in self.layouts:
             kernel_size, c_in, c_out = layout.kernel_shape
-            cells = self.flat[k, layout.cells]
-            kernel = cells[:-c_out].view(kernel_size, c_in, c_out)
-            views += [kernel.permute(2, 1, 0), cells[-c_out:]]
+            cells = self.flat[:, layout.cells]
+            kernel = cells[:, :-c_out].unflatten(1, (kernel_size, c_in, c_out))
+            views += [kernel.permute(0, 3, 2, 1), cells[:, -c_out:]]
         last = self.architecture.blocks[-1]
         for i, (place, rows, columns) in enumerate(self.head):
-            matrix = self.flat[k, place].view(rows, columns)
-            weight = matrix[:, :-1]
+            matrix = self.flat[:, place].unflatten(1, (rows, columns))
+            weight = matrix[..., :-1]
             if i == 0:
                 # Here position by position, in torch channel by channel.
                 shape = last.pooled_length, last.out_channels
-                weight = weight.unflatten(1, shape).transpose(1, 2)
-            views += [weight, matrix[:, -1]]
+                weight = weight.unflatten(2, shape).transpose(2, 3)
+            views += [weight, matrix[..., -1]]
         return views
 
 

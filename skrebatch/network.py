@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -180,17 +181,25 @@ def draw_weights(
 
 
 class _BareConv1d(nn.Conv1d):
-    """A convolution that leaves its weights to be drawn by the network."""
+    """A convolution in its input's dtype; its weights are drawn by the network."""
+
+    bias: nn.Parameter
 
     def reset_parameters(self) -> None:
         pass
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv1d(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
 class _BareLinear(nn.Linear):
-    """A linear layer that leaves its weights to be drawn by the network."""
+    """A linear layer in its input's dtype; its weights are drawn by the network."""
 
     def reset_parameters(self) -> None:
         pass
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
 class TabularCNN(nn.Module):
@@ -275,13 +284,21 @@ class TabularCNN(nn.Module):
         self.reset_parameters(generator)
 
     @classmethod
-    def from_architecture(cls, architecture: Architecture) -> TabularCNN:
+    def from_architecture(
+        cls,
+        architecture: Architecture,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> TabularCNN:
         """Make the network of the given sizes, its weights yet undefined.
 
         Parameters
         ----------
         architecture : Architecture
             Every size of the network.
+        dtype : torch.dtype, default=torch.float32
+        device : torch.device or str, default=None
+            None is torch's default.
 
         Returns
         -------
@@ -289,10 +306,16 @@ class TabularCNN(nn.Module):
         """
         network = cls.__new__(cls)
         nn.Module.__init__(network)
-        network._build(architecture)
+        network._build(architecture, dtype, device)
         return network
 
-    def _build(self, architecture: Architecture) -> None:
+    def _build(
+        self,
+        architecture: Architecture,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> None:
+        kind: dict[str, Any] = {"dtype": dtype, "device": device}
         self.architecture = architecture
         layers: list[nn.Module] = []
         for block in architecture.blocks:
@@ -300,20 +323,16 @@ class TabularCNN(nn.Module):
                 block.in_channels,
                 block.out_channels,
                 block.kernel_size,
-                dtype=torch.float32,
+                **kind,
             )
             pool = nn.MaxPool1d(block.pool_size, block.pool_stride)
             pad = nn.ConstantPad1d((block.left, block.right), 0.0)
             layers += [nn.Sequential(pad, conv, nn.ReLU(), pool)]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
-            _BareLinear(
-                architecture.flat_size, architecture.hidden_size, dtype=torch.float32
-            ),
+            _BareLinear(architecture.flat_size, architecture.hidden_size, **kind),
             nn.ReLU(),
-            _BareLinear(
-                architecture.hidden_size, architecture.n_outputs, dtype=torch.float32
-            ),
+            _BareLinear(architecture.hidden_size, architecture.n_outputs, **kind),
         )
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -329,7 +348,7 @@ class TabularCNN(nn.Module):
             draw_weights(weight, bias, generator)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the raw outputs, before any sigmoid or softmax.
+        """Compute the raw outputs, before any sigmoid or softmax, in the dtype of x.
 
         Parameters
         ----------
@@ -338,7 +357,14 @@ class TabularCNN(nn.Module):
         Returns
         -------
         outputs : torch.Tensor of shape (n_samples, n_outputs)
+
+        Raises
+        ------
+        TypeError
+            If x is not of a floating-point dtype.
         """
+        if not x.is_floating_point():
+            raise TypeError(f"x must hold floating-point numbers, got {x.dtype}.")
         x = self.features(x.unsqueeze(1))  # (n, 1, F) -> (n, C, L)
         return self.head(x.flatten(1))  # (n, C * L) -> (n, n_outputs)
 

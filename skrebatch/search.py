@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
+import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +25,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import indexable
 from tqdm.auto import tqdm
 
-from skrebatch.base import _BaseReBatchCNN
+from skrebatch.base import _BaseReBatchCNN, interrupts_raised, unchanged_on_error
+from skrebatch.callbacks import EpochProgress
 from skrebatch.members import Job
 from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
 from skrebatch.training import train
@@ -58,6 +62,13 @@ class _Outcome:
     error: Exception | None = None
     fit_time: float = 0.0
     score_time: float = 0.0
+
+    def drop_frames(self) -> None:
+        """Keep the text of tracebacks alone: their frames hold networks and data."""
+        for error in (self.error, *self.scores):
+            if isinstance(error, Exception):
+                error.add_note("".join(traceback.format_exception(error)))
+                error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 class _Replay(BaseEstimator):
@@ -106,7 +117,8 @@ class FusedGridSearchCV(GridSearchCV):
     and attributes, in a fraction of the time. The earlier steps of a pipeline are
     fitted once a fold and their own parameters. What can't be trained in a
     stack (an estimator with callbacks, another kind of estimator) is fitted alone,
-    with the same result.
+    with the same result. So is everything after ``set_callbacks``, with which
+    scikit-learn (from 1.9 on) watches single fits.
 
     In float64 the scores are those of ``GridSearchCV``; in float32 single scores
     may differ, because rounding can tip a choice of samples.
@@ -127,7 +139,8 @@ class FusedGridSearchCV(GridSearchCV):
     cv : int, splitter, iterable or None, default=None
         Folds; None is five.
     verbose : int, default=0
-        1 shows a progress bar over all fits, and says what is fitted alone.
+        1 shows a progress bar over all fits, and says what is fitted alone. The
+        estimator's own `verbose` shows the mean losses of each stack.
     pre_dispatch : int or str, default="2*n_jobs"
         How many stacks to send to the workers ahead of time.
     error_score : "raise" or float, default=np.nan
@@ -217,6 +230,20 @@ class FusedGridSearchCV(GridSearchCV):
         self : FusedGridSearchCV
         """
         check_max_stack(self.max_stack)
+        with unchanged_on_error(self), interrupts_raised():
+            # Of scikit-learn's own: from 1.9 on a search takes callbacks.
+            if getattr(self, "_skl_callbacks", None):
+                warnings.warn(
+                    "Callbacks of scikit-learn watch single fits: with them the search "
+                    "is scikit-learn's own, fit by fit. Without set_callbacks it is "
+                    "many times faster; verbose=1 shows its progress.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+                return super().fit(X, y, **params)
+            return self._fit_side_by_side(X, y, params)
+
+    def _fit_side_by_side(self, X: Any, y: Any, params: dict[str, Any]) -> Self:
         if self.error_score != "raise" and not isinstance(self.error_score, Real):
             raise ValueError(
                 f'error_score must be "raise" or a number, got {self.error_score!r}.'
@@ -323,6 +350,8 @@ class FusedGridSearchCV(GridSearchCV):
             for done in parallel(work):
                 for number, outcome in done:
                     outcomes[number] = outcome
+                    if self.error_score != "raise":
+                        outcome.drop_frames()
                 bar.update(len(done))
         return outcomes
 
@@ -411,7 +440,7 @@ class _Data:
         for fold, (rows, _) in enumerate(self.splits):
             own = self._of_rows(fit_params, rows)
             data = self._fold((fold, key), early, early_params)
-            fitted = clone(final if fuses else estimator)
+            fitted = copy.deepcopy(final) if fuses else clone(estimator)
             yield _Task(first + fold, name, fitted, fuses, data, own)
 
     def _part(
@@ -481,8 +510,10 @@ def _train_and_score(
 ) -> list[tuple[int, _Outcome]]:
     """Train a stack, or an estimator alone, and score each on its fold."""
     start = time.perf_counter()
-    if jobs is not None and train(jobs).interrupted_:
-        raise KeyboardInterrupt  # which skorch has caught
+    if jobs is not None:
+        shows = any(task.estimator.verbose for task in tasks)
+        if train(jobs, [EpochProgress()] if shows else None).interrupted_:
+            raise KeyboardInterrupt  # which skorch has caught
     fit_time = (time.perf_counter() - start) / len(tasks)
     results = []
     for i, task in enumerate(tasks):
@@ -492,7 +523,8 @@ def _train_and_score(
         results.append((task.number, outcome))
         try:
             if jobs is None:
-                estimator.fit(task.fold.X, task.fold.y, **task.fit_params)
+                with interrupts_raised():
+                    estimator.fit(task.fold.X, task.fold.y, **task.fit_params)
                 outcome.fit_time = time.perf_counter() - start
             else:
                 estimator._conclude(jobs[i])

@@ -12,6 +12,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import indexable
 
 from skrebatch.base import _BaseReBatchCNN
+from skrebatch.callbacks import EpochProgress
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.members import Job
 from skrebatch.training import train
@@ -97,7 +98,8 @@ def fit_fused(
     in one stack; everything else may differ between them. In float64 an
     estimator ends with the parameters that its own `fit` finds, up to rounding;
     in float32 rounding can grow over the epochs, because it may tip a choice of
-    samples.
+    samples. Where an estimator is verbose, a progress bar shows the mean losses of its
+    stack.
 
     Parameters
     ----------
@@ -176,7 +178,8 @@ def fit_fused(
         except Exception as error:
             errors[i] = error
     for stack in cut_into_stacks(jobs, max_stack):
-        net = train([jobs[j] for j in stack])
+        shows = any(estimators[owners[j]].verbose for j in stack)
+        net = train([jobs[j] for j in stack], [EpochProgress()] if shows else None)
         if net.interrupted_:
             _restore(estimators, before)
             raise KeyboardInterrupt  # which skorch has caught

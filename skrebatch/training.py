@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
+from skorch.history import History
 
 from skrebatch.batches import _EpochPlan, stack_table
 from skrebatch.data import Floats, Table
@@ -104,11 +105,15 @@ class ReBatchNet(NeuralNet):
     def initialize_module(self) -> ReBatchNet:
         """Create the stack with each member's initial weights."""
         super().initialize_module()
+        drawn: dict[int, int] = {}
         for k, member in enumerate(self.members):
-            if member.network is None:
-                self.module_.draw(k, torch.Generator().manual_seed(member.seed))
-            else:
+            if member.network is not None:
                 self.module_.write(k, member.network)
+            elif member.seed in drawn:
+                self.module_.flat[k] = self.module_.flat[drawn[member.seed]]
+            else:
+                self.module_.draw(k, torch.Generator().manual_seed(member.seed))
+                drawn[member.seed] = k
         return self
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -150,8 +155,9 @@ class ReBatchNet(NeuralNet):
         """Give every member its final network and the losses of its job's rows."""
         rows = {id(m): job.all_rows for job in jobs for m in job.members}
         losses = self.sample_losses(table, [rows[id(m)] for m in self.members])
+        networks = self.module_.read_all()
         for k, member in enumerate(self.members):
-            member.network = self.module_.read(k)
+            member.network = networks[k]
             member.losses = losses[k]
             if member.error is None and not np.isfinite(losses[k]).all():
                 member.fail(DivergedError.at(member.epochs, "after its last batch"))
@@ -181,7 +187,7 @@ class ReBatchNet(NeuralNet):
     def extract(self, job: Job) -> ReBatchNet:
         """Make the net that would have trained a finished job alone."""
         net = make_net([job]).initialize()
-        net.history = job.members[0].history
+        net.history = _mean_history(job.members)
         net.interrupted_ = self.interrupted_
         row_of = {id(member): k for k, member in enumerate(self.members)}
         ends = np.cumsum([len(group) for group in self.module_.groups])
@@ -471,12 +477,8 @@ class ReBatchNet(NeuralNet):
     def _record_means(self, name: str) -> None:
         """Write the mean over several networks into the net's own history."""
         if len(self.members) > 1:
-            losses = [m.curves[name][-1] for m in self._live if m.curves[name]]
-            if losses:
-                mean = float(np.mean(losses))
-                before = [row[name] for row in self.history[:-1] if name in row]
-                self.history.record(name, mean)
-                self.history.record(f"{name}_best", mean < min(before, default=np.inf))
+            n_epochs = max(len(member.curves["train_loss"]) for member in self._live)
+            _record_mean(self.history, name, self._live, n_epochs)
 
     def sample_losses(self, table: Table, rows: list[Indices]) -> list[Floats]:
         """Compute the loss of given rows under each network.
@@ -507,3 +509,29 @@ class ReBatchNet(NeuralNet):
             losses.append(loss.per_sample(step.forward(), table.targets[part + shifts]))
         together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
         return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
+
+
+def _record_mean(
+    history: History, name: str, members: list[Member], epoch: int
+) -> None:
+    """Write the mean loss of those that got as far as an epoch, counted from 1."""
+    curves = [member.curves[name] for member in members]
+    losses = [curve[epoch - 1] for curve in curves if 0 < epoch <= len(curve)]
+    if losses:
+        mean = float(np.mean(losses))
+        before = [row[name] for row in history[:-1] if name in row]
+        history.record(name, mean)
+        history.record(f"{name}_best", mean < min(before, default=np.inf))
+
+
+def _mean_history(members: list[Member]) -> History:
+    """Return the history of a network, or of the mean over several."""
+    if len(members) == 1:
+        return members[0].history
+    history = History()
+    for epoch in range(1, 1 + max(member.epochs for member in members)):
+        history.new_epoch()
+        history.record("epoch", epoch)
+        for name in ("train_loss", "valid_loss"):
+            _record_mean(history, name, members, epoch)
+    return history

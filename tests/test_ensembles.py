@@ -544,3 +544,16 @@ def test_callbacks_see_the_mean_losses():
     model = make(n_networks=2, callbacks=[stop], max_epochs=50).fit(X, y)
     assert model.n_iter_ < 50
     assert model.history_[:, "train_loss"] == pytest.approx(model.loss_curve_)
+
+
+def test_the_history_counts_those_still_training():
+    X, y = make_data(n=60)
+    params = {"early_stopping": True, "n_iter_no_change": 1, "lr": 0.03}
+    model = make(n_networks=8, max_epochs=50, **params).fit(X, y)
+    lengths = {single(k, max_epochs=50, **params).fit(X, y).n_iter_ for k in range(8)}
+    assert len(lengths) > 1
+    for name, curve in (
+        ("train_loss", model.loss_curve_),
+        ("valid_loss", model.validation_loss_curve_),
+    ):
+        assert model.history_[:, name] == pytest.approx(curve, rel=1e-15)

@@ -1269,7 +1269,7 @@ def test_skorch_checkpoint_saves_the_best_epoch(tmp_path):
     expected = make(**{**params, "max_epochs": best + 1}).fit(X[:48], y[:48])
     model.net_.load_params(checkpoint=checkpoint)
     np.testing.assert_array_equal(
-        weights_of_network(model.net_.module_.read(0)), weights_of(expected)
+        weights_of_network(model.net_.module_.read_all()[0]), weights_of(expected)
     )
     assert (tmp_path / "h.json").exists()
 

@@ -482,8 +482,7 @@ def test_a_written_network_reads_back_bit_for_bit():
     networks = make_networks(ARCHITECTURE, 3)
     stack = make_stack(networks, (1, 2))
     global_state = torch.get_rng_state()
-    for k, network in enumerate(networks):
-        copied = stack.read(k)
+    for network, copied in zip(networks, stack.read_all(), strict=True):
         assert copied.architecture == ARCHITECTURE
         assert not copied.training
         for name, tensor in network.state_dict().items():
@@ -494,7 +493,7 @@ def test_a_written_network_reads_back_bit_for_bit():
 def test_reading_copies():
     stack = make_stack(make_networks(ARCHITECTURE, 2))
     before = stack.flat.clone()
-    for parameter in stack.read(0).parameters():
+    for parameter in stack.read_all()[0].parameters():
         parameter.data.fill_(7.0)
     assert torch.equal(stack.flat, before)
 

@@ -354,3 +354,17 @@ def test_an_ensemble_stacks_the_outputs_of_its_networks():
         assert torch.equal(own, network(x))
     assert ensemble.members() == networks
     assert not any(network.training for network in networks)
+
+
+def test_the_network_computes_in_the_precision_of_its_input():
+    network = TabularCNN(8, 2, generator=generator())
+    twin = copy.deepcopy(network).double()
+    x = torch.randn(6, 8, generator=generator(), dtype=torch.float64)
+    outputs = network(x)
+    assert outputs.dtype == torch.float64
+    assert torch.equal(outputs, twin(x))
+    assert torch.equal(twin(x.float()), network(x.float()))
+    outputs.sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in network.parameters())
+    with pytest.raises(TypeError, match="int64"):
+        network(torch.ones(6, 8, dtype=torch.int64))

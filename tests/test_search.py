@@ -17,6 +17,7 @@ import pytest
 import sklearn
 from joblib._parallel_backends import ThreadingBackend
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -51,6 +52,7 @@ from skrebatch import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressor,
     Strategy,
+    TabularCNN,
 )
 
 ROWS = 60
@@ -621,6 +623,45 @@ def test_estimators_with_callbacks():
     assert scores[0] == scores[1] != scores[2]
 
 
+class TaskLog:
+    """A callback of scikit-learn's that logs the tasks of a search."""
+
+    log = []
+
+    def setup(self, estimator, context):
+        self.log.append("setup")
+
+    def teardown(self, estimator, context):
+        self.log.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context, X=None, y=None):
+        shape = None if X is None else X.shape
+        self.log.append(("begin", context.task_name, context.task_id, shape))
+
+    def on_fit_task_end(self, estimator, context, X=None, y=None):
+        shape = None if X is None else X.shape
+        self.log.append(("end", context.task_name, context.task_id, shape))
+
+
+@pytest.mark.skipif(
+    not hasattr(GridSearchCV, "set_callbacks"), reason="scikit-learn has no callbacks"
+)
+def test_callbacks_of_scikit_learn():
+    X, y = make_data(n=ROWS)
+    plain = GridSearchCV(net(), RATIOS, cv=3).set_callbacks(TaskLog()).fit(X, y)
+    expected = list(TaskLog.log)
+    assert len(expected) > 2 * 2 * 3
+    TaskLog.log.clear()
+    fused = FusedGridSearchCV(net(), RATIOS, cv=3).set_callbacks(TaskLog())
+    with pytest.warns(UserWarning, match="fit by fit"):
+        assert fused.fit(X, y) is fused
+    assert TaskLog.log == expected
+    assert_same_search(fused, plain)
+    TaskLog.log.clear()
+    assert_same_search(fused.set_callbacks().fit(X, y), plain)
+    assert TaskLog.log == []
+
+
 def test_other_estimators():
     X, y = make_data(n=ROWS)
     alone(LogisticRegression(), {"C": [0.1, 1]}, X, y, 6)
@@ -795,6 +836,90 @@ def test_a_failing_scorer(several):
             search(net(), RATIOS, error_score="raise", **options).fit(X, y)
 
 
+def n_networks_alive():
+    return sum(type(thing) is TabularCNN for thing in gc.get_objects())
+
+
+class Refusing:
+    """A scorer that fails, and counts the networks alive."""
+
+    def __init__(self):
+        self.counts = []
+
+    def __call__(self, model, X, y):
+        self.counts.append(n_networks_alive())
+        try:
+            model.predict(X[:, :1])
+        except ValueError as error:
+            raise RuntimeError("no score") from error
+
+
+def test_failing_scorers_let_go_of_the_networks():
+    X, y = make_data(n=ROWS)
+    scorer = Refusing()
+    options = {"cv": 2, "scoring": scorer, "refit": False, "max_stack": 1}
+    before = n_networks_alive()
+    # The warning says where it failed.
+    with pytest.warns(UserWarning, match="model.predict"):
+        FusedGridSearchCV(net(), {"random_state": range(6)}, **options).fit(X, y)
+    assert len(scorer.counts) == 12
+    assert max(scorer.counts) <= before + 2
+
+
+def test_failing_fits_let_go_of_the_networks():
+    X, y = make_data(n=ROWS)
+    scorer = Refusing()
+    grid = {"lr": [1e200, 0.01], "random_state": range(6)}
+    options = {"cv": 2, "scoring": scorer, "refit": False, "max_stack": 1}
+    before = n_networks_alive()
+    with pytest.warns(FitFailedWarning, match="DivergedError"):
+        FusedGridSearchCV(net(), grid, **options).fit(X, y)
+    assert len(scorer.counts) == 12
+    assert max(scorer.counts) <= before + 2
+
+
+class InterruptedOn(Strategy):
+    """Press Ctrl-C where so many samples are trained on."""
+
+    def __init__(self, n_samples):
+        self.n_samples = n_samples
+
+    def choose(self, losses, n_chosen, rng):
+        if len(losses) == self.n_samples:
+            raise KeyboardInterrupt
+        return np.arange(n_chosen)
+
+
+FOLD = ROWS - ROWS // 3
+INTERRUPTED = {
+    "in a stack": (net(strategy=InterruptedOn(FOLD)), {"random_state": [0, 1]}),
+    "alone": (
+        net(strategy=InterruptedOn(FOLD), callbacks=[EarlyStopping("train_loss")]),
+        {"random_state": [0, 1]},
+    ),
+    "inside another": (
+        TransformedTargetRegressor(net("regression", strategy=InterruptedOn(FOLD))),
+        {"regressor__random_state": [0, 1]},
+    ),
+    "in the last fit": (net(strategy=InterruptedOn(ROWS)), {"random_state": [0, 1]}),
+}
+
+
+@pytest.mark.parametrize("fitted_before", [False, True])
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_an_interrupt_ends_the_search(name, fitted_before):
+    model, grid = INTERRUPTED[name]
+    search = FusedGridSearchCV(model, grid, cv=3)
+    if fitted_before:
+        search.fit(*make_data(n=2 * ROWS))
+    before = dict(vars(search))
+    X, y = make_data(n=ROWS)
+    with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt):
+        warnings.simplefilter("error")
+        search.fit(X, y)
+    assert vars(search) == before
+
+
 class Nothing(BaseEstimator, TransformerMixin):
     """A step that must not be reached."""
 
@@ -927,6 +1052,14 @@ def test_the_progress_bar_ends_where_some_fail(capsys):
     with pytest.warns(FitFailedWarning):
         search.fit(X, y)
     assert "100%" in capsys.readouterr().err
+
+
+def test_a_verbose_estimator_shows_its_losses(capsys):
+    X, y = make_data(n=ROWS)
+    FusedGridSearchCV(net(verbose=1), RATIOS, cv=2, refit=False).fit(X, y)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "3/3" in shown.err and "train_loss=" in shown.err
 
 
 def test_without_verbose_nothing_is_shown(capsys):

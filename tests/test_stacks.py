@@ -174,7 +174,8 @@ def test_a_pickle_predicts_the_same_bits_and_holds_one_network(task):
 
 def test_the_history_is_that_of_each_network():
     X, y = make_data(n=ROWS)
-    models = [m for m in make_varied("binary", max_epochs=6) if m.n_networks == 1]
+    stops = {"n_networks": 3, "early_stopping": True, "n_iter_no_change": 1}
+    models = [*make_varied("binary", max_epochs=6), make(**stops, dtype="float64")]
     fit_fused(models, X, y)
     for model, twin in zip(models, fit_alone(models, X, y), strict=True):
         assert model.history_ is model.net_.history
@@ -183,7 +184,7 @@ def test_the_history_is_that_of_each_network():
             names += ["valid_loss", "valid_loss_best"]
         assert len(model.history_) == model.n_iter_
         assert_close(model.history_[:, names], twin.history_[:, names])
-        assert model.history_[:, "train_loss"] == model.loss_curve_
+        assert_close(model.history_[:, "train_loss"], model.loss_curve_, 1e-15)
 
 
 def test_the_module_is_the_estimator_s_own():
@@ -603,6 +604,20 @@ def test_a_shared_random_state_is_drawn_from_in_turn():
     assert_all_twins(models, twins, X)
 
 
+def test_verbose_shows_the_losses_of_the_stack(capsys):
+    X, y = make_data(n=ROWS)
+    models = [make(verbose=i == 1, ratio=0.1 * i) for i in range(3)]
+    fit_fused(models, X, y)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    last = shown.err.splitlines()[-1].split("\r")[-1]
+    assert f"{models[0].max_epochs}/{models[0].max_epochs}" in last
+    mean = np.mean([model.loss_curve_[-1] for model in models])
+    assert f"train_loss={mean:.4g}" in last
+    fit_fused([clone(model).set_params(verbose=0) for model in models], X, y)
+    assert capsys.readouterr() == ("", "")
+
+
 # --- the data of a stack ---
 
 
@@ -663,6 +678,26 @@ def test_each_scale_of_the_target_is_stored_once():
             own = job.members[0].rows
             np.testing.assert_array_equal(features, X[own])
             assert_close(targets[:, 0], expected[own], 1e-12)
+
+
+def test_a_validation_set_that_jobs_share_is_stored_once():
+    X, y = make_data("regression", n=ROWS)
+    X_val, y_val = make_data("regression", n=25)
+    models = [make("regression", ratio=ratio) for ratio in (0.0, 0.1, 0.2)]
+    models += [make("regression", standardize_target=False, dtype="float32")]
+    cache = {}
+    jobs = [m._prepare(X, y, None, X_val, y_val, cache=cache) for m in models]
+    table = stack_table(jobs)
+    assert len(table.features) == ROWS + 25
+    assert len(table.targets) == 2 * (ROWS + 25)
+    for model, job in zip(models, jobs, strict=True):
+        (member,) = job.members
+        where = member.start + member.valid_rows
+        assert_close(table.features[where, :-2], X_val, 1e-6)
+        expected = y_val
+        if model.standardize_target:
+            expected = (y_val - model.target_mean_) / model.target_scale_
+        assert_close(table.targets[where + member.shift, 0], expected, 1e-6)
 
 
 def test_a_job_holds_no_network_before_its_stack_is_trained():
