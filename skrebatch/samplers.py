@@ -151,7 +151,12 @@ def interval_insertion(
     array([0, 8, 1, 9, 2, 8, 3, 9, 4])
     """
     remaining = _as_indices(remaining, "remaining")
-    inserted = np.tile(_as_indices(chosen, "chosen"), check_repeats(repeats))
+    return _insert(remaining, _as_indices(chosen, "chosen"), check_repeats(repeats))
+
+
+def _insert(remaining: Indices, chosen: Indices, repeats: int) -> Indices:
+    """Insert checked indices; see :func:`interval_insertion`."""
+    inserted = chosen if repeats == 1 else np.tile(chosen, repeats)
     places = _insertion_places(len(remaining), len(inserted))
     order = np.empty(len(remaining) + len(inserted), dtype=np.intp)
     others = np.ones(len(order), dtype=bool)
@@ -292,7 +297,7 @@ class IntervalInsertionSampler(Sampler[int]):
             remaining = self._remaining.copy()
             if self.shuffle:
                 self._rng.shuffle(remaining)
-            self.drawn = interval_insertion(remaining, self.chosen, self._times)
+            self.drawn = _insert(remaining, self.chosen, self._times)
         return self.drawn
 
     def __iter__(self) -> Iterator[int]:

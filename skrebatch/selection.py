@@ -139,12 +139,12 @@ class Selection:
             self.losses = self.smoothing * self.losses + (1 - self.smoothing) * losses
 
     def _make_plan(self) -> Plan:
-        ratio = self.ratio
+        n_chosen = self.n_chosen
         if self.schedule != "constant":
             before = self._first - 1
             progress = (self.epoch + 1 - before) / max(1, self.max_epochs - before)
-            ratio = ratio_at(ratio, self.schedule, min(progress, 1.0))
-        n_chosen = redistribution_size(self.n_samples, ratio)
+            ratio = ratio_at(self.ratio, self.schedule, min(progress, 1.0))
+            n_chosen = redistribution_size(self.n_samples, ratio)
         if self.strategy.uses_ratio and n_chosen == 0:
             return Plan()
         epoch = Epoch(self.epoch + 1, self.max_epochs, n_chosen, self.rng, self.labels)
