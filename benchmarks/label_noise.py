@@ -49,7 +49,12 @@ SEED = 42
 NETWORK = {"batch_size": 32, "max_epochs": 100}
 LEFT_OUT = {"strategy": "max-loss", "repeats": 0, "ratio": 0.3}
 # What --choose found best.
-OURS = {**LEFT_OUT, "warmup_epochs": 10, "ratio_schedule": "linear"}
+OURS = {
+    **LEFT_OUT,
+    "ratio_schedule": "linear",
+    "warmup_epochs": 10,
+    "loss_smoothing": 0.9,
+}
 PLAIN = {"ratio": 0}
 STOPPED = {"ratio": 0, "early_stopping": True}
 ARMS = {
