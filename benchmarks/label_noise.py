@@ -262,7 +262,8 @@ def clean(model, y, predicted):
     """Let cleanlab find label issues by probabilities out of fold."""
     from cleanlab.classification import CleanLearning
 
-    cleaner = CleanLearning(model)
+    # Its own processes don't work within a worker's.
+    cleaner = CleanLearning(model, find_label_issues_kwargs={"n_jobs": 1})
     return cleaner, cleaner.find_label_issues(labels=y, pred_probs=predicted)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from skrebatch.data import check_real, check_share, check_whole
 from skrebatch.strategies.base import (
@@ -159,7 +158,10 @@ class SelectiveBackprop(Strategy):
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Hold samples by the rank of their losses; see :class:`Strategy`."""
-        probabilities = (rankdata(losses, method="max") / len(losses)) ** self.beta
-        # The hardest has probability 1, so that an epoch is never empty.
-        stays = epoch.rng.random(len(losses)) < probabilities
+        # F ** beta > u where the loss reaches the quantile of u ** (1 / beta): the
+        # hardest always does, so that an epoch is never empty.
+        quantiles = epoch.rng.random(len(losses)) ** (1 / self.beta)
+        last = len(losses) - 1
+        places = np.minimum(quantiles * len(losses), last).astype(np.intp)
+        stays = losses >= np.sort(losses)[places]
         return Plan(remaining=np.flatnonzero(stays))
