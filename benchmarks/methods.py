@@ -117,12 +117,12 @@ class Size:
     folds: int = 3
     repeats: int = 10
     batch_size: int = 32
-    epochs: int = 50
+    epochs: int = 30
     schedule_epochs: int = 100  # until plain training knows wrong labels by heart
     # rows, features, batch size, epochs, repetitions
     costs: tuple[tuple[int, int, int, int, int], ...] = (
         (614, 8, 32, 50, 5),
-        (100_000, 30, 1024, 4, 3),
+        (100_000, 30, 1024, 3, 3),
     )
     plan_rows: int = 1_000_000
     plan_repetitions: int = 5
@@ -133,9 +133,9 @@ QUICK = Size(
     repeats=1,
     epochs=3,
     schedule_epochs=3,
-    costs=((200, 8, 32, 3, 2), (2000, 30, 256, 2, 2)),
+    costs=((200, 8, 32, 3, 1), (2000, 30, 256, 2, 1)),
     plan_rows=10_000,
-    plan_repetitions=2,
+    plan_repetitions=1,
 )
 
 
