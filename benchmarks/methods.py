@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import ENTRIES, SHARED_DATA, Dataset, load
-from methods_report import fill, summarise
+from methods_report import PLAIN, fill, summarise
 from sklearn.datasets import make_classification
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import RepeatedStratifiedKFold
@@ -52,7 +52,6 @@ from skrebatch.strategies.base import as_plan, plan_by_class
 
 ROOT = Path(__file__).parents[1]
 SEED = 42
-PLAIN = "plain training"
 # Every method by its name, and what `repeats` makes of the paper's.
 METHODS = {
     PLAIN: {"ratio": 0},

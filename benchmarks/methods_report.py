@@ -66,12 +66,14 @@ def verdict_summary(results):
             counts = {arm: len(words.get(word, [])) for arm, words in found.items()}
             some = sorted(filter(counts.get, arms), key=lambda arm: -counts[arm])
             text = "; ".join(f"{arm} ({counts[arm]})" for arm in some)
-            lines.append(f"- *{score}* **{word}** than plain training: {text or '–'}.")
+            lines.append(
+                f"- *{score}* **{word}** than plain training: {text or 'none'}."
+            )
     lines.append(
         f"- These are {total} intervals: {len(arms)} arms on {len(cells)} data sets, "
         f"{len(_names(cells[0]))} scores. The number of data sets is in parentheses; "
-        "all other intervals hold 0. Intervals of 95 % leave out 0 by chance in up to "
-        f"{0.05 * total:.0f} of so many, so a single one says little."
+        "all other intervals hold 0. Without any effect some "
+        f"{0.05 * total:.0f} of so many intervals of 95 % would leave out 0."
     )
     return "\n".join(lines)
 
