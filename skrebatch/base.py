@@ -42,7 +42,7 @@ from skrebatch.samplers import (
 )
 from skrebatch.schedules import check_schedule
 from skrebatch.selection import Selection
-from skrebatch.strategies import check_strategy
+from skrebatch.strategies import check_balances, check_strategy
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
 
@@ -239,11 +239,8 @@ class _BaseReBatchCNN(BaseEstimator):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
                 )
-        if getattr(self, "class_balanced", False) and not strategy.plans:
-            raise ValueError(
-                f"class_balanced=True has no meaning for {strategy!r}, which weighs "
-                "the samples of mini-batches and chooses none."
-            )
+        if getattr(self, "class_balanced", False):
+            check_balances(strategy)
         resolve_dtype(self.dtype)
         resolve_device(self.device)
 
@@ -372,7 +369,7 @@ class _BaseReBatchCNN(BaseEstimator):
             self.sample_index_ = index
         n_before = self.n_iter_ if goes_on else 0
         labels = self._labels(encoded[0])[rows]
-        self._data_seen, known = self._recognise(X, y, sample_weight, goes_on)
+        self._data_seen, known = self._recognise(X, y, rows, goes_on)
         members = []
         for k in range(self.n_networks):
             selection = Selection(
@@ -394,7 +391,8 @@ class _BaseReBatchCNN(BaseEstimator):
             log = LossLog(n_samples) if self.record_losses else None
             if known:
                 selection.losses, selection.plan = self._memories[k]
-                log = copy.deepcopy(self._logs[k]) or log
+                if log is not None:
+                    log = copy.deepcopy(self._logs[k]) or log
             members.append(
                 Member(
                     network=networks[k],
@@ -425,7 +423,7 @@ class _BaseReBatchCNN(BaseEstimator):
         )
 
     def _recognise(
-        self, X: Any, y: Any, weights: Any, goes_on: bool
+        self, X: Any, y: Any, rows: NDArray[np.intp], goes_on: bool
     ) -> tuple[str | None, bool]:
         """Tell whether the data are those of the fit that this one goes on from.
 
@@ -433,7 +431,7 @@ class _BaseReBatchCNN(BaseEstimator):
         """
         if not (self.record_losses or self.loss_smoothing or self.refresh_every > 1):
             return None, False
-        data = joblib.hash((X, y, weights))
+        data = joblib.hash((X, y, rows))
         return data, goes_on and data == self._data_seen
 
     def _networks(self) -> list[TabularCNN]:

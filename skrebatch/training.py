@@ -300,10 +300,10 @@ class ReBatchNet(NeuralNet):
                     leaders[member.team] = member
                     team = [i for i, m in enumerate(members) if m.team == member.team]
                     own = [losses[i] for i in team if members[i].needs_losses]
-                    mean = np.mean(own, axis=0) if own else None
-                    member.selection.begin_epoch(mean)
+                    mean = np.mean(own, axis=0) if own else losses[k]
+                    member.begin_epoch(mean)
                 else:
-                    member.selection.begin_epoch(losses[k])
+                    member.begin_epoch(losses[k])
                 orders[k] = member.selection.sampler.order()
             except Exception as error:  # of a strategy or a schedule of the user's
                 member.fail(error)
@@ -416,11 +416,10 @@ class ReBatchNet(NeuralNet):
                         f"{tuple(weights.shape)} for losses of shape "
                         f"{tuple(own.shape)}."
                     )
+                scales[rows, :count] *= weights
             except Exception as error:  # of a strategy of the user's
                 for k in ks:
                     self._live[k].fail(error)
-                continue
-            scales[rows, :count] *= weights
 
     def _batch_listeners(self) -> bool:
         """Tell whether a callback listens to batches."""

@@ -525,7 +525,8 @@ def test_no_ratio_is_no_reason_to_warn():
     [
         # The first loss is that of the initial network; the step after it is too far.
         ({"batch_size": 8, "max_epochs": 3}, "epoch 1, batch 2"),
-        ({"batch_size": N, "max_epochs": 3}, "epoch 2, batch 1"),
+        ({"batch_size": N, "max_epochs": 3}, "epoch 2, before its first batch"),
+        ({"batch_size": N, "max_epochs": 3, "ratio": 0}, "epoch 2, batch 1"),
         ({"batch_size": N, "max_epochs": 1}, "epoch 1, after its last batch"),
     ],
 )
@@ -569,7 +570,10 @@ def test_a_partial_fit_that_diverges_leaves_no_trace(optimizer):
         return make(**params).fit(X, y)
 
     model = refit()
-    with no_trace(model, refit), pytest.raises(DivergedError, match="epoch 1, batch"):
+    with (
+        no_trace(model, refit),
+        pytest.raises(DivergedError, match="epoch 1, before its"),
+    ):
         model.partial_fit(huge_table(), y)
     with pytest.raises(DivergedError, match="epoch 1, batch 2"):
         make("regression", lr=1e30).partial_fit(X, y)

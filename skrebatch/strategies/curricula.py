@@ -23,7 +23,8 @@ _PACES: dict[str, Callable[[float], float]] = {
     "root": math.sqrt,
     "step": math.floor,
     "exponential": lambda t: math.expm1(10 * t) / math.expm1(10),
-    "logarithmic": lambda t: 1 + math.log(t + math.exp(-10)) / 10,
+    # In the end a trifle above 1.
+    "logarithmic": lambda t: min(1.0, 1 + math.log(t + math.exp(-10)) / 10),
 }
 
 
