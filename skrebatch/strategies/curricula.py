@@ -81,7 +81,7 @@ class Curriculum(Strategy):
 
     def check(self) -> None:
         """Refuse impossible parameters."""
-        if self.pacing not in _PACES:
+        if not isinstance(self.pacing, str) or self.pacing not in _PACES:
             names = ", ".join(f'"{name}"' for name in _PACES)
             raise ValueError(f"pacing must be one of {names}, got {self.pacing!r}.")
         check_share(self.start, "start", above=0)
