@@ -315,7 +315,7 @@ def test_a_choice_by_class():
 )
 def test_weights_that_can_t_be_meant_are_refused(weights):
     selection = make_selection(Planned(Plan(weights=weights)))
-    with pytest.raises(ValueError, match=r"Planned.*planned weights of shape"):
+    with pytest.raises(ValueError, match=r"(?s)Planned.*planned weights of shape"):
         run(selection, 2)
 
 
