@@ -34,12 +34,23 @@ from skorch.callbacks import (
 from torch.nn import functional as F
 
 from skrebatch import (
+    OHEM,
+    TSW,
+    Breed,
+    Curriculum,
+    Hybrid,
+    InfoBatch,
     MinLoss,
+    Plan,
     ReBatchCNNClassifier,
     ReBatchCNNRegressor,
+    SelectiveBackprop,
+    SelfPaced,
+    SmallLoss,
     Strategy,
     TabularCNN,
 )
+from skrebatch.strategies import STRATEGIES
 
 N, FEATURES = 41, 5
 LR = 0.01
@@ -138,7 +149,9 @@ class Book:
     """The method in plain torch: autograd, one batch and one sample at a time."""
 
     def __init__(self, task, X, y, *, ratio=0.25, strategy="min-loss", repeats=1,
-                 shuffle=True, weights=None, max_epochs=4, random_state=0):  # fmt: skip
+                 shuffle=True, weights=None, max_epochs=4, random_state=0,
+                 plan=None, weigh=None, schedule=lambda t: 1, warmup=0, smoothing=0,
+                 refresh_every=1):  # fmt: skip
         n = len(X)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
@@ -155,30 +168,50 @@ class Book:
         def losses_of(rows):
             return sample_losses(task, self.network(X[rows]), y[rows])
 
-        self.curve, self.chosen = [], []
+        def min_max_random(losses, epoch, size, rng):
+            return {"chosen": choose(strategy, losses, size, rng)} if size else {}
+
+        plan = min_max_random if plan is None else plan
+        self.curve, self.chosen, self.log = [], [], []
         order = rng.permutation(n)
-        for epoch in range(max_epochs):
-            if epoch > 0:
-                self.chosen = []
-                if self.size:
-                    with torch.no_grad():
-                        losses = losses_of(slice(None)).numpy()
-                    self.chosen = choose(strategy, losses, self.size, rng)
-                remaining = np.setdiff1d(np.arange(n), self.chosen)
+        planned, mean, until = {}, None, max(1, warmup)
+        for epoch in range(1, max_epochs + 1):
+            if epoch > 1:
+                mean = self.log[-1] + smoothing * (
+                    0 if mean is None else mean - self.log[-1]
+                )
+                if epoch > until and (epoch - until - 1) % refresh_every == 0:
+                    t = (epoch - until) / max(1, max_epochs - until)
+                    now = share * Fraction(str(schedule(t)))
+                    planned = plan(mean, epoch, int(n * now / (1 + now)), rng)
+                chosen = planned.get("chosen", [])
+                remaining = planned.get("remaining", np.setdiff1d(np.arange(n), chosen))
+                remaining = np.array(remaining)
                 if shuffle:
                     rng.shuffle(remaining)
-                order = insert_one_by_one(remaining, self.chosen, repeats)
+                times = planned.get("repeats", repeats)
+                order = insert_one_by_one(remaining, chosen, times)
+                counts = np.bincount(order, minlength=n)
+                counts[np.asarray(chosen, dtype=int)] = 1
+                self.chosen = [*chosen, *(counts != 1).nonzero()[0]]
             total = 0.0
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                loss = (losses_of(rows) * weights[rows]).mean()
+                losses = losses_of(rows)
+                factors = weights[rows] * torch.tensor(
+                    planned.get("weights", np.ones(n))[rows]
+                )
+                if weigh is not None and epoch > warmup:
+                    factors = factors * torch.tensor(weigh(losses.detach().numpy()))
+                loss = (losses * factors).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(rows)
             self.curve.append(total / len(order))
-        with torch.no_grad():
-            self.sample_losses = losses_of(slice(None)).numpy()
+            with torch.no_grad():
+                self.log.append(losses_of(slice(None)).numpy())
+        self.sample_losses = self.log[-1]
 
     def assert_equals(self, model):
         theirs, ours = model.module_.state_dict(), self.network.state_dict()
@@ -231,6 +264,165 @@ def test_weights_enter_the_loss_and_not_the_choice():
     weights = np.random.default_rng(1).uniform(0.1, 5, size=N)
     model = make(dtype="float64").fit(X, y, sample_weight=weights)
     Book("binary", X, y, weights=weights / weights.mean()).assert_equals(model)
+
+
+def rank(losses):
+    """How many losses are not above each, ties by number: 1 for the lowest."""
+    order = sorted(range(len(losses)), key=lambda i: (losses[i], i))
+    return np.argsort(order) + 1
+
+
+def hybrid(losses, epoch, size, rng):
+    # Of 8 there are 2 easy ones, each in the middle of its half.
+    e, h = np.argsort(losses)[:2], np.argsort(-losses)[:6]
+    return {"chosen": [h[0], e[0], h[1], h[2], h[3], e[1], h[4], h[5]]}
+
+
+def curriculum(losses, epoch, size, rng):
+    # .4 and .6 of the way over 6 epochs, all of it after 4.8.
+    share = 0.2 + 0.8 * min(epoch / 6 / 0.8, 1) ** 2
+    return {"remaining": np.argsort(losses)[: round(share * len(losses))]}
+
+
+def self_paced(losses, epoch, size, rng):
+    return {"remaining": (losses < 0.6 * 1.02 ** (epoch - 1)).nonzero()[0]}
+
+
+def breed(losses, epoch, size, rng):
+    n = len(losses)
+    by_loss = round(n * (0.2 + 0.6 * min(1, (epoch - 1) / 4)))
+    p = (losses - losses.min()) / (losses - losses.min()).sum()
+    return {
+        "remaining": [*rng.choice(n, by_loss, p=p), *rng.integers(n, size=n - by_loss)]
+    }
+
+
+def small_loss(losses, epoch, size, rng):
+    return {"chosen": np.argsort(-losses)[: size * min(epoch, 4) // 4], "repeats": 0}
+
+
+def infobatch(losses, epoch, size, rng):
+    if epoch == 6:  # 6/6 is above .9
+        return {}
+    easy = losses < losses.mean()
+    stays = [not (e and u < 0.4) for e, u in zip(easy, rng.random(N), strict=True)]
+    return {"remaining": np.flatnonzero(stays), "weights": np.where(easy, 1 / 0.6, 1)}
+
+
+def selective(losses, epoch, size, rng):
+    return {"remaining": np.flatnonzero(rng.random(N) < (rank(losses) / N) ** 0.5)}
+
+
+def all_once(losses, epoch, size, rng):
+    return {}
+
+
+def ohem(losses):
+    k = max(1, round(0.4 * len(losses)))
+    return np.where(rank(-losses) <= k, len(losses) / k, 0.0)
+
+
+def tsw(losses):
+    q = max(1, round(0.4 * len(losses)))
+    return np.where(rank(-losses) <= q, 3.0, 1.0) * len(losses) / (len(losses) + 2 * q)
+
+
+METHODS = {
+    "hybrid": (Hybrid(0.25), {"plan": hybrid}),
+    "curriculum": (Curriculum("quadratic", 0.2, 0.8), {"plan": curriculum}),
+    "self-paced": (SelfPaced(0.6, 1.02), {"plan": self_paced}),
+    "breed": (Breed(0.2, 0.8, 4), {"plan": breed}),
+    "small-loss": (SmallLoss(4), {"plan": small_loss}),
+    "infobatch": (InfoBatch(0.4, 0.9), {"plan": infobatch}),
+    "selective-backprop": (SelectiveBackprop(0.5), {"plan": selective}),
+    "ohem": (OHEM(0.4), {"plan": all_once, "weigh": ohem}),
+    "tsw": (TSW(0.4, 3), {"plan": all_once, "weigh": tsw}),
+}
+
+
+def follows_the_book(task, params, book_params, max_epochs=6, weights=None):
+    X, y = make_data(task)
+    model = make(
+        task, dtype="float64", max_epochs=max_epochs, record_losses=True, **params
+    ).fit(X, y, sample_weight=weights)
+    trained_on = y if task in ("binary", "multiclass") else standardized(y)
+    if weights is not None:
+        book_params = {**book_params, "weights": weights / weights.mean()}
+    book = Book(task, X, trained_on, max_epochs=max_epochs, **book_params)
+    book.assert_equals(model)
+    assert_close(model.recorded_losses_, book.log, 1e-6)
+    return model, book
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("task", ["binary", "multi-target"])
+def test_every_method_follows_the_book(task, name, shuffle):
+    strategy, params = METHODS[name]
+    model, book = follows_the_book(
+        task,
+        {"strategy": strategy, "shuffle": shuffle},
+        {**params, "shuffle": shuffle},
+    )
+    if name not in ("ohem", "tsw", "infobatch"):
+        assert len(book.chosen) > 0 or name in ("curriculum", "self-paced")
+    else:
+        assert len(model.chosen_) == 0
+
+
+def test_weights_of_a_plan_of_the_batch_and_of_the_rows_multiply():
+    class Both(InfoBatch):
+        def batch_weights(self, losses):
+            return OHEM(0.4).batch_weights(losses)
+
+    weights = np.random.default_rng(1).uniform(0.1, 5, size=N)
+    follows_the_book(
+        "binary",
+        {"strategy": Both(0.4, 0.9)},
+        {"plan": infobatch, "weigh": ohem},
+        weights=weights,
+    )
+
+
+COURSES = [
+    ({"warmup_epochs": 3}, {"warmup": 3}),
+    ({"loss_smoothing": 0.7}, {"smoothing": 0.7}),
+    ({"refresh_every": 2}, {"refresh_every": 2}),
+    ({"ratio_schedule": "linear"}, {"schedule": lambda t: t}),
+    ({"ratio_schedule": "step"}, {"schedule": lambda t: np.ceil(4 * t) / 4}),
+    ({"ratio_schedule": lambda t: 2 - t}, {"schedule": lambda t: 2 - t}),
+    (
+        {
+            "warmup_epochs": 2,
+            "loss_smoothing": 0.9,
+            "refresh_every": 3,
+            "ratio_schedule": "cosine",
+        },
+        {
+            "warmup": 2,
+            "smoothing": 0.9,
+            "refresh_every": 3,
+            "schedule": lambda t: (1 - np.cos(np.pi * t)) / 2,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("params, book_params", COURSES, ids=lambda p: str(list(p)))
+@pytest.mark.parametrize("strategy", ["min-loss", "max-loss", "random"])
+def test_the_course_of_the_training_follows_the_book(strategy, params, book_params):
+    own = {"strategy": strategy, "repeats": 0}
+    follows_the_book("binary", {**own, **params}, {**own, **book_params}, max_epochs=9)
+
+
+@pytest.mark.parametrize("name", ["breed", "infobatch", "ohem"])
+def test_methods_follow_the_book_through_warm_up_and_smoothing(name):
+    strategy, book_params = METHODS[name]
+    follows_the_book(
+        "binary",
+        {"strategy": strategy, "warmup_epochs": 2, "loss_smoothing": 0.6},
+        {**book_params, "warmup": 2, "smoothing": 0.6},
+    )
 
 
 def test_another_seed_draws_from_it_in_the_same_way():
