@@ -331,7 +331,7 @@ class _BaseReBatchCNN(BaseEstimator):
             parts, targets = [X, X_val], [y, y_val]
             valid_rows = np.arange(n_samples, n_samples + len(X_val))
         elif self.early_stopping and not incremental:
-            if not goes_on:
+            if not (goes_on and hasattr(self, "_split_seed")):
                 self._split_seed = int(rngs[0].integers(2**31))
             rows, valid_rows = self._split(rows, y, self._split_seed)
         if weights is not None:

@@ -22,6 +22,7 @@ from skrebatch.samplers import (
 from skrebatch.schedules import Schedule, check_schedule
 from skrebatch.selection import Selection
 from skrebatch.strategies import Strategy, check_balances, check_strategy
+from skrebatch.strategies.base import weigh
 
 
 class ReBatch(Callback):
@@ -256,7 +257,7 @@ default="constant"
         by_sample = _by_sample(losses)
         weights = torch.ones_like(by_sample)
         if self.selection_.weighs:
-            weights *= self.strategy_.batch_weights(by_sample.detach()[None])[0]
+            weights *= weigh(self.strategy_, by_sample.detach()[None])[0]
         if self.selection_.weights is not None and self.sampler_.drawn is not None:
             rows = self.sampler_.drawn[self.place_ :][: len(weights)]
             weights *= torch.as_tensor(self.selection_.weights[rows]).to(weights)

@@ -21,6 +21,7 @@ from skrebatch.data import Floats, Table
 from skrebatch.fused import FusedCNN
 from skrebatch.members import DivergedError, Job, Member, group_in_lockstep
 from skrebatch.samplers import Indices
+from skrebatch.strategies.base import weigh
 from skrebatch.threads import is_small, one_thread_if
 
 # Activations of the loss pass that fit a core's cache.
@@ -409,14 +410,7 @@ class ReBatchNet(NeuralNet):
             rows = slice(ks[0], ks[-1] + 1) if len(ks) == ks[-1] + 1 - ks[0] else ks
             own = losses[rows, :count]
             try:
-                weights = strategy.batch_weights(own)
-                if weights.shape != own.shape:
-                    raise ValueError(
-                        f"{strategy!r} returned weights of shape "
-                        f"{tuple(weights.shape)} for losses of shape "
-                        f"{tuple(own.shape)}."
-                    )
-                scales[rows, :count] *= weights
+                scales[rows, :count] *= weigh(strategy, own)
             except Exception as error:  # of a strategy of the user's
                 for k in ks:
                     self._live[k].fail(error)

@@ -205,6 +205,22 @@ def as_plan(planned: Plan | Indices) -> Plan:
     return planned if isinstance(planned, Plan) else Plan(chosen=planned)
 
 
+def weigh(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
+    """Let a strategy weigh batches (K, b); refuse what are no weights of theirs."""
+    weights = strategy.batch_weights(losses)
+    if not isinstance(weights, torch.Tensor):
+        raise TypeError(
+            f"{strategy!r} returned an object of type {type(weights).__name__} as "
+            "weights, where a tensor is needed."
+        )
+    if weights.shape != losses.shape:
+        raise ValueError(
+            f"{strategy!r} returned weights of shape {tuple(weights.shape)} for "
+            f"losses of shape {tuple(losses.shape)}."
+        )
+    return weights
+
+
 def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
     """Plan each class by itself, with its share of the samples to choose."""
     labels = epoch.labels
