@@ -142,7 +142,8 @@ default="constant"
     record_losses : bool, default=False
         Whether to keep the loss of every row after each epoch, of at most 100
         epochs: once there are more, every second one is dropped, so that 500 bytes
-        a row are the bound. See :func:`training_dynamics`.
+        a row are the bound for each network, and as many for the attributes. See
+        :func:`training_dynamics`.
     warm_start : bool, default=False
         Whether `fit` goes on from the network of an earlier `fit`.
     random_state : int, numpy.random.RandomState or None, default=None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pickle import PicklingError
 from typing import Any
 
 import joblib
@@ -96,9 +97,12 @@ class Selection:
         )
 
     @cached_property
-    def strategy_key(self) -> tuple[type[Strategy], str | None]:
+    def strategy_key(self) -> tuple[type[Strategy], str | int | None]:
         """What is the same for strategies that do the same."""
-        return type(self.strategy), joblib.hash(self.strategy.get_params())
+        try:
+            return type(self.strategy), joblib.hash(self.strategy.get_params())
+        except PicklingError:  # of a function without a name, say
+            return type(self.strategy), id(self.strategy)
 
     @property
     def entries(self) -> int | None:

@@ -1398,6 +1398,21 @@ def test_weights_of_another_precision_are_taken():
     assert np.isfinite(make(strategy=Counts()).fit(X, y).loss_curve_).all()
 
 
+def test_a_strategy_may_hold_a_function_without_a_name():
+    class Power(Strategy):
+        uses_ratio = False
+
+        def __init__(self, function):
+            self.function = function
+
+        def batch_weights(self, losses):
+            return self.function(losses)
+
+    X, y = make_data()
+    model = make(strategy=Power(lambda losses: 1 - torch.exp(-losses)))
+    assert_same_bits(model.fit(X, y), make(strategy=Focal()).fit(X, y))
+
+
 # --- chance and global state ---
 
 

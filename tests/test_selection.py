@@ -367,3 +367,22 @@ def test_strategies_that_do_the_same_have_the_same_key():
     )
     assert one == same
     assert len({one, other, another}) == 3
+
+
+class Function(Strategy):
+    """Weigh a batch by a function of its losses."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def batch_weights(self, losses):
+        return self.function(losses)
+
+
+def test_a_parameter_that_can_t_be_pickled_is_like_no_other():
+    strategy = Function(lambda losses: losses)
+    one, same, other = (
+        make_selection(s).strategy_key for s in (strategy, strategy, Function(len))
+    )
+    assert one == same != other
+    assert one != make_selection(Function(lambda losses: losses)).strategy_key
