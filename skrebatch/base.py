@@ -342,8 +342,6 @@ class _BaseReBatchCNN(BaseEstimator):
 
         size = redistribution_size(len(rows), self.ratio)
         strategy = check_strategy(self.strategy)
-        if strategy.uses_ratio:
-            warn_if_nothing_redistributed(len(rows), self.ratio, size)
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(size, 1024) or 32
@@ -411,6 +409,8 @@ class _BaseReBatchCNN(BaseEstimator):
                     log=log,
                 )
             )
+        if members[0].selection.is_bounded:
+            warn_if_nothing_redistributed(len(rows), self.ratio, size)
         return Job(
             X=parts,
             targets=encoded,

@@ -192,7 +192,7 @@ default="constant"
             epoch=len(net.history) - 1,
             sampler=self.sampler_,
         )
-        if self.strategy_.uses_ratio:
+        if self.selection_.is_bounded:
             warn_if_nothing_redistributed(n, self.ratio, self.selection_.n_chosen)
         if len(net.history) > 1:  # trained before, maybe on other data
             self._plan_next(net, dataset_train)

@@ -65,9 +65,14 @@ class Selection:
 
     @property
     def is_active(self) -> bool:
-        """Whether there ever is anything to do."""
-        uses_ratio = self.strategy.uses_ratio
-        return self.ratio > 0 and (self.n_chosen > 0 or not uses_ratio)
+        """Whether there ever may be anything to do."""
+        return self.ratio > 0 and (self.n_chosen > 0 or not self.is_bounded)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether no epoch redistributes more than B samples of the ratio."""
+        # A callable may ask for more.
+        return self.strategy.uses_ratio and not callable(self.schedule)
 
     @property
     def _first(self) -> int:

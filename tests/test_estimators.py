@@ -1375,12 +1375,14 @@ def test_where_b_is_0_only_strategies_that_use_the_ratio_rest(name):
     assert rests == strategy.uses_ratio
 
 
-def test_a_strategy_that_does_not_use_the_ratio_is_no_reason_to_warn():
+def test_what_a_small_ratio_does_not_stop_is_no_reason_to_warn():
     X, y = make_data()
     with np.testing.assert_no_warnings():
         make(ratio=0.02, strategy="infobatch").fit(X, y)
-    with pytest.warns(UserWarning, match="B = 0"):
-        make(ratio=0.02, strategy="hybrid").fit(X, y)
+        make(ratio=0.02, ratio_schedule=lambda t: 20).fit(X, y)
+    for params in ({"strategy": "hybrid"}, {"ratio_schedule": "linear"}):
+        with pytest.warns(UserWarning, match="B = 0"):
+            make(ratio=0.02, **params).fit(X, y)
 
 
 def test_weights_of_another_precision_are_taken():

@@ -157,6 +157,17 @@ def test_the_schedule_says_how_many(params, sizes):
     assert selection.n_chosen == 20
 
 
+def test_a_schedule_may_ask_for_more_than_the_ratio():
+    # floor(40 * .02 / 1.02) is 0, and floor(40 * .5 / 1.5) is 13.
+    strategy = Note()
+    more = make_selection(
+        strategy, ratio=0.02, schedule=lambda t: 25 * (t > 0.5), max_epochs=5, repeats=0
+    )
+    assert more.n_chosen == 0
+    assert [len(order) for order in run(more, 5)[0]] == [40, 40, 40, 27, 27]
+    assert planned_in(strategy) == [4, 5]
+
+
 def test_where_the_schedule_asks_for_none_only_others_are_asked():
     for strategy, planned in ((Note(), [4, 5]), (NoteAlways(), [2, 3, 4, 5])):
         late = make_selection(

@@ -111,7 +111,7 @@ class InfoBatch(Strategy):
         """Leave easy samples out by chance; see :class:`Strategy`."""
         if epoch.progress > self.full_from:
             return Plan()
-        # The hardest is never easy, though rounding lift the mean above equal losses.
+        # The hardest is not, even where rounding lifts the mean above equal losses.
         is_easy = losses < min(losses.mean(), losses.max())
         stays = ~is_easy | (epoch.rng.random(len(losses)) >= self.prune)
         weights = np.where(is_easy, 1 / (1 - self.prune), 1.0)
