@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pickle import PicklingError
 from typing import Any
 
 import joblib
@@ -64,9 +65,14 @@ class Selection:
 
     @property
     def is_active(self) -> bool:
-        """Whether there ever is anything to do."""
-        uses_ratio = self.strategy.uses_ratio
-        return self.ratio > 0 and (self.n_chosen > 0 or not uses_ratio)
+        """Whether there ever may be anything to do."""
+        return self.ratio > 0 and (self.n_chosen > 0 or not self.is_bounded)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether no epoch redistributes more than B samples of the ratio."""
+        # A callable may ask for more.
+        return self.strategy.uses_ratio and not callable(self.schedule)
 
     @property
     def _first(self) -> int:
@@ -96,9 +102,12 @@ class Selection:
         )
 
     @cached_property
-    def strategy_key(self) -> tuple[type[Strategy], str | None]:
+    def strategy_key(self) -> tuple[type[Strategy], str | int | None]:
         """What is the same for strategies that do the same."""
-        return type(self.strategy), joblib.hash(self.strategy.get_params())
+        try:
+            return type(self.strategy), joblib.hash(self.strategy.get_params())
+        except PicklingError:  # of a function without a name, say
+            return type(self.strategy), id(self.strategy)
 
     @property
     def entries(self) -> int | None:

@@ -23,7 +23,8 @@ _PACES: dict[str, Callable[[float], float]] = {
     "root": math.sqrt,
     "step": math.floor,
     "exponential": lambda t: math.expm1(10 * t) / math.expm1(10),
-    "logarithmic": lambda t: 1 + math.log(t + math.exp(-10)) / 10,
+    # In the end a trifle above 1.
+    "logarithmic": lambda t: min(1.0, 1 + math.log(t + math.exp(-10)) / 10),
 }
 
 
@@ -80,7 +81,7 @@ class Curriculum(Strategy):
 
     def check(self) -> None:
         """Refuse impossible parameters."""
-        if self.pacing not in _PACES:
+        if not isinstance(self.pacing, str) or self.pacing not in _PACES:
             names = ", ".join(f'"{name}"' for name in _PACES)
             raise ValueError(f"pacing must be one of {names}, got {self.pacing!r}.")
         check_share(self.start, "start", above=0)

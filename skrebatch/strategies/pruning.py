@@ -55,8 +55,9 @@ class SmallLoss(Strategy):
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Leave the hardest samples out; see :class:`Strategy`."""
-        risen = min(1.0, epoch.number / self.ramp_epochs)
-        return Plan(lowest(-losses, int(epoch.n_chosen * risen)), repeats=0)
+        risen = min(epoch.number, self.ramp_epochs)
+        n_left_out = epoch.n_chosen * risen // self.ramp_epochs
+        return Plan(lowest(-losses, n_left_out), repeats=0)
 
 
 class InfoBatch(Strategy):
@@ -109,7 +110,8 @@ class InfoBatch(Strategy):
         """Leave easy samples out by chance; see :class:`Strategy`."""
         if epoch.progress > self.full_from:
             return Plan()
-        is_easy = losses < losses.mean()
+        # The hardest is not, even where rounding lifts the mean above equal losses.
+        is_easy = losses < min(losses.mean(), losses.max())
         stays = ~is_easy | (epoch.rng.random(len(losses)) >= self.prune)
         weights = np.where(is_easy, 1 / (1 - self.prune), 1.0)
         return Plan(remaining=np.flatnonzero(stays), weights=weights)
