@@ -237,8 +237,9 @@ default="constant"
         self.chosen_ = self.sampler_.chosen
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Leave the net's training iterator as it was."""
+        """Leave the net's training iterator and criterion as they were."""
         net.iterator_train__sampler = None
+        self._remove_hooks()  # that Ctrl-C in the midst of a batch has left
 
     def _remove_hooks(self) -> None:
         for hook in getattr(self, "hooks_", []):

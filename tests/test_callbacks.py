@@ -10,7 +10,14 @@ from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegr
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from test_bad_input import Fail
-from test_estimators import METHODS, choose, insert_one_by_one, make, make_data
+from test_estimators import (
+    METHODS,
+    Interrupt,
+    choose,
+    insert_one_by_one,
+    make,
+    make_data,
+)
 from torch import nn
 from torch.nn import functional as F
 
@@ -478,6 +485,17 @@ def test_no_hook_is_left_on_the_criterion(strategy):
     assert hooks_of(net) == 0
     assert net.criterion_.reduction == "mean"
     assert net.score(X, y) >= 0
+
+
+def test_ctrl_c_in_the_midst_of_a_batch_leaves_no_hook():
+    net, _, _, X, y = make_net(
+        "cross-entropy",
+        [("stop", Interrupt(2, 3))],
+        ReBatch(0.25, "ohem", random_state=0),
+    )
+    net.fit(X, y)
+    assert len(net.history) == 2
+    assert hooks_of(net) == 0
 
 
 def test_a_criterion_that_fails_keeps_its_reduction():
