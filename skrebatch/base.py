@@ -38,7 +38,6 @@ from skrebatch.samplers import (
     check_ratio,
     check_repeats,
     redistribution_size,
-    warn_if_nothing_redistributed,
 )
 from skrebatch.schedules import check_schedule
 from skrebatch.selection import Selection
@@ -437,8 +436,7 @@ class _BaseReBatchCNN(BaseEstimator):
                     log=log,
                 )
             )
-        if members[0].selection.is_bounded:
-            warn_if_nothing_redistributed(len(rows), self.ratio, size)
+        members[0].selection.warn_of_no_effect()
         return Job(
             X=parts,
             targets=encoded,

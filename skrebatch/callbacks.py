@@ -17,7 +17,6 @@ from skrebatch.samplers import (
     IntervalInsertionSampler,
     check_ratio,
     check_repeats,
-    warn_if_nothing_redistributed,
 )
 from skrebatch.schedules import Schedule, check_schedule
 from skrebatch.selection import Selection
@@ -192,8 +191,7 @@ default="constant"
             epoch=len(net.history) - 1,
             sampler=self.sampler_,
         )
-        if self.selection_.is_bounded:
-            warn_if_nothing_redistributed(n, self.ratio, self.selection_.n_chosen)
+        self.selection_.warn_of_no_effect()
         if len(net.history) > 1:  # trained before, maybe on other data
             self._plan_next(net, dataset_train)
         else:

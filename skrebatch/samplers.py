@@ -321,5 +321,5 @@ def warn_if_nothing_redistributed(n_samples: int, ratio: float, size: int) -> No
             f"ratio={ratio} comes to B = 0 (eq. 2). Use a larger ratio, or ratio=0 to "
             "train without re-Batch.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pickle import PicklingError
@@ -15,6 +16,7 @@ from skrebatch.samplers import (
     Indices,
     IntervalInsertionSampler,
     redistribution_size,
+    warn_if_nothing_redistributed,
 )
 from skrebatch.schedules import Schedule, ratio_at
 from skrebatch.strategies.base import (
@@ -73,6 +75,18 @@ class Selection:
         """Whether no epoch redistributes more than B samples of the ratio."""
         # A callable may ask for more.
         return self.strategy.uses_ratio and not callable(self.schedule)
+
+    def warn_of_no_effect(self) -> None:
+        """Warn where what was asked for has no effect."""
+        if self.is_bounded:
+            warn_if_nothing_redistributed(self.n_samples, self.ratio, self.n_chosen)
+        if self.schedule != "constant" and not self.strategy.uses_ratio:
+            warnings.warn(
+                f"ratio_schedule has no effect on {self.strategy!r}, which doesn't go "
+                "by the ratio.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     @property
     def _first(self) -> int:
@@ -148,15 +162,20 @@ class Selection:
             self.losses = self.smoothing * self.losses + (1 - self.smoothing) * losses
 
     def _make_plan(self) -> Plan:
-        n_chosen = self.n_chosen
+        epoch = Epoch(
+            self.epoch + 1,
+            self.max_epochs,
+            self.n_chosen,
+            self.rng,
+            self.labels,
+            self._first,
+        )
         if self.schedule != "constant":
-            before = self._first - 1
-            progress = (self.epoch + 1 - before) / max(1, self.max_epochs - before)
-            ratio = ratio_at(self.ratio, self.schedule, min(progress, 1.0))
+            ratio = ratio_at(self.ratio, self.schedule, epoch.progress)
             n_chosen = redistribution_size(self.n_samples, ratio)
-        if self.strategy.uses_ratio and n_chosen == 0:
+            epoch = replace(epoch, n_chosen=n_chosen)
+        if self.strategy.uses_ratio and epoch.n_chosen == 0:
             return Plan()
-        epoch = Epoch(self.epoch + 1, self.max_epochs, n_chosen, self.rng, self.labels)
         losses = self.losses
         assert losses is not None
         if self.class_balanced:

@@ -1,5 +1,7 @@
 """When a network plans, by which losses, and what its epochs hold."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -127,7 +129,9 @@ def test_the_epoch_says_what_there_is_to_know():
         assert (epoch.number, epoch.max_epochs, epoch.n_chosen) == (number, 4, 20)
         assert epoch.rng is selection.rng
         assert epoch.labels is labels
-    assert [epoch.progress for epoch in strategy.epochs] == [0.5, 0.75, 1, 1]
+    progress = [epoch.progress for epoch in strategy.epochs]
+    assert progress == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert [epoch.planned for epoch in strategy.epochs] == [1, 2, 3, 4]
     assert [losses[0] for losses in strategy.losses] == [1, 2, 3, 4]
 
 
@@ -397,3 +401,13 @@ def test_a_parameter_that_can_t_be_pickled_is_like_no_other():
     )
     assert one == same != other
     assert one != make_selection(Function(lambda losses: losses)).strategy_key
+
+
+def test_a_schedule_without_effect_is_warned_of():
+    selection = make_selection(OHEM(), schedule="linear")
+    with pytest.warns(UserWarning, match="ratio_schedule has no effect on OHEM()"):
+        selection.warn_of_no_effect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_selection(OHEM()).warn_of_no_effect()
+        make_selection(MaxLoss(), schedule="linear").warn_of_no_effect()

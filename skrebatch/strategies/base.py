@@ -33,6 +33,9 @@ class Epoch:
     labels : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
         The class of every sample, as its place in ``classes_``; for numbers the
         targets as the network learns them. None where nobody knows them.
+    first : int, default=1
+        The first epoch that is planned: the second one, or the one after the
+        warm-up.
 
     Examples
     --------
@@ -48,11 +51,17 @@ class Epoch:
     n_chosen: int
     rng: np.random.Generator
     labels: NDArray[Any] | None = None
+    first: int = 1
+
+    @property
+    def planned(self) -> int:
+        """How many epochs have been planned with this one."""
+        return self.number - self.first + 1
 
     @property
     def progress(self) -> float:
-        """Share of the training that is over when this epoch ends, in (0, 1]."""
-        return min(self.number / self.max_epochs, 1.0)
+        """Share of the planned epochs that is over when this one ends, in (0, 1]."""
+        return min(self.planned / max(1, self.max_epochs - self.first + 1), 1.0)
 
 
 @dataclass(frozen=True)

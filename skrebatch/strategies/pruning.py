@@ -18,14 +18,14 @@ class SmallLoss(Strategy):
     """Leave the samples of highest loss out, more of them over the first epochs.
 
     The small-loss trick of Co-teaching [1]_, with one network: wrong labels are
-    learned late, so that after a few epochs they have the highest losses. Epoch e
-    leaves ``B min(1, e / ramp_epochs)`` samples out. Without the ramp it is
-    :class:`MaxLoss` with ``repeats=0``.
+    learned late, so that after a few epochs they have the highest losses. The e-th
+    epoch that is planned leaves ``B min(1, e / ramp_epochs)`` samples out. Without
+    the ramp it is :class:`MaxLoss` with ``repeats=0``.
 
     Parameters
     ----------
     ramp_epochs : int, default=10
-        Epochs until B samples are left out, at least 1.
+        Planned epochs until B samples are left out, at least 1.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class SmallLoss(Strategy):
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Leave the hardest samples out; see :class:`Strategy`."""
-        risen = min(epoch.number, self.ramp_epochs)
+        risen = min(epoch.planned, self.ramp_epochs)
         n_left_out = epoch.n_chosen * risen // self.ramp_epochs
         return Plan(lowest(-losses, n_left_out), repeats=0)
 
@@ -73,7 +73,7 @@ class InfoBatch(Strategy):
     prune : float, default=0.5
         Probability to leave an easy sample out, in [0, 1).
     full_from : float, default=0.875
-        Share of the training after which nothing is left out, in [0, 1].
+        Share of the planned epochs after which nothing is left out, in [0, 1].
 
     Raises
     ------

@@ -27,7 +27,7 @@ class Breed(Strategy):
     start, end : float, default=0.15 and 0.75
         Shares of the draws by loss, in [0, 1].
     n_updates : int, default=10
-        Epochs until `end` is reached, at least 1.
+        Planned epochs until `end` is reached, at least 1.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class Breed(Strategy):
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Draw N samples with replacement; see :class:`Strategy`."""
         n, rng = len(losses), epoch.rng
-        risen = min(1.0, (epoch.number - 1) / self.n_updates)
+        risen = min(1.0, (epoch.planned - 1) / self.n_updates)
         n_by_loss = round(n * (self.start + (self.end - self.start) * risen))
         excess = np.cumsum(losses - losses.min(), dtype=np.float64)
         if excess[-1] == 0:
