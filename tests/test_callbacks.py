@@ -13,6 +13,7 @@ from test_bad_input import Fail
 from test_estimators import (
     METHODS,
     Interrupt,
+    Turn,
     choose,
     insert_one_by_one,
     make,
@@ -291,9 +292,10 @@ class ByHand:
                 old = self.after if mean is None else mean
                 mean = smoothing * old + (1 - smoothing) * self.after
                 if epoch > until and (epoch - until - 1) % refresh_every == 0:
-                    ratio = 0.25 * schedule((epoch - until) / (net.max_epochs - until))
+                    t = (epoch - until) / (net.max_epochs - until)
+                    ratio = 0.25 * schedule(t)
                     size = int(N * ratio / (1 + ratio) + 1e-9)
-                    planned = plan(mean, epoch, size, rng)
+                    planned = plan(mean, Turn(epoch - until, t), size, rng)
                 chosen = list(planned.get("chosen", []))
                 remaining = np.setdiff1d(np.arange(N), chosen)
                 remaining = np.array(planned.get("remaining", remaining))

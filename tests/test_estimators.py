@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 from fractions import Fraction
+from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -144,6 +145,13 @@ def insert_one_by_one(remaining, chosen, repeats):
     return order
 
 
+class Turn(NamedTuple):
+    """Which of the planned epochs it is, from 1, and how many of them are over."""
+
+    planned: int
+    progress: float
+
+
 class Book:
     """The method in plain torch: autograd, one batch and one sample at a time."""
 
@@ -182,7 +190,8 @@ class Book:
                 if epoch > until and (epoch - until - 1) % refresh_every == 0:
                     t = (epoch - until) / max(1, max_epochs - until)
                     now = share * Fraction(str(schedule(t)))
-                    planned = plan(mean, epoch, int(n * now / (1 + now)), rng)
+                    turn = Turn(epoch - until, t)
+                    planned = plan(mean, turn, int(n * now / (1 + now)), rng)
                 chosen = planned.get("chosen", [])
                 remaining = planned.get("remaining", np.setdiff1d(np.arange(n), chosen))
                 remaining = np.array(remaining)
@@ -278,30 +287,33 @@ def hybrid(losses, epoch, size, rng):
 
 
 def curriculum(losses, epoch, size, rng):
-    # .4 and .6 of the way over 6 epochs, all of it after 4.8.
-    share = 0.2 + 0.8 * min(epoch / 6 / 0.8, 1) ** 2
+    share = 0.2 + 0.8 * min(epoch.progress / 0.8, 1) ** 2
     return {"remaining": np.argsort(losses)[: round(share * len(losses))]}
 
 
 def self_paced(losses, epoch, size, rng):
-    return {"remaining": (losses < 0.6 * 1.02 ** (epoch - 1)).nonzero()[0]}
+    return {"remaining": (losses < 0.62 * 1.02 ** (epoch.planned - 1)).nonzero()[0]}
 
 
 def breed(losses, epoch, size, rng):
     n = len(losses)
-    by_loss = round(n * (0.2 + 0.6 * min(1, (epoch - 1) / 4)))
+    by_loss = round(n * (0.2 + 0.6 * min(1, (epoch.planned - 1) / 4)))
     p = (losses - losses.min()) / (losses - losses.min()).sum()
     return {
-        "remaining": [*rng.choice(n, by_loss, p=p), *rng.integers(n, size=n - by_loss)]
+        "remaining": [
+            *np.sort(rng.choice(n, by_loss, p=p)),
+            *rng.integers(n, size=n - by_loss),
+        ]
     }
 
 
 def small_loss(losses, epoch, size, rng):
-    return {"chosen": np.argsort(-losses)[: size * min(epoch, 4) // 4], "repeats": 0}
+    n_left_out = size * min(epoch.planned, 4) // 4
+    return {"chosen": np.argsort(-losses)[:n_left_out], "repeats": 0}
 
 
 def infobatch(losses, epoch, size, rng):
-    if epoch == 6:  # 6/6 is above .9
+    if epoch.progress > 0.9:
         return {}
     easy = losses < losses.mean()
     stays = [not (e and u < 0.4) for e, u in zip(easy, rng.random(N), strict=True)]
@@ -329,7 +341,7 @@ def tsw(losses):
 METHODS = {
     "hybrid": (Hybrid(0.25), {"plan": hybrid}),
     "curriculum": (Curriculum("quadratic", 0.2, 0.8), {"plan": curriculum}),
-    "self-paced": (SelfPaced(0.6, 1.02), {"plan": self_paced}),
+    "self-paced": (SelfPaced(0.62, 1.02), {"plan": self_paced}),
     "breed": (Breed(0.2, 0.8, 4), {"plan": breed}),
     "small-loss": (SmallLoss(4), {"plan": small_loss}),
     "infobatch": (InfoBatch(0.4, 0.9), {"plan": infobatch}),
