@@ -241,7 +241,7 @@ def evaluate(dataset, plan, rate, split, train, test, arms, cleaned):
         arm: scores(dataset.y[test], model.predict_proba(X_test)[:, 1])
         for arm, model in models.items()
     }
-    if BOOSTING in run["scores"] or cleaned:
+    if OUR_ARM in arms:
         boosting = HistGradientBoostingClassifier(random_state=split).fit(X, y)
         probabilities = boosting.predict_proba(X_test)[:, 1]
         run["scores"][BOOSTING] = scores(dataset.y[test], probabilities)
