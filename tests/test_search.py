@@ -904,10 +904,10 @@ class InterruptedOn(Strategy):
     def __init__(self, n_samples):
         self.n_samples = n_samples
 
-    def choose(self, losses, n_chosen, rng):
+    def plan(self, losses, epoch):
         if len(losses) == self.n_samples:
             raise KeyboardInterrupt
-        return np.arange(n_chosen)
+        return np.arange(epoch.n_chosen)
 
 
 FOLD = ROWS - ROWS // 3
