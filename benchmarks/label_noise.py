@@ -342,6 +342,15 @@ def run_all(datasets, plan, arms, cleaned, n_jobs):
     }
 
 
+def rounded(results):
+    """Round all scores to six digits."""
+    if isinstance(results, dict):
+        return {name: rounded(value) for name, value in results.items()}
+    if isinstance(results, list):
+        return [rounded(value) for value in results]
+    return round(results, 6) if isinstance(results, float) else results
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -380,7 +389,7 @@ def main():
     results = run_all(datasets, plan, arms, cleaned, arguments.n_jobs)
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"{stem}.json"
-    path.write_text(json.dumps(results) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(rounded(results)) + "\n", encoding="utf-8")
     print(summarise(results))
     for file in [path, *draw(results, arguments.output, stem)]:
         print(f"wrote {file}")
