@@ -30,6 +30,8 @@ from skrebatch.data import (
     locate_bad_columns,
     resolve_device,
     resolve_dtype,
+    row_lengths,
+    to_width,
 )
 from skrebatch.members import Job, Member
 from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
@@ -106,6 +108,12 @@ default="constant"
         Zeros on either side of a sequence before its convolution.
     hidden_size : int or "auto", default="auto"
         Width of the head's hidden layer; "auto" is twice the flattened size.
+    variable_length : bool, default=False
+        Whether rows may end in NaN padding; a row's length is what comes before. The
+        padding changes nothing: convolutions meet zeros beyond a row's end, pools
+        leave them out, and the head reads zeros at the positions that a row doesn't
+        have. An array to predict may be narrower than that of `fit`, or wider by
+        columns of NaN.
     max_epochs : int, default=200
         Number of epochs at most.
     batch_size : int or "auto", default="auto"
@@ -258,7 +266,7 @@ class _BaseReBatchCNN(BaseEstimator):
                 f"optimizer must be one of {names}, got {self.optimizer!r}."
             )
         flags = "shuffle", "early_stopping", "warm_start", "record_losses"
-        for name in (*flags, *self._own_flags):
+        for name in (*flags, "variable_length", *self._own_flags):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
@@ -274,15 +282,22 @@ class _BaseReBatchCNN(BaseEstimator):
     def _check_X(self, X: Any, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
         dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
+        if self.variable_length:
+            kwargs["ensure_all_finite"] = "allow-nan"
+            if not kwargs.get("reset", True):
+                X = to_width(X, self.n_features_in_)
         try:
             # What is too large for the dtype is refused, and needs no warning.
             with np.errstate(over="ignore"):
-                return validate_data(self, X, dtype=dtype, **kwargs)
+                checked = validate_data(self, X, dtype=dtype, **kwargs)
         except ValueError as error:
-            hint = locate_bad_columns(X, dtype)
+            hint = locate_bad_columns(X, dtype, allow_nan=self.variable_length)
             if not hint:
                 raise
             raise type(error)(f"{error}{hint}") from error
+        if self.variable_length:
+            row_lengths(checked[0] if isinstance(checked, tuple) else checked)
+        return checked
 
     def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
         try:
@@ -301,6 +316,7 @@ class _BaseReBatchCNN(BaseEstimator):
             self.pool_stride,
             self.padding,
             self.hidden_size,
+            self.variable_length,
         )
 
     def _prepare(
@@ -325,6 +341,7 @@ class _BaseReBatchCNN(BaseEstimator):
         cache = {} if cache is None else cache
         index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
         key: tuple[Any, ...] = type(self), id(X), id(y), str(self.dtype)
+        key = *key, bool(self.variable_length)
         if key not in cache:
             checked = self._check_X(
                 X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
@@ -389,8 +406,9 @@ class _BaseReBatchCNN(BaseEstimator):
             if (before[0].architecture, len(before)) != (architecture, self.n_networks):
                 raise ValueError(
                     "The network's parameters (conv_channels, kernel_size, pool_size, "
-                    "pool_stride, padding, hidden_size, n_networks) changed since the "
-                    "last fit; training can't go on from it. Use warm_start=False."
+                    "pool_stride, padding, hidden_size, variable_length, n_networks) "
+                    "changed since the last fit; training can't go on from it. Use "
+                    "warm_start=False."
                 )
         stops_early = self.early_stopping and not incremental
         together = self.n_networks > 1 and self.choose == "together"
@@ -599,6 +617,12 @@ class _BaseReBatchCNN(BaseEstimator):
         return np.concatenate(outputs, axis=-2).reshape(
             -1, len(X), outputs[0].shape[-1]
         )
+
+    def __sklearn_tags__(self) -> Any:
+        """Say whether rows may be padded with NaN."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = bool(self.variable_length)
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         """Hold the network on the CPU, so that any machine can load it."""

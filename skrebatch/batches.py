@@ -34,6 +34,7 @@ def stack_table(jobs: list[Job]) -> Table:
         [piece for _, pieces in targets.values() for piece in pieces],
         jobs[0].dtype,
         jobs[0].device,
+        jobs[0].architecture.variable_length,
     )
 
 

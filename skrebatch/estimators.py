@@ -97,6 +97,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        variable_length: bool = False,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -131,6 +132,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         self.pool_stride = pool_stride
         self.padding = padding
         self.hidden_size = hidden_size
+        self.variable_length = variable_length
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
@@ -426,6 +428,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        variable_length: bool = False,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -459,6 +462,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.pool_stride = pool_stride
         self.padding = padding
         self.hidden_size = hidden_size
+        self.variable_length = variable_length
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer

@@ -154,6 +154,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        variable_length: bool = False,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -191,6 +192,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.pool_stride = pool_stride
         self.padding = padding
         self.hidden_size = hidden_size
+        self.variable_length = variable_length
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
@@ -315,6 +317,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        variable_length: bool = False,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -351,6 +354,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.pool_stride = pool_stride
         self.padding = padding
         self.hidden_size = hidden_size
+        self.variable_length = variable_length
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
