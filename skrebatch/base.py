@@ -33,6 +33,7 @@ from skrebatch.data import (
     row_lengths,
     to_width,
 )
+from skrebatch.dynamic_batches import check_lengths
 from skrebatch.members import Job, Member
 from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
 from skrebatch.records import LossLog, mean_log
@@ -114,6 +115,11 @@ default="constant"
         leave them out, and the head reads zeros at the positions that a row doesn't
         have. An array to predict may be narrower than that of `fit`, or wider by
         columns of NaN.
+    max_elements : int or None, default=None
+        With `variable_length`, the most elements of a mini-batch, which is padded to
+        its longest row: rows of similar length come together, as
+        :class:`DynamicBatchSampler` groups them, instead of `batch_size` at a time.
+        Such networks are not stacked.
     max_epochs : int, default=200
         Number of epochs at most.
     batch_size : int or "auto", default="auto"
@@ -189,7 +195,7 @@ _ATTRIBUTES = """n_features_in_ : int
     sample_index_ : pandas.Index
         Index of X, with `record_losses`, where X has one.
     batch_size_ : int
-        Rows of a mini-batch.
+        Rows of a mini-batch; with `max_elements`, about their mean.
     module_ : TabularCNN or torch.nn.Module
         The fitted network, a plain module in evaluation mode; of several
         networks, a module with the list `networks`.
@@ -257,6 +263,18 @@ class _BaseReBatchCNN(BaseEstimator):
             check_whole(getattr(self, name), name)
         if self.batch_size != "auto":
             check_whole(self.batch_size, "batch_size", 'or "auto"')
+        if self.max_elements is not None:
+            check_whole(self.max_elements, "max_elements", "or None")
+            if not self.variable_length or self.batch_size != "auto":
+                raise ValueError(
+                    'max_elements needs variable_length=True and batch_size="auto": it '
+                    "decides itself how many rows make a batch."
+                )
+            if self.n_networks > 1:
+                raise ValueError(
+                    "max_elements needs n_networks=1: the batches of networks trained "
+                    "side by side would differ in their shapes."
+                )
         check_real(self.lr, "lr", above=0)
         check_real(self.weight_decay, "weight_decay", at_least=0)
         check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
@@ -394,6 +412,10 @@ class _BaseReBatchCNN(BaseEstimator):
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(size, 1024) or 32
+        lengths = None
+        if self.max_elements is not None:
+            lengths = check_lengths(row_lengths(X), self.max_elements)[rows]
+            batch_size = max(1, int(self.max_elements / lengths.mean()))
 
         code = "targets", *key, self._encoding()
         if code not in cache:
@@ -456,6 +478,8 @@ class _BaseReBatchCNN(BaseEstimator):
                     seed=int(seeds[k]),
                     team=id(self) if together else None,
                     log=log,
+                    lengths=lengths,
+                    max_elements=self.max_elements or 0,
                 )
             )
         return Job(

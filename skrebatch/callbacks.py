@@ -13,6 +13,7 @@ from skorch.dataset import get_len
 from tqdm.auto import tqdm
 
 from skrebatch.data import check_real, check_whole
+from skrebatch.dynamic_batches import DynamicBatchSampler
 from skrebatch.samplers import (
     IntervalInsertionSampler,
     check_ratio,
@@ -29,7 +30,9 @@ class ReBatch(Callback):
 
     After each epoch it computes the loss of every training sample and gives the
     training DataLoader the order of the next epoch. The batch size stays the
-    net's.
+    net's. A :class:`DynamicBatchSampler` that is the net's
+    ``iterator_train__batch_sampler`` (torch then wants
+    ``iterator_train__batch_size=1``) makes its batches of these orders.
 
     Parameters
     ----------
@@ -138,8 +141,11 @@ default="constant"
                 "`reduction`. Give the criterion a `reduction` attribute that may be "
                 'set to "none", as torch\'s losses have.'
             )
+        self.batches_ = None
         for name in ("shuffle", "sampler", "batch_sampler"):
             there = getattr(net, f"iterator_train__{name}", None)
+            if isinstance(there, DynamicBatchSampler):
+                self.batches_, there = there, there.sampler
             if there and there is not getattr(self, "sampler_", None):
                 raise ValueError(
                     f"ReBatch decides the order of the training samples; remove "
@@ -158,7 +164,10 @@ default="constant"
         self.sampler_ = IntervalInsertionSampler(
             0, self.repeats, self.shuffle, self.rng_
         )
-        net.iterator_train__sampler = self.sampler_
+        if self.batches_ is None:
+            net.iterator_train__sampler = self.sampler_
+        else:
+            self.batches_.sampler = self.sampler_
         self._remove_hooks()  # that a training that failed has left
         self.hooks_ = [
             net.criterion_.register_forward_pre_hook(self._before_loss),
@@ -177,6 +186,12 @@ default="constant"
         if self.sampler_.n_samples > 0:
             return
         n = len(dataset_train)
+        if self.batches_ is not None and len(self.batches_.lengths) != n:
+            raise ValueError(
+                f"The DynamicBatchSampler has the lengths of "
+                f"{len(self.batches_.lengths)} rows, but the net trains on {n}: pass "
+                "train_split=None, or those of the training rows alone."
+            )
         self.sampler_.n_samples = n
         self.selection_ = Selection(
             n_samples=n,
@@ -228,7 +243,10 @@ default="constant"
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Leave the net's training iterator and criterion as they were."""
-        net.iterator_train__sampler = None
+        if self.batches_ is None:
+            net.iterator_train__sampler = None
+        else:
+            self.batches_.sampler = None
         self._remove_hooks()
 
     def _remove_hooks(self) -> None:
@@ -253,8 +271,10 @@ default="constant"
         weights = torch.ones_like(losses)
         if self.selection_.weighs:
             weights *= self.strategy_.batch_weights(losses.detach()[None])[0]
-        if self.selection_.weights is not None and self.sampler_.drawn is not None:
-            rows = self.sampler_.drawn[self.place_ :][: len(losses)]
+        source = self.sampler_ if self.batches_ is None else self.batches_
+        drawn = source.drawn
+        if self.selection_.weights is not None and drawn is not None:
+            rows = drawn[self.place_ :][: len(losses)]
             weights *= torch.as_tensor(self.selection_.weights[rows]).to(weights)
         weighted = losses * weights
         return weighted.sum() if self.reduction_ == "sum" else weighted.mean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
 from skrebatch.data import check_whole
@@ -17,7 +17,7 @@ _BATCHES = 16
 
 def group_by_length(
     order: Indices,
-    lengths: NDArray[np.integer],
+    lengths: Indices,
     max_elements: int,
     stretch: int,
     rng: np.random.Generator,
@@ -36,7 +36,7 @@ def group_by_length(
     return batches
 
 
-def check_lengths(lengths: ArrayLike, max_elements: int) -> NDArray[np.integer]:
+def check_lengths(lengths: ArrayLike, max_elements: int) -> Indices:
     """Return the lengths as an array, or name the row that fits into no batch."""
     check_whole(max_elements, "max_elements")
     checked = np.array(lengths)
@@ -55,7 +55,7 @@ def check_lengths(lengths: ArrayLike, max_elements: int) -> NDArray[np.integer]:
     return checked.astype(np.intp)
 
 
-def choose_stretch(lengths: NDArray[np.integer], max_elements: int) -> int:
+def choose_stretch(lengths: Indices, max_elements: int) -> int:
     """Return how many entries of an order have the elements of 16 full batches."""
     if not len(lengths):
         return 1
@@ -141,7 +141,7 @@ class DynamicBatchSampler(Sampler[list[int]]):
         stretch: int | str = "auto",
         random_state: int | np.random.Generator | None = None,
     ):
-        self.lengths: NDArray[np.integer] = check_lengths(lengths, max_elements)
+        self.lengths: Indices = check_lengths(lengths, max_elements)
         self.max_elements: int = int(max_elements)
         self.sampler: Iterable[int] | None = sampler
         if stretch == "auto":

@@ -98,6 +98,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         padding: int | str = "same",
         hidden_size: int | str = "auto",
         variable_length: bool = False,
+        max_elements: int | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -133,6 +134,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         self.padding = padding
         self.hidden_size = hidden_size
         self.variable_length = variable_length
+        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
@@ -429,6 +431,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         padding: int | str = "same",
         hidden_size: int | str = "auto",
         variable_length: bool = False,
+        max_elements: int | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -463,6 +466,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.padding = padding
         self.hidden_size = hidden_size
         self.variable_length = variable_length
+        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer

@@ -155,6 +155,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         padding: int | str = "same",
         hidden_size: int | str = "auto",
         variable_length: bool = False,
+        max_elements: int | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -193,6 +194,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.padding = padding
         self.hidden_size = hidden_size
         self.variable_length = variable_length
+        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
@@ -318,6 +320,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         padding: int | str = "same",
         hidden_size: int | str = "auto",
         variable_length: bool = False,
+        max_elements: int | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -355,6 +358,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.padding = padding
         self.hidden_size = hidden_size
         self.variable_length = variable_length
+        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer

@@ -26,6 +26,7 @@ Five choices keep it short:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +34,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from skrebatch.network import Architecture, Block, TabularCNN, draw_weights
+from skrebatch.network import (
+    Architecture,
+    Block,
+    TabularCNN,
+    draw_weights,
+    shorten,
+)
 
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -217,6 +224,53 @@ class _Step:
         self.first.backward()
         for block in reversed(self.blocks):
             block.backward()
+
+
+class _ShortStep:
+    """A step on rows that are short, by a smaller stack with copies of the weights."""
+
+    def __init__(self, module: FusedCNN, short: FusedCNN, step: _Step, K: int, b: int):
+        n, m = module.architecture.n_features, short.architecture.n_features
+        self.step = step
+        self.rows = module.flat.new_empty(K * b, n + 3)
+        self.inputs = [
+            (step.rows[:, :m], self.rows[:, :m]),
+            (step.rows[:, m:], self.rows[:, n:]),
+        ]
+        self.weights = _shared_parts(short, module, "flat", K)
+        self.gradients = _shared_parts(short, module, "grad", K)
+        self.grad = module.grad[:K]
+        self.d_outputs = step.d_outputs
+
+    def forward(self) -> torch.Tensor:
+        """Return the outputs (K, b, O) of the rows in `rows`."""
+        for own, theirs in itertools.chain(self.inputs, self.weights):
+            own.copy_(theirs)
+        return self.step.forward()
+
+    def backward(self) -> None:
+        """Turn `d_outputs` into the gradient of every parameter."""
+        self.step.backward()
+        self.grad.zero_()
+        for own, theirs in self.gradients:
+            theirs.copy_(own)
+
+
+def _shared_parts(
+    short: FusedCNN, module: FusedCNN, name: str, K: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Pair what a smaller stack and a stack have in common of a matrix by name."""
+    own, theirs = getattr(short, name)[:K], getattr(module, name)[:K]
+    (own_cells, rows, columns), (cells, _, all_columns) = short.head[0], module.head[0]
+    own_first = own[:, own_cells].unflatten(1, (rows, columns))
+    first = theirs[:, cells].unflatten(1, (rows, all_columns))
+    return [
+        (own[:, : own_cells.start], theirs[:, : cells.start]),
+        # The first positions' columns, and the bias.
+        (own_first[..., :-1], first[..., : columns - 1]),
+        (own_first[..., -1], first[..., -1]),
+        (own[:, own_cells.stop :], theirs[:, cells.stop :]),
+    ]
 
 
 class _ConvPool:
@@ -537,6 +591,8 @@ class FusedCNN(nn.Module):
         for layout in self.layouts:
             layout.to(self.flat.device)
         self._memories: dict[bool, _Memory] = {}
+        self._shorts: dict[Architecture, FusedCNN] = {}
+        self._short_steps: dict[Any, _ShortStep] = {}
 
     def _apply(self, fn: Any, recurse: bool = True) -> FusedCNN:
         """Move or cast the parameters, and what hangs on them."""
@@ -560,6 +616,7 @@ class FusedCNN(nn.Module):
         state = self.__dict__.copy()
         for name in ("flat", "grad", "live_groups", "layouts", "head", "_memories"):
             del state[name]
+        del state["_shorts"], state["_short_steps"]
         # A pickled view would bring the whole matrix along, once for each group.
         copies = (nn.Parameter(group.detach().clone()) for group in self.groups)
         state["_modules"] = {**self._modules, "groups": nn.ParameterList(copies)}
@@ -588,6 +645,25 @@ class FusedCNN(nn.Module):
             step = memory.steps[K, b] = _Step(self, memory, K, b)
         return step
 
+    def short_step(
+        self, K: int, b: int, length: int, forward_only: bool = False
+    ) -> _Step | _ShortStep:
+        """Return a step like that of `step`, for rows of at most a length."""
+        architecture = shorten(self.architecture, length)
+        if architecture == self.architecture:
+            return self.step(K, b, forward_only)
+        short = self._shorts.get(architecture)
+        if short is None:
+            sizes = (len(self.flat),)
+            short = FusedCNN(architecture, sizes, self.flat.dtype, self.flat.device)
+            self._shorts[architecture] = short
+        step = short.step(K, b, forward_only)
+        key = architecture, K, b, forward_only
+        known = self._short_steps.get(key)
+        if known is None or known.step is not step:
+            known = self._short_steps[key] = _ShortStep(self, short, step, K, b)
+        return known
+
     def activate(self, active: Sequence[bool]) -> None:
         """Say which networks the next optimizer steps move.
 
@@ -602,7 +678,7 @@ class FusedCNN(nn.Module):
 
     def release(self) -> None:
         """Give the memory of all steps and gradients back."""
-        self._memories = {}
+        self._memories, self._shorts, self._short_steps = {}, {}, {}
         for group in self.groups:
             group.grad = None
 

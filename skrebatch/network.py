@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
@@ -103,6 +104,29 @@ class Architecture:
         """Values of the widest layer for one row."""
         blocks = (b.pool_size * b.pooled_length * b.out_channels for b in self.blocks)
         return max(self.hidden_size, *blocks)
+
+
+@lru_cache(maxsize=1024)
+def shorten(architecture: Architecture, length: int) -> Architecture:
+    """Return the smallest network in eighths that does for rows up to a length.
+
+    Its weights are those of the network given, the head's without the positions
+    that such rows don't have.
+    """
+    n_features, end = architecture.n_features, torch.tensor(length)
+    for eighth in range(1, 8):
+        size = n_features * eighth // 8
+        if size < length:
+            continue
+        blocks, own_end = [], end
+        for block in architecture.blocks:
+            blocks.append(replace(block, length=size))
+            size, own_end = blocks[-1].pooled_length, block.pooled_ends(own_end)
+            if size < own_end:
+                break
+        else:
+            return replace(architecture, blocks=tuple(blocks))
+    return architecture
 
 
 def _whole(value: Any, name: str, at_least: int) -> int:
