@@ -10,11 +10,13 @@ from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.dataset import get_len
+from torch.utils.data import Subset
 from tqdm.auto import tqdm
 
 from skrebatch.data import check_real, check_whole
 from skrebatch.dynamic_batches import DynamicBatchSampler
 from skrebatch.samplers import (
+    Indices,
     IntervalInsertionSampler,
     check_ratio,
     check_repeats,
@@ -230,7 +232,10 @@ default="constant"
         self._plan_next(net, dataset_train)
 
     def _plan_next(self, net: NeuralNet, dataset_train: Any) -> None:
-        self.sample_losses_, labels = _sample_losses(net, dataset_train)
+        by_length = None
+        if self.batches_ is not None:
+            by_length = np.argsort(self.batches_.lengths, kind="stable")
+        self.sample_losses_, labels = _sample_losses(net, dataset_train, by_length)
         if not np.isfinite(self.sample_losses_).all():
             raise ValueError(
                 f"The loss of {np.sum(~np.isfinite(self.sample_losses_))} training "
@@ -286,9 +291,15 @@ def _by_sample(losses: torch.Tensor) -> torch.Tensor:
 
 
 def _sample_losses(
-    net: NeuralNet, dataset: Any
+    net: NeuralNet, dataset: Any, order: Indices | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute the loss of every sample under a skorch net; give its target too."""
+    """Compute the loss of every sample under a skorch net; give its target too.
+
+    Both are in the order of the samples, whatever the order to compute them in.
+    """
+    back: Any = slice(None)
+    if order is not None:
+        dataset, back = Subset(dataset, order.tolist()), np.argsort(order)
     criterion = net.criterion_
     reduction, criterion.reduction = criterion.reduction, "none"
     losses, targets = [], []
@@ -304,8 +315,8 @@ def _sample_losses(
     labels = None
     if all(isinstance(target, torch.Tensor) for target in targets):
         labels = torch.cat(targets).cpu().numpy()
-        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
-    return torch.cat(losses).cpu().numpy(), labels
+        labels = (labels[:, 0] if labels.shape[1:] == (1,) else labels)[back]
+    return torch.cat(losses).cpu().numpy()[back], labels
 
 
 class EpochProgress(Callback):

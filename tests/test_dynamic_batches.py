@@ -255,6 +255,14 @@ def test_rebatch_gives_it_its_orders():
     assert net.iterator_train__batch_sampler is batches
 
 
+def test_losses_come_in_the_order_of_the_samples():
+    net, _, rebatch, _ = make_net(LENGTH)
+    net.fit(X, Y)
+    own = ((net.predict(X) - Y) ** 2)[:, 0]
+    np.testing.assert_allclose(rebatch.sample_losses_, own, rtol=1e-5)
+    np.testing.assert_array_equal(rebatch.selection_.labels, Y[:, 0])
+
+
 class ByNumber(Strategy):
     """Weigh each sample by its number, and choose none."""
 
