@@ -229,10 +229,13 @@ class _Step:
 class _ShortStep:
     """A step on rows that are short, by a smaller stack with copies of the weights."""
 
-    def __init__(self, module: FusedCNN, short: FusedCNN, step: _Step, K: int, b: int):
+    def __init__(
+        self, module: FusedCNN, short: FusedCNN, memory: _Memory, step: _Step, K: int
+    ):
         n, m = module.architecture.n_features, short.architecture.n_features
         self.step = step
-        self.rows = module.flat.new_empty(K * b, n + 3)
+        table = memory.plain("table", memory.K * memory.b, n + 3)
+        self.rows = table[: len(step.rows)]
         self.inputs = [
             (step.rows[:, :m], self.rows[:, :m]),
             (step.rows[:, m:], self.rows[:, n:]),
@@ -661,7 +664,8 @@ class FusedCNN(nn.Module):
         key = architecture, K, b, forward_only
         known = self._short_steps.get(key)
         if known is None or known.step is not step:
-            known = self._short_steps[key] = _ShortStep(self, short, step, K, b)
+            memory = short._memories[forward_only]
+            known = self._short_steps[key] = _ShortStep(self, short, memory, step, K)
         return known
 
     def activate(self, active: Sequence[bool]) -> None:
