@@ -30,7 +30,10 @@ from skrebatch.data import (
     locate_bad_columns,
     resolve_device,
     resolve_dtype,
+    row_lengths,
+    to_width,
 )
+from skrebatch.dynamic_batches import check_lengths
 from skrebatch.members import Job, Member
 from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
 from skrebatch.records import LossLog, mean_log
@@ -105,6 +108,17 @@ default="constant"
         Zeros on either side of a sequence before its convolution.
     hidden_size : int or "auto", default="auto"
         Width of the head's hidden layer; "auto" is twice the flattened size.
+    variable_length : bool, default=False
+        Whether rows may end in NaN padding; a row's length is what comes before. The
+        padding changes nothing: convolutions meet zeros beyond a row's end, pools
+        leave them out, and the head reads zeros at the positions that a row doesn't
+        have. An array to predict may be narrower than that of `fit`, or wider by
+        columns of NaN.
+    max_elements : int or None, default=None
+        With `variable_length`, the most elements of a mini-batch, which is padded to
+        its longest row: rows of similar length come together, as
+        :class:`DynamicBatchSampler` groups them, instead of `batch_size` at a time.
+        Such networks are not stacked.
     max_epochs : int, default=200
         Number of epochs at most.
     batch_size : int or "auto", default="auto"
@@ -181,7 +195,7 @@ _ATTRIBUTES = """n_features_in_ : int
     sample_index_ : pandas.Index
         Index of X, with `record_losses`, where X has one.
     batch_size_ : int
-        Rows of a mini-batch.
+        Rows of a mini-batch; with `max_elements`, about their mean.
     module_ : TabularCNN or torch.nn.Module
         The fitted network, a plain module in evaluation mode; of several
         networks, a module with the list `networks`.
@@ -249,6 +263,18 @@ class _BaseReBatchCNN(BaseEstimator):
             check_whole(getattr(self, name), name)
         if self.batch_size != "auto":
             check_whole(self.batch_size, "batch_size", 'or "auto"')
+        if self.max_elements is not None:
+            check_whole(self.max_elements, "max_elements", "or None")
+            if not self.variable_length or self.batch_size != "auto":
+                raise ValueError(
+                    'max_elements needs variable_length=True and batch_size="auto": it '
+                    "decides itself how many rows make a batch."
+                )
+            if self.n_networks > 1:
+                raise ValueError(
+                    "max_elements needs n_networks=1: the batches of networks trained "
+                    "side by side would differ in their shapes."
+                )
         check_real(self.lr, "lr", above=0)
         check_real(self.weight_decay, "weight_decay", at_least=0)
         check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
@@ -258,7 +284,7 @@ class _BaseReBatchCNN(BaseEstimator):
                 f"optimizer must be one of {names}, got {self.optimizer!r}."
             )
         flags = "shuffle", "early_stopping", "warm_start", "record_losses"
-        for name in (*flags, *self._own_flags):
+        for name in (*flags, "variable_length", *self._own_flags):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
@@ -271,15 +297,22 @@ class _BaseReBatchCNN(BaseEstimator):
     def _check_X(self, X: Any, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
         dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
+        if self.variable_length:
+            kwargs["ensure_all_finite"] = "allow-nan"
+            if not kwargs.get("reset", True):
+                X = to_width(X, self.n_features_in_)
         try:
             # What is too large for the dtype is refused, and needs no warning.
             with np.errstate(over="ignore"):
-                return validate_data(self, X, dtype=dtype, **kwargs)
+                checked = validate_data(self, X, dtype=dtype, **kwargs)
         except ValueError as error:
-            hint = locate_bad_columns(X, dtype)
+            hint = locate_bad_columns(X, dtype, allow_nan=self.variable_length)
             if not hint:
                 raise
             raise type(error)(f"{error}{hint}") from error
+        if self.variable_length:
+            row_lengths(checked[0] if isinstance(checked, tuple) else checked)
+        return checked
 
     def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
         try:
@@ -298,6 +331,7 @@ class _BaseReBatchCNN(BaseEstimator):
             self.pool_stride,
             self.padding,
             self.hidden_size,
+            self.variable_length,
         )
 
     def _prepare(
@@ -322,6 +356,7 @@ class _BaseReBatchCNN(BaseEstimator):
         cache = {} if cache is None else cache
         index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
         key: tuple[Any, ...] = type(self), id(X), id(y), str(self.dtype)
+        key = *key, bool(self.variable_length)
         if key not in cache:
             checked = self._check_X(
                 X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
@@ -372,6 +407,10 @@ class _BaseReBatchCNN(BaseEstimator):
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(size, 1024) or 32
+        lengths = None
+        if self.max_elements is not None:
+            lengths = check_lengths(row_lengths(X), self.max_elements)[rows]
+            batch_size = max(1, int(self.max_elements / lengths.mean()))
 
         code = "targets", *key, self._encoding()
         if code not in cache:
@@ -384,8 +423,9 @@ class _BaseReBatchCNN(BaseEstimator):
             if (before[0].architecture, len(before)) != (architecture, self.n_networks):
                 raise ValueError(
                     "The network's parameters (conv_channels, kernel_size, pool_size, "
-                    "pool_stride, padding, hidden_size, n_networks) changed since the "
-                    "last fit; training can't go on from it. Use warm_start=False."
+                    "pool_stride, padding, hidden_size, variable_length, n_networks) "
+                    "changed since the last fit; training can't go on from it. Use "
+                    "warm_start=False."
                 )
         stops_early = self.early_stopping and not incremental
         together = self.n_networks > 1 and self.choose == "together"
@@ -434,6 +474,8 @@ class _BaseReBatchCNN(BaseEstimator):
                     seed=int(seeds[k]),
                     team=id(self) if together else None,
                     log=log,
+                    lengths=lengths,
+                    max_elements=self.max_elements or 0,
                 )
             )
         members[0].selection.warn_of_no_effect()
@@ -596,6 +638,12 @@ class _BaseReBatchCNN(BaseEstimator):
         return np.concatenate(outputs, axis=-2).reshape(
             -1, len(X), outputs[0].shape[-1]
         )
+
+    def __sklearn_tags__(self) -> Any:
+        """Say whether rows may be padded with NaN."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = bool(self.variable_length)
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         """Hold the network on the CPU, so that any machine can load it."""

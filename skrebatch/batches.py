@@ -34,6 +34,7 @@ def stack_table(jobs: list[Job]) -> Table:
         [piece for _, pieces in targets.values() for piece in pieces],
         jobs[0].dtype,
         jobs[0].device,
+        jobs[0].architecture.variable_length,
     )
 
 
@@ -57,6 +58,10 @@ class _EpochPlan:
         T, b = max(-(-n // size), default=0), int(min(size.max(), n.max(initial=0)))
         # (K, T): rows of each network at each step.
         self.counts, self.segments = _lay_out(tuple(size), tuple(n))
+        counts = members[0].counts if K == 1 else None
+        if counts is not None and len(orders[0]):
+            T, b = len(counts), int(counts.max())
+            self.counts, self.segments = counts[None], _cut(counts[None])
         self.rows = np.zeros((T, K, b), dtype=np.intp)
         self.shifts = np.array([m.shift for m in members])[:, None]
         self.scale = np.zeros((T, K, b))
@@ -68,6 +73,10 @@ class _EpochPlan:
             weights = member.weights_of(order)
             own = np.ones(len(order)) if weights is None else weights
             rows = member.start + member.rows[order]
+            if counts is not None:
+                inside = np.arange(b) < counts[:, None]  # (T, b)
+                self.rows[:, k][inside], self.scale[:, k][inside] = rows, own
+                continue
             # Only its own rows may fill a shorter batch: 0 times infinity is NaN.
             self.rows[:, k] = rows[0]
             self.rows[:steps, k, :width] = _fill(rows, (steps, width), rows[0])
@@ -85,6 +94,11 @@ def _lay_out(
     """
     size, n = np.array(sizes)[:, None], np.array(lengths)[:, None]
     counts = np.clip(n - size * np.arange((-(-n // size)).max()), 0, size)
+    return counts, _cut(counts)
+
+
+def _cut(counts: NDArray[np.intp]) -> list[_Segment]:
+    """Cut an epoch where networks or rows change; counts are (K, T)."""
     active, rows = counts > 0, counts.max(axis=0, initial=0)
     changes = (active[:, 1:] != active[:, :-1]).any(axis=0) | (rows[1:] != rows[:-1])
     bounds = [0, *np.flatnonzero(changes) + 1, len(rows)]
@@ -97,7 +111,7 @@ def _lay_out(
             segments.append(
                 _Segment(steps, n_networks, int(rows[start]), tuple(at_work))
             )
-    return counts, segments
+    return segments
 
 
 def _fill(

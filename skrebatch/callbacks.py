@@ -10,10 +10,13 @@ from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.dataset import get_len
+from torch.utils.data import Subset
 from tqdm.auto import tqdm
 
 from skrebatch.data import check_real, check_whole
+from skrebatch.dynamic_batches import DynamicBatchSampler
 from skrebatch.samplers import (
+    Indices,
     IntervalInsertionSampler,
     check_ratio,
     check_repeats,
@@ -29,7 +32,9 @@ class ReBatch(Callback):
 
     After each epoch it computes the loss of every training sample and gives the
     training DataLoader the order of the next epoch. The batch size stays the
-    net's.
+    net's. A :class:`DynamicBatchSampler` that is the net's
+    ``iterator_train__batch_sampler`` (torch then wants
+    ``iterator_train__batch_size=1``) makes its batches of these orders.
 
     Parameters
     ----------
@@ -140,8 +145,11 @@ default="constant"
                 "`reduction`. Give the criterion a `reduction` attribute that may be "
                 'set to "none", as torch\'s losses have.'
             )
+        self.batches_ = None
         for name in ("shuffle", "sampler", "batch_sampler"):
             there = getattr(net, f"iterator_train__{name}", None)
+            if isinstance(there, DynamicBatchSampler):
+                self.batches_, there = there, there.sampler
             if there and there is not getattr(self, "sampler_", None):
                 raise ValueError(
                     f"ReBatch decides the order of the training samples; remove "
@@ -160,7 +168,10 @@ default="constant"
         self.sampler_ = IntervalInsertionSampler(
             0, self.repeats, self.shuffle, self.rng_
         )
-        net.iterator_train__sampler = self.sampler_
+        if self.batches_ is None:
+            net.iterator_train__sampler = self.sampler_
+        else:
+            self.batches_.sampler = self.sampler_
         self._remove_hooks()  # that a batch that failed has left
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,6 +186,12 @@ default="constant"
         if self.sampler_.n_samples > 0:
             return
         n = len(dataset_train)
+        if self.batches_ is not None and len(self.batches_.lengths) != n:
+            raise ValueError(
+                f"The DynamicBatchSampler has the lengths of "
+                f"{len(self.batches_.lengths)} rows, but the net trains on {n}: pass "
+                "train_split=None, or those of the training rows alone."
+            )
         self.sampler_.n_samples = n
         self.selection_ = Selection(
             n_samples=n,
@@ -223,7 +240,10 @@ default="constant"
         self._plan_next(net, dataset_train)
 
     def _plan_next(self, net: NeuralNet, dataset_train: Any) -> None:
-        self.sample_losses_, labels = _sample_losses(net, dataset_train)
+        by_length = None
+        if self.batches_ is not None:
+            by_length = np.argsort(self.batches_.lengths, kind="stable")
+        self.sample_losses_, labels = _sample_losses(net, dataset_train, by_length)
         if not np.isfinite(self.sample_losses_).all():
             raise ValueError(
                 f"The loss of {np.sum(~np.isfinite(self.sample_losses_))} training "
@@ -236,7 +256,10 @@ default="constant"
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Leave the net's training iterator and criterion as they were."""
-        net.iterator_train__sampler = None
+        if self.batches_ is None:
+            net.iterator_train__sampler = None
+        else:
+            self.batches_.sampler = None
         self._remove_hooks()  # that Ctrl-C in the midst of a batch has left
 
     def _remove_hooks(self) -> None:
@@ -257,8 +280,10 @@ default="constant"
         weights = torch.ones_like(by_sample)
         if self.selection_.weighs:
             weights *= weigh(self.strategy_, by_sample.detach()[None])[0]
-        if self.selection_.weights is not None and self.sampler_.drawn is not None:
-            rows = self.sampler_.drawn[self.place_ :][: len(weights)]
+        source = self.sampler_ if self.batches_ is None else self.batches_
+        drawn = source.drawn
+        if self.selection_.weights is not None and drawn is not None:
+            rows = drawn[self.place_ :][: len(weights)]
             weights *= torch.as_tensor(self.selection_.weights[rows]).to(weights)
         weighted = losses * weights.view(-1, *[1] * (losses.dim() - 1))
         return weighted.sum() if self.reduction_ == "sum" else weighted.mean()
@@ -270,9 +295,15 @@ def _by_sample(losses: torch.Tensor) -> torch.Tensor:
 
 
 def _sample_losses(
-    net: NeuralNet, dataset: Any
+    net: NeuralNet, dataset: Any, order: Indices | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute the loss of every sample under a skorch net; give its target too."""
+    """Compute the loss of every sample under a skorch net; give its target too.
+
+    Both are in the order of the samples, whatever the order to compute them in.
+    """
+    back: Any = slice(None)
+    if order is not None:
+        dataset, back = Subset(dataset, order.tolist()), np.argsort(order)
     criterion = net.criterion_
     reduction, criterion.reduction = criterion.reduction, "none"
     losses, targets = [], []
@@ -288,8 +319,8 @@ def _sample_losses(
     labels = None
     if all(isinstance(target, torch.Tensor) for target in targets):
         labels = torch.cat(targets).cpu().numpy()
-        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
-    return torch.cat(losses).cpu().numpy(), labels
+        labels = (labels[:, 0] if labels.shape[1:] == (1,) else labels)[back]
+    return torch.cat(losses).cpu().numpy()[back], labels
 
 
 class EpochProgress(Callback):

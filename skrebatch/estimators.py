@@ -97,6 +97,8 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        variable_length: bool = False,
+        max_elements: int | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -131,6 +133,8 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         self.pool_stride = pool_stride
         self.padding = padding
         self.hidden_size = hidden_size
+        self.variable_length = variable_length
+        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
@@ -426,6 +430,8 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        variable_length: bool = False,
+        max_elements: int | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -459,6 +465,8 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.pool_stride = pool_stride
         self.padding = padding
         self.hidden_size = hidden_size
+        self.variable_length = variable_length
+        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer

@@ -154,6 +154,8 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        variable_length: bool = False,
+        max_elements: int | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -191,6 +193,8 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.pool_stride = pool_stride
         self.padding = padding
         self.hidden_size = hidden_size
+        self.variable_length = variable_length
+        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
@@ -315,6 +319,8 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        variable_length: bool = False,
+        max_elements: int | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         optimizer: str = "adam",
@@ -351,6 +357,8 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.pool_stride = pool_stride
         self.padding = padding
         self.hidden_size = hidden_size
+        self.variable_length = variable_length
+        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer

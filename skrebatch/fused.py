@@ -5,7 +5,7 @@ Dispatch, not arithmetic, is what training a tiny network costs: autograd and
 holds K networks in one matrix of parameters and runs forward and backward as
 about forty batched operations on preallocated memory.
 
-Four choices keep it short:
+Five choices keep it short:
 
 - A convolution followed by pooling is one matrix product. Its matrix is read
   off the kernel through a table of indices, its columns ordered by place in
@@ -17,12 +17,16 @@ Four choices keep it short:
 - Each input of a layer ends in a constant 1, which makes the bias a row of the
   weight matrix. The input of a convolution ends in a 1 and a 0: the row of the
   0 is where taps beyond the border read and write, and what windows read there.
+- Where rows vary in length, what a convolution gives beyond a row's end is set to
+  zero before the pooling, which is as good as leaving it out, for a ReLU follows. A
+  zero never wins there, so that the backward pass needs to know nothing of it.
 - Parameter 0 of each network is the constant zero those taps read. Its gradient
   is always zero, so every optimizer leaves it there.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +34,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from skrebatch.network import Architecture, Block, TabularCNN, draw_weights
+from skrebatch.network import (
+    Architecture,
+    Block,
+    TabularCNN,
+    draw_weights,
+    shorten,
+)
 
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -67,7 +77,7 @@ def _window_length(block: Block, span: int) -> int:
 class _ConvPoolLayout:
     """Where the kernel of a block stands in its matrix, and the way back."""
 
-    def __init__(self, block: Block, start: int):
+    def __init__(self, block: Block, start: int, ends: torch.Tensor | None = None):
         c_in, c_out = block.in_channels, block.out_channels
         pool, span = block.pool_size, _choose_span(block)
         is_whole = span == block.pooled_length
@@ -106,9 +116,18 @@ class _ConvPoolLayout:
         self.weights[self.uses] = torch.arange(start, stop)
         self.weights[zero_cell] = 0
 
+        # Where rows vary in length: how long those of each length in `ends` are after
+        # the convolution, and the positions in the order of the product's columns.
+        self.ends = None if ends is None else block.conv_ends(ends)
+        windows = torch.arange(block.pooled_length // span).view(-1, 1, 1) * span
+        positions = (windows + positions.flatten()) * block.pool_stride
+        self.positions = (positions + places.view(-1, 1)).flatten()
+
     def to(self, device: torch.device) -> None:
         """Move the tables."""
         self.uses, self.weights = self.uses.to(device), self.weights.to(device)
+        if self.ends is not None:
+            self.ends, self.positions = self.ends.to(device), self.positions.to(device)
         if self.windows is not None:
             self.windows.to(device)
 
@@ -159,14 +178,24 @@ class _Step:
         self.blocks: list[_ConvPool] = []
         flat, grad = module.flat[:K], module.grad[:K]
         layouts = module.layouts
-        self.x = x = memory.plain("x", K, b, module.architecture.n_features + 2)
-        self.rows = x.view(K * b, -1)
+        n_features = module.architecture.n_features
+        is_variable = module.architecture.variable_length
+        rows = memory.plain("x", K, b, n_features + 2 + is_variable)
+        self.rows = rows.view(K * b, -1)
+        self.x = x = rows[..., : n_features + 2]
+        self.lengths = None
+        if is_variable:
+            # As a table holds them, and as numbers to look up.
+            self.row_ends = self.rows[:, -1]
+            self.lengths = torch.empty_like(self.row_ends, dtype=torch.long)
         d_x = None
         for i, layout in enumerate(layouts):
             name = f"block{i}"
             constants = 2 if i < len(layouts) - 1 else 1
             out = memory.padded(name, K, b, layout.n_outputs, constants)
-            block = _ConvPool(layout, name, flat, grad, memory, x, out, d_x)
+            block = _ConvPool(
+                layout, name, flat, grad, memory, x, out, d_x, self.lengths
+            )
             self.blocks.append(block)
             x, d_x = out, block.d_out
         hidden = memory.padded("hidden", K, b, module.architecture.hidden_size, 1)
@@ -178,7 +207,9 @@ class _Step:
         self.outputs, self.d_outputs = self.last.out, self.last.d_out
 
     def forward(self) -> torch.Tensor:
-        """Return the outputs (K, b, O) of the rows in `x`."""
+        """Return the outputs (K, b, O) of the rows in `rows`."""
+        if self.lengths is not None:
+            self.lengths.copy_(self.row_ends)
         for block in self.blocks:
             block.forward()
         self.first.forward()
@@ -195,6 +226,56 @@ class _Step:
             block.backward()
 
 
+class _ShortStep:
+    """A step on rows that are short, by a smaller stack with copies of the weights."""
+
+    def __init__(
+        self, module: FusedCNN, short: FusedCNN, memory: _Memory, step: _Step, K: int
+    ):
+        n, m = module.architecture.n_features, short.architecture.n_features
+        self.step = step
+        table = memory.plain("table", memory.K * memory.b, n + 3)
+        self.rows = table[: len(step.rows)]
+        self.inputs = [
+            (step.rows[:, :m], self.rows[:, :m]),
+            (step.rows[:, m:], self.rows[:, n:]),
+        ]
+        self.weights = _shared_parts(short, module, "flat", K)
+        self.gradients = _shared_parts(short, module, "grad", K)
+        self.grad = module.grad[:K]
+        self.d_outputs = step.d_outputs
+
+    def forward(self) -> torch.Tensor:
+        """Return the outputs (K, b, O) of the rows in `rows`."""
+        for own, theirs in itertools.chain(self.inputs, self.weights):
+            own.copy_(theirs)
+        return self.step.forward()
+
+    def backward(self) -> None:
+        """Turn `d_outputs` into the gradient of every parameter."""
+        self.step.backward()
+        self.grad.zero_()
+        for own, theirs in self.gradients:
+            theirs.copy_(own)
+
+
+def _shared_parts(
+    short: FusedCNN, module: FusedCNN, name: str, K: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Pair what a smaller stack and a stack have in common of a matrix by name."""
+    own, theirs = getattr(short, name)[:K], getattr(module, name)[:K]
+    (own_cells, rows, columns), (cells, _, all_columns) = short.head[0], module.head[0]
+    own_first = own[:, own_cells].unflatten(1, (rows, columns))
+    first = theirs[:, cells].unflatten(1, (rows, all_columns))
+    return [
+        (own[:, : own_cells.start], theirs[:, : cells.start]),
+        # The first positions' columns, and the bias.
+        (own_first[..., :-1], first[..., : columns - 1]),
+        (own_first[..., -1], first[..., -1]),
+        (own[:, own_cells.stop :], theirs[:, cells.stop :]),
+    ]
+
+
 class _ConvPool:
     """One block Conv1d -> MaxPool1d -> ReLU (as good as ReLU before the pool)."""
 
@@ -208,6 +289,7 @@ class _ConvPool:
         x: torch.Tensor,
         out: torch.Tensor,
         d_x: torch.Tensor | None,
+        lengths: torch.Tensor | None,
     ):
         K, b, _ = x.shape
         n, n_windows = layout.n_outputs, 1
@@ -224,6 +306,10 @@ class _ConvPool:
         z = memory.plain(name + "z", K, b * n_windows, columns)
         self.z, self.places = z, z.split(columns // pool, dim=2)
         self.best = self.places[0]
+        self.mask = None
+        if layout.ends is not None and lengths is not None:
+            ends, positions = layout.ends.to(z.dtype), layout.positions.to(z.dtype)
+            self.mask = _Mask(ends, positions, name, memory, z, lengths)
         shape = self.best.shape
         self.leads = [memory.gradient(f"{name}l{j}", *shape) for j in range(1, pool)]
         self.forward_only = memory.forward_only
@@ -254,6 +340,8 @@ class _ConvPool:
             self.windows.forward()
         torch.index_select(self.flat, 1, self.weights, out=self.matrix_cells)
         torch.bmm(self.x, self.matrix, out=self.z)
+        if self.mask is not None:
+            self.mask.forward()
         for place, lead in zip(self.places[1:], self.leads, strict=True):
             if not self.forward_only:
                 # Positive where this place wins; a tie stays with the earlier one.
@@ -275,6 +363,33 @@ class _ConvPool:
             torch.bmm(self.d_z, self.matrix_t, out=self.d_x)
             if self.windows is not None:
                 self.windows.backward()
+
+
+class _Mask:
+    """Zeros at the positions beyond each row's end."""
+
+    def __init__(
+        self,
+        ends: torch.Tensor,
+        positions: torch.Tensor,
+        name: str,
+        memory: _Memory,
+        z: torch.Tensor,
+        lengths: torch.Tensor,
+    ):
+        n_rows, n_positions = len(lengths), len(positions)
+        self.ends, self.positions, self.lengths = ends, positions, lengths
+        self.row_ends = z.new_empty(n_rows)
+        self.column = self.row_ends.unsqueeze(1)
+        # 1 before the end and 0 beyond it, of the product's numbers.
+        self.inside = memory.plain(name + "m", 1, n_rows, n_positions)[0]
+        self.factors = self.inside.unsqueeze(2)
+        self.z = z.view(n_rows, n_positions, -1)
+
+    def forward(self) -> None:
+        torch.index_select(self.ends, 0, self.lengths, out=self.row_ends)
+        torch.sub(self.column, self.positions, out=self.inside).clamp_(0, 1)
+        self.z.mul_(self.factors)
 
 
 class _Windows:
@@ -441,9 +556,13 @@ class FusedCNN(nn.Module):
     def _lay_out(self) -> slice:
         """Give every layer its cells; return the last layer's."""
         layouts, cells = [], slice(0, 1)
+        ends = None
+        if self.architecture.variable_length:
+            ends = torch.arange(self.architecture.n_features + 1)
         for block in self.architecture.blocks:
-            layouts.append(_ConvPoolLayout(block, cells.stop))
+            layouts.append(_ConvPoolLayout(block, cells.stop, ends))
             cells = layouts[-1].cells
+            ends = None if ends is None else block.pooled_ends(ends)
         head = []
         sizes = (
             (self.architecture.hidden_size, self.architecture.flat_size + 1),
@@ -475,6 +594,8 @@ class FusedCNN(nn.Module):
         for layout in self.layouts:
             layout.to(self.flat.device)
         self._memories: dict[bool, _Memory] = {}
+        self._shorts: dict[Architecture, FusedCNN] = {}
+        self._short_steps: dict[Any, _ShortStep] = {}
 
     def _apply(self, fn: Any, recurse: bool = True) -> FusedCNN:
         """Move or cast the parameters, and what hangs on them."""
@@ -498,6 +619,7 @@ class FusedCNN(nn.Module):
         state = self.__dict__.copy()
         for name in ("flat", "grad", "live_groups", "layouts", "head", "_memories"):
             del state[name]
+        del state["_shorts"], state["_short_steps"]
         # A pickled view would bring the whole matrix along, once for each group.
         copies = (nn.Parameter(group.detach().clone()) for group in self.groups)
         state["_modules"] = {**self._modules, "groups": nn.ParameterList(copies)}
@@ -526,6 +648,26 @@ class FusedCNN(nn.Module):
             step = memory.steps[K, b] = _Step(self, memory, K, b)
         return step
 
+    def short_step(
+        self, K: int, b: int, length: int, forward_only: bool = False
+    ) -> _Step | _ShortStep:
+        """Return a step like that of `step`, for rows of at most a length."""
+        architecture = shorten(self.architecture, length)
+        if architecture == self.architecture:
+            return self.step(K, b, forward_only)
+        short = self._shorts.get(architecture)
+        if short is None:
+            sizes = (len(self.flat),)
+            short = FusedCNN(architecture, sizes, self.flat.dtype, self.flat.device)
+            self._shorts[architecture] = short
+        step = short.step(K, b, forward_only)
+        key = architecture, K, b, forward_only
+        known = self._short_steps.get(key)
+        if known is None or known.step is not step:
+            memory = short._memories[forward_only]
+            known = self._short_steps[key] = _ShortStep(self, short, memory, step, K)
+        return known
+
     def activate(self, active: Sequence[bool]) -> None:
         """Say which networks the next optimizer steps move.
 
@@ -540,7 +682,7 @@ class FusedCNN(nn.Module):
 
     def release(self) -> None:
         """Give the memory of all steps and gradients back."""
-        self._memories = {}
+        self._memories, self._shorts, self._short_steps = {}, {}, {}
         for group in self.groups:
             group.grad = None
 
@@ -557,7 +699,8 @@ class FusedCNN(nn.Module):
         """
         with torch.no_grad():
             step = self.step(len(self.flat), len(x), forward_only=True)
-            step.x.copy_(append_constants(x))
+            table = append_constants(x, self.architecture.variable_length)
+            step.rows.unflatten(0, (-1, len(x))).copy_(table)
             return step.forward().clone()
 
     def read_all(self) -> list[TabularCNN]:
@@ -646,16 +789,22 @@ class FusedCNN(nn.Module):
         return views
 
 
-def append_constants(x: torch.Tensor) -> torch.Tensor:
+def append_constants(x: torch.Tensor, variable_length: bool = False) -> torch.Tensor:
     """Append the columns 1 and 0 that FusedCNN expects after the features.
 
     Parameters
     ----------
     x : torch.Tensor of shape (n_samples, n_features)
+    variable_length : bool, default=False
+        Whether rows may end in NaN: zeros take its place, and a last column tells
+        the length.
 
     Returns
     -------
-    table : torch.Tensor of shape (n_samples, n_features + 2)
+    table : torch.Tensor of shape (n_samples, n_features + 2 or 3)
     """
-    constants = x.new_tensor([1.0, 0.0]).expand(len(x), 2)
-    return torch.cat([x, constants], dim=1)
+    columns = [x, x.new_tensor([1.0, 0.0]).expand(len(x), 2)]
+    if variable_length:
+        lengths = x.isnan().logical_not().sum(1, keepdim=True)
+        columns = [x.nan_to_num(0.0), columns[1], lengths.to(x.dtype)]
+    return torch.cat(columns, dim=1)

@@ -10,6 +10,7 @@ import torch
 from skorch.history import History
 
 from skrebatch.data import Floats
+from skrebatch.dynamic_batches import choose_stretch, group_by_length
 from skrebatch.losses import Loss
 from skrebatch.network import Architecture, TabularCNN
 from skrebatch.records import LossLog
@@ -55,9 +56,12 @@ class Member:
     team: int | None = None  # members of a team choose by their mean losses
     log: LossLog | None = None  # of every row of its job
     latest: Floats | None = None  # (N,), losses after the last epoch, where known
+    lengths: Indices | None = None  # (N,), where batches have a budget of elements
+    max_elements: int = 0
 
     start: int = 0  # its first row in the features of the table
     shift: int = 0  # from a row of the features to that of the targets
+    counts: Indices | None = None  # rows of each batch of the epoch, where they vary
     history: History = field(default_factory=History)
     epochs: int = 0
     done: bool = False
@@ -104,6 +108,18 @@ class Member:
         if self.needs_losses and not np.isfinite(losses).all():
             raise DivergedError.at(self.epochs + 1, "before its first batch")
         self.selection.begin_epoch(losses)
+
+    def draw_order(self) -> Indices:
+        """Draw the order of the epoch planned, and lay out its batches."""
+        order = self.selection.sampler.order()
+        if self.lengths is None:
+            return order
+        stretch = choose_stretch(self.lengths, self.max_elements)
+        batches = group_by_length(
+            order, self.lengths, self.max_elements, stretch, self.selection.rng
+        )
+        self.counts = np.array([len(batch) for batch in batches])
+        return np.concatenate(batches)
 
     def weights_of(self, order: Indices) -> Floats | None:
         """Return the weight of each entry of an order; None is 1 for all."""
@@ -165,6 +181,7 @@ class Job:
             self.optimizer,
             self.dtype,
             str(self.device),
+            self.members[0].lengths is None,
         )
 
     @property

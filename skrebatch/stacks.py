@@ -41,6 +41,8 @@ def check_max_stack(max_stack: Any) -> None:
 
 def _networks_per_stack(job: Job, max_stack: int | str) -> int:
     """Return how many networks like the job's to train side by side."""
+    if job.members[0].lengths is not None:
+        return 1  # each has batches of shapes of its own
     if max_stack != "auto":
         return int(max_stack)
     sizes = job.architecture

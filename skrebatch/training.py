@@ -311,7 +311,7 @@ class ReBatchNet(NeuralNet):
                     member.begin_epoch(mean)
                 else:
                     member.begin_epoch(losses[k])
-                orders[k] = member.selection.sampler.order()
+                orders[k] = member.draw_order()
             except Exception as error:  # of a strategy or a schedule of the user's
                 member.fail(error)
         return orders
@@ -365,11 +365,14 @@ class ReBatchNet(NeuralNet):
         slope = loss.slope(all_targets.shape[-1])
         slopes = (all_scales * slope).unsqueeze(-1)
         weighing = any(member.selection.weighs for member in self._live)
+        varies = module.architecture.variable_length
         first = True
         for segment in plan.segments:
             part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
             module.activate(segment.active)
-            step = module.step(segment.n_networks, segment.n_rows)
+            shape = segment.n_networks, segment.n_rows
+            if not varies:
+                step = module.step(*shape)
             rows = all_rows[part].flatten(1)  # (T', K' * b')
             batches = zip(
                 rows, all_targets[part], slopes[part], all_outputs[part], strict=True
@@ -378,6 +381,9 @@ class ReBatchNet(NeuralNet):
             for t, (r, y, s, o) in zip(steps, batches, strict=True):
                 if notify:
                     self.notify("on_batch_begin", batch=(r, y), training=True)
+                if varies:
+                    longest = int(table.features[r, -1].max())
+                    step = module.short_step(*shape, longest)
                 torch.index_select(table.features, 0, r, out=step.rows)
                 o.copy_(step.forward())
                 if weighing:
@@ -494,13 +500,24 @@ class ReBatchNet(NeuralNet):
             padded[k, : len(own)] = member.start + own
         index = torch.from_numpy(padded).to(table.features.device)
         shifts = torch.tensor([[m.shift] for m in self._live], device=index.device)
+        by_length = None
+        if module.architecture.variable_length:
+            # So that only a few chunks are as wide as the longest row.
+            by_length = table.features[index, -1].amax(0).argsort(stable=True)
+            index = index[:, by_length]
         losses = []
         chunk = min(n, max(64, _CACHED_VALUES // (K * module.architecture.width)))
         for part in index.split(chunk, dim=1) if n else []:
-            step = module.step(K, part.shape[1], forward_only=True)
+            if by_length is None:
+                step = module.step(K, part.shape[1], forward_only=True)
+            else:
+                longest = int(table.features[part, -1].max())
+                step = module.short_step(K, part.shape[1], longest, forward_only=True)
             torch.index_select(table.features, 0, part.reshape(-1), out=step.rows)
             losses.append(loss.per_sample(step.forward(), table.targets[part + shifts]))
         together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
+        if by_length is not None:
+            together = together[:, by_length.argsort().cpu().numpy()]
         return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
 
 

@@ -17,6 +17,7 @@ ORDER = [
     "losses",
     "fused",
     "samplers",
+    "dynamic_batches",
     "schedules",
     "strategies.base",
     "strategies.redistribution",
