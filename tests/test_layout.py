@@ -29,6 +29,8 @@ ORDER = [
     "records",
     "callbacks",
     "threads",
+    "optimizers",
+    "rates",
     "members",
     "batches",
     "training",
