@@ -31,7 +31,9 @@ _CACHED_VALUES = 200_000
 
 def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     """Create the net that trains all networks of the jobs in one stack."""
-    groups = group_in_lockstep([member for job in jobs for member in job.members])
+    asked = [member for job in jobs for member in job.members]
+    groups = group_in_lockstep(asked)
+    members = [member for group in groups for member in group]
     options = [group[0].options_for(jobs[0].optimizer) for group in groups]
     shared = {
         name: value
@@ -42,10 +44,10 @@ def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     differ = any(len(own) > len(shared) for own in options)
     moves = any(group[0].rate is not None for group in groups)
     own_options = [(f"groups.{i}", own) for i, own in enumerate(options)]
-    return ReBatchNet(
+    net = ReBatchNet(
         FusedCNN,
         jobs[0].loss,
-        members=[member for group in groups for member in group],
+        members=members,
         module__architecture=jobs[0].architecture,
         module__group_sizes=[len(group) for group in groups],
         module__dtype=jobs[0].dtype,
@@ -60,6 +62,9 @@ def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
         verbose=0,
         **{f"optimizer__{name}": shared[name] for name in shared if name != "lr"},
     )
+    place = {id(member): i for i, member in enumerate(asked)}
+    net.order = [place[id(member)] for member in members]
+    return net
 
 
 def train(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
@@ -87,6 +92,8 @@ class ReBatchNet(NeuralNet):
     **kwargs
         Parameters of :class:`skorch.NeuralNet`.
     """
+
+    order: list[int]  # of the members, among those of the jobs
 
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
         self.members = members
@@ -195,7 +202,7 @@ class ReBatchNet(NeuralNet):
             net = make_net([job], self.callbacks).initialize()
             net.history = self.history
             return net
-        self.members = job.members
+        self.members = [job.members[i] for i in self.order]
         if self._rates != _rates_of(first):
             # Only then: a callback of the user's may have moved the rates since.
             self._rates = _rates_of(first)
