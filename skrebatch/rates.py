@@ -58,12 +58,12 @@ class Rate:
         policy, defaults = schedule, {}
         if isinstance(schedule, str):
             policy = _SCHEDULES[schedule]
-            by_batch = params.get("step_every", "batch") == "batch"
-            defaults = _defaults(
-                schedule, self._optimizer, max_epochs, steps_per_epoch * by_batch or 1
-            )
+            defaults = {"step_every": "batch" if schedule == "one-cycle" else "epoch"}
+            by_batch = (defaults | params)["step_every"] == "batch"
+            moves = max_epochs * (steps_per_epoch if by_batch else 1)
+            defaults |= _defaults(schedule, self._optimizer, moves)
             if "epochs" in params and "steps_per_epoch" in params:
-                del defaults["total_steps"]
+                defaults.pop("total_steps", None)
         self._monitor = params.get("monitor")
         self._callback = LRScheduler(
             policy, **{"event_name": None, **defaults, **params}
@@ -116,10 +116,10 @@ class Rate:
     def end_step(self, step: int, n_steps: int) -> None:
         """Move after a step, counted from 1, of an epoch's steps.
 
-        An epoch moves one-cycle by as many steps as an epoch has that holds every
-        sample once, so that its course is over in time whatever the epochs hold.
+        An epoch moves a named schedule by as many steps as an epoch has that holds
+        every sample once, so that its course is over in time whatever epochs hold.
         """
-        planned = n_steps if self.asked[0] != "one-cycle" else self._course[1]
+        planned = self._course[1] if self.asked[0] in _SCHEDULES else n_steps
         if step == 1:
             self._steps_now = 0
         while self._steps_now < step * planned // n_steps:
@@ -136,23 +136,20 @@ class Rate:
             self._callback.on_epoch_end(self._seen(history))
 
 
-def _defaults(
-    schedule: str, optimizer: Optimizer, max_epochs: int, steps: int
-) -> dict[str, Any]:
-    """Return the arguments of a named schedule where none are given."""
+def _defaults(schedule: str, optimizer: Optimizer, moves: int) -> dict[str, Any]:
+    """Return the arguments of a named schedule, to run its course in some moves."""
     if schedule == "step":
-        return {"step_size": max(1, max_epochs // 3), "gamma": 0.1}
+        return {"step_size": max(1, moves // 3), "gamma": 0.1}
     if schedule == "plateau":
         return {"factor": 0.1, "patience": 5}
     if schedule == "cosine":
-        return {"T_max": max_epochs}
+        return {"T_max": moves}
     if schedule == "exponential":
-        return {"gamma": 0.01 ** (1 / max_epochs)}
+        return {"gamma": 0.01 ** (1 / moves)}
     return {
         "max_lr": optimizer.param_groups[0]["lr"],
-        "total_steps": max_epochs * steps,
+        "total_steps": moves,
         "cycle_momentum": bool({"momentum", "betas"} & optimizer.defaults.keys()),
-        "step_every": "batch",
     }
 
 

@@ -205,7 +205,7 @@ class ReBatchNet(NeuralNet):
         self.members = [job.members[i] for i in self.order]
         if self._rates != _rates_of(first):
             # Only then: a callback of the user's may have moved the rates since.
-            self._rates = _rates_of(first)
+            self._rates = self.lr, _ = _rates_of(first)
             for group in optimizer.param_groups:
                 group["lr"], group["weight_decay"] = self._rates
         return self
