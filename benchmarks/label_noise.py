@@ -241,7 +241,7 @@ def evaluate(dataset, plan, rate, split, train, test, arms, cleaned):
         arm: scores(dataset.y[test], model.predict_proba(X_test)[:, 1])
         for arm, model in models.items()
     }
-    if BOOSTING in run["scores"] or cleaned:
+    if OUR_ARM in arms:
         boosting = HistGradientBoostingClassifier(random_state=split).fit(X, y)
         probabilities = boosting.predict_proba(X_test)[:, 1]
         run["scores"][BOOSTING] = scores(dataset.y[test], probabilities)
@@ -262,7 +262,8 @@ def clean(model, y, predicted):
     """Let cleanlab find label issues by probabilities out of fold."""
     from cleanlab.classification import CleanLearning
 
-    cleaner = CleanLearning(model)
+    # Its own processes don't work within a worker's.
+    cleaner = CleanLearning(model, find_label_issues_kwargs={"n_jobs": 1})
     return cleaner, cleaner.find_label_issues(labels=y, pred_probs=predicted)
 
 

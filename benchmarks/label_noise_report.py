@@ -330,7 +330,7 @@ def draw(results, folder, stem):
     if OUR_ARM not in arms_of(results) or len(rates) < 2:
         return []
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    axes = figure.subplots(2, -(-(len(names) + 1) // 2), sharex=True).ravel()
+    axes = figure.subplots(2, -(-(len(names) + 1) // 2)).ravel()
     for ax, name in zip(axes, ["mean", *names], strict=False):
         for arm, (colour, line) in STYLES.items():
             if arm not in arms_of(results):
@@ -344,10 +344,11 @@ def draw(results, folder, stem):
             width = 2.2 if arm in (OUR_ARM, OPPONENT) else 1.2
             ax.plot(np.multiply(rates, 100), curve, line, c=colour, lw=width, label=arm)
         ax.set_title(name, fontsize=10)
+        ax.set_xticks(np.multiply(rates, 100))
     for ax in axes[len(names) + 1 :]:
         ax.set_axis_off()
-    figure.supxlabel("wrong training labels, %")
-    figure.supylabel("accuracy on clean test labels")
+    axes[-2].set_xlabel("wrong training labels, %")
+    axes[0].set_ylabel("accuracy on clean test labels")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     path = folder / f"{stem}.png"

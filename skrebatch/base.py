@@ -44,11 +44,10 @@ from skrebatch.samplers import (
     check_ratio,
     check_repeats,
     redistribution_size,
-    warn_if_nothing_redistributed,
 )
 from skrebatch.schedules import check_schedule
 from skrebatch.selection import Selection
-from skrebatch.strategies import check_strategy
+from skrebatch.strategies import check_balances, check_strategy
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
 
@@ -164,7 +163,8 @@ default=None
     record_losses : bool, default=False
         Whether to keep the loss of every row after each epoch, of at most 100
         epochs: once there are more, every second one is dropped, so that 500 bytes
-        a row are the bound. See :func:`training_dynamics`.
+        a row are the bound for each network, and as many for the attributes. See
+        :func:`training_dynamics`.
     warm_start : bool, default=False
         Whether `fit` goes on from the network of an earlier `fit`.
     random_state : int, numpy.random.RandomState or None, default=None
@@ -298,11 +298,8 @@ class _BaseReBatchCNN(BaseEstimator):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
                 )
-        if getattr(self, "class_balanced", False) and not strategy.plans:
-            raise ValueError(
-                f"class_balanced=True has no meaning for {strategy!r}, which weighs "
-                "the samples of mini-batches and chooses none."
-            )
+        if getattr(self, "class_balanced", False):
+            check_balances(strategy)
         resolve_dtype(self.dtype)
         resolve_device(self.device)
 
@@ -403,7 +400,7 @@ class _BaseReBatchCNN(BaseEstimator):
             parts, targets = [X, X_val], [y, y_val]
             valid_rows = np.arange(n_samples, n_samples + len(X_val))
         elif self.early_stopping and not incremental:
-            if not goes_on:
+            if not (goes_on and hasattr(self, "_split_seed")):
                 self._split_seed = int(rngs[0].integers(2**31))
             rows, valid_rows = self._split(rows, y, self._split_seed)
         if weights is not None:
@@ -413,8 +410,6 @@ class _BaseReBatchCNN(BaseEstimator):
 
         size = redistribution_size(len(rows), self.ratio)
         strategy = check_strategy(self.strategy)
-        if strategy.uses_ratio:
-            warn_if_nothing_redistributed(len(rows), self.ratio, size)
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(size, 1024) or 32
@@ -441,7 +436,7 @@ class _BaseReBatchCNN(BaseEstimator):
             self.sample_index_ = index
         n_before = self.n_iter_ if goes_on else 0
         labels = self._labels(encoded[0])[rows]
-        self._data_seen, known = self._recognise(X, y, sample_weight, goes_on)
+        self._data_seen, known = self._recognise(X, y, rows, goes_on)
         batch_size = min(int(batch_size), len(rows))
         steps = -(-len(rows) * (1 + self.n_augments) // batch_size)
         if valid_rows is None and self._monitor == "valid_loss":
@@ -470,7 +465,8 @@ class _BaseReBatchCNN(BaseEstimator):
             log = LossLog(n_samples) if self.record_losses else None
             if known:
                 selection.losses, selection.plan = self._memories[k]
-                log = copy.deepcopy(self._logs[k]) or log
+                if log is not None:
+                    log = copy.deepcopy(self._logs[k]) or log
             members.append(
                 Member(
                     network=networks[k],
@@ -492,6 +488,7 @@ class _BaseReBatchCNN(BaseEstimator):
                     log=log,
                 )
             )
+        members[0].selection.warn_of_no_effect()
         return Job(
             X=parts,
             targets=encoded,
@@ -519,7 +516,7 @@ class _BaseReBatchCNN(BaseEstimator):
         return Rate(*asked, self.max_epochs, steps_per_epoch)
 
     def _recognise(
-        self, X: Any, y: Any, weights: Any, goes_on: bool
+        self, X: Any, y: Any, rows: NDArray[np.intp], goes_on: bool
     ) -> tuple[str | None, bool]:
         """Tell whether the data are those of the fit that this one goes on from.
 
@@ -527,7 +524,7 @@ class _BaseReBatchCNN(BaseEstimator):
         """
         if not (self.record_losses or self.loss_smoothing or self.refresh_every > 1):
             return None, False
-        data = joblib.hash((X, y, weights))
+        data = joblib.hash((X, y, rows))
         return data, goes_on and data == self._data_seen
 
     def _networks(self) -> list[TabularCNN]:

@@ -17,11 +17,11 @@ from skrebatch.samplers import (
     IntervalInsertionSampler,
     check_ratio,
     check_repeats,
-    warn_if_nothing_redistributed,
 )
 from skrebatch.schedules import Schedule, check_schedule
 from skrebatch.selection import Selection
-from skrebatch.strategies import Strategy, check_strategy
+from skrebatch.strategies import Strategy, check_balances, check_strategy
+from skrebatch.strategies.base import weigh
 
 
 class ReBatch(Callback):
@@ -132,6 +132,8 @@ default="constant"
         check_whole(self.warmup_epochs, "warmup_epochs", at_least=0)
         check_real(self.loss_smoothing, "loss_smoothing", at_least=0, below=1)
         check_whole(self.refresh_every, "refresh_every")
+        if self.class_balanced:
+            check_balances(self.strategy_)
         if not hasattr(net.criterion_, "reduction"):
             raise TypeError(
                 f"ReBatch needs the loss of each sample, but {net.criterion_!r} has no "
@@ -159,14 +161,10 @@ default="constant"
             0, self.repeats, self.shuffle, self.rng_
         )
         net.iterator_train__sampler = self.sampler_
-        self._remove_hooks()  # that a training that failed has left
-        self.hooks_ = [
-            net.criterion_.register_forward_pre_hook(self._before_loss),
-            net.criterion_.register_forward_hook(self._after_loss, always_call=True),
-        ]
+        self._remove_hooks()  # that a batch that failed has left
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the handles of hooks, which belong to a training under way."""
+        """Leave out the handles of hooks, which belong to a batch under way."""
         return {name: it for name, it in vars(self).items() if name != "hooks_"}
 
     def on_epoch_begin(
@@ -193,8 +191,7 @@ default="constant"
             epoch=len(net.history) - 1,
             sampler=self.sampler_,
         )
-        if self.strategy_.uses_ratio:
-            warn_if_nothing_redistributed(n, self.ratio, self.selection_.n_chosen)
+        self.selection_.warn_of_no_effect()
         if len(net.history) > 1:  # trained before, maybe on other data
             self._plan_next(net, dataset_train)
         else:
@@ -203,10 +200,21 @@ default="constant"
     def on_batch_begin(
         self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
     ) -> None:
-        """Follow which samples the batch holds."""
-        if training:
-            self.place_ += self.batch_size_
-            self.batch_size_ = get_len(batch)
+        """Follow which samples the batch holds; weigh their losses where wanted."""
+        if not training:
+            return
+        self.place_ += self.batch_size_
+        self.batch_size_ = get_len(batch)
+        if self.selection_.weighs or self.selection_.weights is not None:
+            criterion = net.criterion_
+            self.hooks_ = [
+                criterion.register_forward_pre_hook(self._before_loss),
+                criterion.register_forward_hook(self._after_loss, always_call=True),
+            ]
+
+    def on_batch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Leave the criterion as it was."""
+        self._remove_hooks()
 
     def on_epoch_end(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
@@ -229,34 +237,30 @@ default="constant"
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Leave the net's training iterator and criterion as they were."""
         net.iterator_train__sampler = None
-        self._remove_hooks()
+        self._remove_hooks()  # that Ctrl-C in the midst of a batch has left
 
     def _remove_hooks(self) -> None:
         for hook in getattr(self, "hooks_", []):
             hook.remove()
+        self.hooks_ = []
 
     def _before_loss(self, criterion: Any, args: Any) -> None:
-        """Ask for the losses of single samples where they are to be weighed."""
-        self.reduction_ = None
-        weights = self.selection_.weights
-        if criterion.training and (self.selection_.weighs or weights is not None):
-            self.reduction_, criterion.reduction = criterion.reduction, "none"
+        """Ask for the losses of single samples."""
+        self.reduction_, criterion.reduction = criterion.reduction, "none"
 
     def _after_loss(self, criterion: Any, args: Any, losses: Any) -> Any:
         """Weigh them, and reduce them as the criterion would have done."""
-        if self.reduction_ is None:
-            return losses
         criterion.reduction = self.reduction_
         if losses is None:  # the criterion has failed
             return None
-        losses = _by_sample(losses)
-        weights = torch.ones_like(losses)
+        by_sample = _by_sample(losses)
+        weights = torch.ones_like(by_sample)
         if self.selection_.weighs:
-            weights *= self.strategy_.batch_weights(losses.detach()[None])[0]
+            weights *= weigh(self.strategy_, by_sample.detach()[None])[0]
         if self.selection_.weights is not None and self.sampler_.drawn is not None:
-            rows = self.sampler_.drawn[self.place_ :][: len(losses)]
+            rows = self.sampler_.drawn[self.place_ :][: len(weights)]
             weights *= torch.as_tensor(self.selection_.weights[rows]).to(weights)
-        weighted = losses * weights
+        weighted = losses * weights.view(-1, *[1] * (losses.dim() - 1))
         return weighted.sum() if self.reduction_ == "sum" else weighted.mean()
 
 

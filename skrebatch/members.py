@@ -119,6 +119,12 @@ class Member:
         """Whether the plan of the next epoch depends on the losses."""
         return self.selection.needs_losses and not self.done
 
+    def begin_epoch(self, losses: Floats) -> None:
+        """Plan the next epoch by the losses so far, where it depends on them."""
+        if self.needs_losses and not np.isfinite(losses).all():
+            raise DivergedError.at(self.epochs + 1, "before its first batch")
+        self.selection.begin_epoch(losses)
+
     def weights_of(self, order: Indices) -> Floats | None:
         """Return the weight of each entry of an order; None is 1 for all."""
         weights, planned = self.weights, self.selection.weights

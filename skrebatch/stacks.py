@@ -19,7 +19,7 @@ from skrebatch.training import train
 
 # Numbers of a stack that a core's cache holds: each parameter with its gradient and
 # two moments, each row of a batch with its activations and their gradients.
-_CACHED_NUMBERS = 900_000
+_CACHED_NUMBERS = 1_600_000
 _MOST_NETWORKS = 50
 _FITS = ReBatchCNNClassifier.fit, ReBatchCNNRegressor.fit
 

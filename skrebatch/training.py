@@ -23,6 +23,7 @@ from skrebatch.fused import FusedCNN
 from skrebatch.members import DivergedError, Job, Member, Moving, group_in_lockstep
 from skrebatch.optimizers import is_familiar
 from skrebatch.samplers import Indices
+from skrebatch.strategies.base import weigh
 from skrebatch.threads import is_small, one_thread_if
 
 # Activations of the loss pass that fit a core's cache.
@@ -337,10 +338,10 @@ class ReBatchNet(NeuralNet):
                     leaders[member.team] = member
                     team = [i for i, m in enumerate(members) if m.team == member.team]
                     own = [losses[i] for i in team if members[i].needs_losses]
-                    mean = np.mean(own, axis=0) if own else None
-                    member.selection.begin_epoch(mean)
+                    mean = np.mean(own, axis=0) if own else losses[k]
+                    member.begin_epoch(mean)
                 else:
-                    member.selection.begin_epoch(losses[k])
+                    member.begin_epoch(losses[k])
                 orders[k] = member.selection.sampler.order()
             except Exception as error:  # of a strategy or a schedule of the user's
                 member.fail(error)
@@ -469,18 +470,10 @@ class ReBatchNet(NeuralNet):
             rows = slice(ks[0], ks[-1] + 1) if len(ks) == ks[-1] + 1 - ks[0] else ks
             own = losses[rows, :count]
             try:
-                weights = strategy.batch_weights(own)
-                if weights.shape != own.shape:
-                    raise ValueError(
-                        f"{strategy!r} returned weights of shape "
-                        f"{tuple(weights.shape)} for losses of shape "
-                        f"{tuple(own.shape)}."
-                    )
+                scales[rows, :count] *= weigh(strategy, own)
             except Exception as error:  # of a strategy of the user's
                 for k in ks:
                     self._live[k].fail(error)
-                continue
-            scales[rows, :count] *= weights
 
     def _batch_listeners(self) -> bool:
         """Tell whether a callback listens to batches."""

@@ -27,8 +27,10 @@ ESTIMATORS = pytest.mark.parametrize(
         ReBatchCNNClassifier(max_epochs=5, random_state=0),
         ReBatchCNNClassifier(max_epochs=5, random_state=0, repeats=2, n_networks=3),
         ReBatchCNNRegressor(max_epochs=5, random_state=0, repeats=0),
+        ReBatchCNNClassifier(max_epochs=5, random_state=0, strategy="ohem"),
+        ReBatchCNNRegressor(max_epochs=5, random_state=0, strategy="infobatch"),
     ],
-    ids=["classifier", "several networks", "regressor"],
+    ids=["classifier", "several networks", "regressor", "ohem", "infobatch"],
 )
 
 

@@ -145,7 +145,7 @@ def test_a_fit_follows_the_book(name):
     X, y = make_data()
     _, _, scheduler, by_batch = SCHEDULES[name]
     book = Book(
-        "binary", X, y, max_epochs=EPOCHS, schedule=scheduler, by_batch=by_batch
+        "binary", X, y, max_epochs=EPOCHS, lr_schedule=scheduler, by_batch=by_batch
     )
     model = scheduled(name).fit(X, y)
     book.assert_equals(model)
@@ -165,7 +165,7 @@ def test_one_cycle_moves_the_momentum_too(task):
         trained_on,
         optimizer=torch.optim.SGD,
         params={"momentum": 0.9},
-        schedule=partial(lr_scheduler.OneCycleLR, max_lr=LR, total_steps=4 * STEPS),
+        lr_schedule=partial(lr_scheduler.OneCycleLR, max_lr=LR, total_steps=4 * STEPS),
         by_batch=True,
     )
     params = {"optimizer": "sgd", "optimizer_params": {"momentum": 0.9}}
