@@ -80,7 +80,7 @@ class Member:
 
     @property
     def goes_alone(self) -> bool:
-        """Whether it may need other numbers of steps than any other network."""
+        """Whether no other network may share its steps or its learning rate."""
         return (
             self.patience is not None
             or self.selection.entries is None
