@@ -36,6 +36,12 @@ from skrebatch.data import (
 from skrebatch.dynamic_batches import check_lengths
 from skrebatch.members import Job, Member
 from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
+from skrebatch.optimizers import (
+    check_optimizer,
+    optimizer_options,
+    resolve_optimizer,
+)
+from skrebatch.rates import Rate, check_lr_schedule
 from skrebatch.records import LossLog, mean_log
 from skrebatch.samplers import (
     check_ratio,
@@ -48,11 +54,6 @@ from skrebatch.strategies import check_balances, check_strategy
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
 
-_OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
 _PREDICTION_ROWS = 1024
 # What checking the data teaches an estimator.
 _SEEN = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "_is_1d")
@@ -124,12 +125,33 @@ default="constant"
     batch_size : int or "auto", default="auto"
         Rows of a mini-batch. "auto" is B, as in the paper, but at most 1024, and
         32 where B is 0. More than N is N.
-    optimizer : {{"adam", "adamw", "sgd"}}, default="adam"
-        Optimizer.
+    optimizer : {{"adam", "adamw", "sgd", "rmsprop"}} or type, default="adam"
+        Optimizer, by name or a subclass of :class:`torch.optim.Optimizer` that
+        treats each weight by itself.
+    optimizer_params : dict, default=None
+        Its other arguments, such as ``{{"momentum": 0.9}}``; None is torch's
+        defaults.
     lr : float, default=1e-3
         Learning rate.
+    lr_schedule : {{"step", "plateau", "cosine", "exponential", "one-cycle"}} or type, \
+default=None
+        How the learning rate changes, by name or a class of
+        :mod:`torch.optim.lr_scheduler`; None is not at all. A name runs its course
+        in `max_epochs`: "step" divides by 10 at each third, "plateau" after 5
+        epochs without improvement (of the loss on the validation set if there is
+        one, else of the training loss), "cosine" falls to 0, "exponential" to a
+        hundredth, "one-cycle" rises to `lr` and falls again, step by step.
+    lr_schedule_params : dict, default=None
+        Arguments of the schedule, such as ``{{"step_size": 20}}``, and `step_every`
+        ("epoch" or "batch") and `monitor` of :class:`skorch.callbacks.LRScheduler`.
     weight_decay : float, default=0.0
         Weight decay of the optimizer.
+    n_augments : int, default=0
+        Copies of each row that an epoch holds beside it, with Gaussian noise drawn
+        anew. A batch is followed by batches of its copies. Samples are chosen by the
+        losses of the rows as they are.
+    noise_std : float, default=0.0
+        Standard deviation of that noise, in the units of X.
     early_stopping : bool, default=False
         Whether to stop when the loss on the validation set has not improved for
         `n_iter_no_change` epochs, and to keep the parameters of the best epoch.
@@ -258,11 +280,25 @@ class _BaseReBatchCNN(BaseEstimator):
             raise ValueError(
                 f'choose must be "own" or "together", got {self.choose!r}.'
             )
+        check_whole(self.n_augments, "n_augments", at_least=0)
+        check_real(self.noise_std, "noise_std", at_least=0)
+        if self.noise_std and not self.n_augments:
+            warnings.warn(
+                f"noise_std={self.noise_std} has no effect with n_augments=0, which "
+                "makes no copies that could bear noise.",
+                UserWarning,
+                stacklevel=4,
+            )
         counts = "max_epochs", "n_iter_no_change", "n_networks", "refresh_every"
         for name in counts:
             check_whole(getattr(self, name), name)
         if self.batch_size != "auto":
             check_whole(self.batch_size, "batch_size", 'or "auto"')
+        if self.variable_length and self.n_augments:
+            raise ValueError(
+                "n_augments can't be used with variable_length=True: the noise would "
+                "reach the padding."
+            )
         if self.max_elements is not None:
             check_whole(self.max_elements, "max_elements", "or None")
             if not self.variable_length or self.batch_size != "auto":
@@ -278,11 +314,15 @@ class _BaseReBatchCNN(BaseEstimator):
         check_real(self.lr, "lr", above=0)
         check_real(self.weight_decay, "weight_decay", at_least=0)
         check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
-        if self.optimizer not in _OPTIMIZERS:
-            names = ", ".join(f'"{name}"' for name in _OPTIMIZERS)
-            raise ValueError(
-                f"optimizer must be one of {names}, got {self.optimizer!r}."
-            )
+        check_optimizer(
+            self.optimizer, self.optimizer_params, self.lr, self.weight_decay
+        )
+        check_lr_schedule(
+            self.lr_schedule,
+            self.lr_schedule_params,
+            *self._optimizer(),
+            self.max_epochs,
+        )
         flags = "shuffle", "early_stopping", "warm_start", "record_losses"
         for name in (*flags, "variable_length", *self._own_flags):
             if not isinstance(getattr(self, name), bool | np.bool_):
@@ -293,6 +333,12 @@ class _BaseReBatchCNN(BaseEstimator):
             check_balances(strategy)
         resolve_dtype(self.dtype)
         resolve_device(self.device)
+
+    def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+        """Return the optimizer's class, and what it is given."""
+        cls = resolve_optimizer(self.optimizer)
+        params = self.optimizer_params
+        return cls, optimizer_options(cls, self.lr, self.weight_decay, params)
 
     def _check_X(self, X: Any, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
@@ -436,6 +482,13 @@ class _BaseReBatchCNN(BaseEstimator):
         n_before = self.n_iter_ if goes_on else 0
         labels = self._labels(encoded[0])[rows]
         self._data_seen, known = self._recognise(X, y, rows, goes_on)
+        batch_size = min(int(batch_size), len(rows))
+        steps = -(-len(rows) * (1 + self.n_augments) // batch_size)
+        if valid_rows is None and self._monitor == "valid_loss":
+            raise ValueError(
+                'lr_schedule_params={"monitor": "valid_loss"} needs a validation set: '
+                "set early_stopping=True or pass X_val and y_val."
+            )
         members = []
         for k in range(self.n_networks):
             selection = Selection(
@@ -464,10 +517,14 @@ class _BaseReBatchCNN(BaseEstimator):
                     network=networks[k],
                     rows=rows,
                     selection=selection,
-                    batch_size=min(int(batch_size), len(rows)),
+                    batch_size=batch_size,
                     max_epochs=1 if incremental else self.max_epochs,
                     lr=self.lr,
                     weight_decay=self.weight_decay,
+                    optimizer_params=self.optimizer_params or {},
+                    rate=self._rate(self._rates[k] if goes_on else None, steps),
+                    n_augments=self.n_augments,
+                    noise_std=self.noise_std,
                     weights=weights,
                     valid_rows=valid_rows,
                     patience=self.n_iter_no_change if stops_early else None,
@@ -485,11 +542,25 @@ class _BaseReBatchCNN(BaseEstimator):
             members=members,
             architecture=architecture,
             loss=self._loss(architecture.n_outputs),
-            optimizer=_OPTIMIZERS[self.optimizer],
+            optimizer=resolve_optimizer(self.optimizer),
             dtype=resolve_dtype(self.dtype),
             device=resolve_device(self.device),
             goes_on=goes_on,
         )
+
+    @property
+    def _monitor(self) -> str | None:
+        """The loss that the learning rate is asked to follow."""
+        return (self.lr_schedule_params or {}).get("monitor")
+
+    def _rate(self, before: Rate | None, steps_per_epoch: int) -> Rate | None:
+        """Return the learning rate that moves: the last fit's, if it can go on."""
+        if self.lr_schedule is None:
+            return None
+        asked = self.lr_schedule, self.lr_schedule_params or {}, *self._optimizer()
+        if before is not None and before.asked == asked:
+            return copy.deepcopy(before)
+        return Rate(*asked, self.max_epochs, steps_per_epoch)
 
     def _recognise(
         self, X: Any, y: Any, rows: NDArray[np.intp], goes_on: bool
@@ -607,6 +678,7 @@ class _BaseReBatchCNN(BaseEstimator):
                 delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
         self._rngs = [member.selection.rng for member in members]
+        self._rates = [member.rate for member in members]
         self._memories = [member.selection.memory for member in members]
         self._logs = [member.log for member in members]
         logs = [log for log in self._logs if log is not None]

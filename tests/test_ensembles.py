@@ -23,7 +23,14 @@ from test_estimators import (
     weights_of,
 )
 
-from skrebatch import DivergedError, FusedGridSearchCV, Strategy, TabularCNN, fit_fused
+from skrebatch import (
+    DivergedError,
+    FusedGridSearchCV,
+    SelfPaced,
+    Strategy,
+    TabularCNN,
+    fit_fused,
+)
 from skrebatch.strategies import STRATEGIES
 
 K = 3
@@ -568,7 +575,8 @@ def test_together_means_one_plan_for_all_networks(name):
     X, y = make_data()
     course = {"loss_smoothing": 0.5, "refresh_every": 2, "record_losses": True}
     for params in ({}, course):
-        params = {"strategy": name, "ratio": 0.5, "max_epochs": 20, **params}
+        strategy = SelfPaced(0.5) if name == "self-paced" else name
+        params = {"strategy": strategy, "ratio": 0.5, "max_epochs": 20, **params}
         together, own = (
             ensemble(choose=choose, **params) for choose in ("together", "own")
         )

@@ -158,28 +158,32 @@ class Book:
     def __init__(self, task, X, y, *, ratio=0.25, strategy="min-loss", repeats=1,
                  shuffle=True, weights=None, max_epochs=4, random_state=0,
                  plan=None, weigh=None, schedule=lambda t: 1, warmup=0, smoothing=0,
-                 refresh_every=1):  # fmt: skip
+                 refresh_every=1, optimizer=torch.optim.Adam, params=None,
+                 lr_schedule=None, by_batch=False, n_augments=0,
+                 noise_std=0.0):  # fmt: skip
         n = len(X)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
         n_outputs = {"multiclass": 3, "multi-target": 2}.get(task, 1)
         generator = torch.Generator().manual_seed(seed)
         self.network = TabularCNN(X.shape[1], n_outputs, generator=generator).double()
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=LR)
+        options = {"lr": LR, **(params or {})}
+        optimizer = optimizer(self.network.parameters(), **options)
+        scheduler = lr_schedule(optimizer) if lr_schedule else None
         X, y = torch.tensor(X), torch.tensor(y)
         weights = torch.ones(n) if weights is None else torch.tensor(weights)
         share = Fraction(str(ratio))
         self.size = int(n * share / (1 + share))
         batch_size = self.size or 32
 
-        def losses_of(rows):
-            return sample_losses(task, self.network(X[rows]), y[rows])
+        def losses_of(rows, noise=0.0):
+            return sample_losses(task, self.network(X[rows] + noise), y[rows])
 
         def min_max_random(losses, epoch, size, rng):
             return {"chosen": choose(strategy, losses, size, rng)} if size else {}
 
         plan = min_max_random if plan is None else plan
-        self.curve, self.chosen, self.log = [], [], []
+        self.curve, self.chosen, self.log, self.rates = [], [], [], []
         order = rng.permutation(n)
         planned, mean, until = {}, None, max(1, warmup)
         for epoch in range(1, max_epochs + 1):
@@ -203,9 +207,22 @@ class Book:
                 counts[np.asarray(chosen, dtype=int)] = 1
                 self.chosen = [*chosen, *(counts != 1).nonzero()[0]]
             total = 0.0
+            # Each batch is followed by its copies; noise is drawn row by row.
+            entries = [
+                (row, bool(copy and noise_std))
+                for start in range(0, len(order), batch_size)
+                for copy in range(1 + n_augments)
+                for row in order[start : start + batch_size]
+            ]
+            order = np.array([row for row, _ in entries])
+            noises = np.zeros((len(order), X.shape[1]))
+            for i, (_, noisy) in enumerate(entries):
+                if noisy:
+                    noises[i] = noise_std * rng.normal(size=X.shape[1])
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                losses = losses_of(rows)
+                noise = torch.tensor(noises[start : start + batch_size])
+                losses = losses_of(rows, noise)
                 factors = weights[rows] * torch.tensor(
                     planned.get("weights", np.ones(n))[rows]
                 )
@@ -216,7 +233,14 @@ class Book:
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(rows)
+                if scheduler and by_batch:
+                    scheduler.step()
             self.curve.append(total / len(order))
+            self.rates.append(optimizer.param_groups[0]["lr"])
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                scheduler.step(self.curve[-1])
+            elif scheduler and not by_batch:
+                scheduler.step()
             with torch.no_grad():
                 self.log.append(losses_of(slice(None)).numpy())
         self.sample_losses = self.log[-1]
@@ -272,6 +296,61 @@ def test_weights_enter_the_loss_and_not_the_choice():
     weights = np.random.default_rng(1).uniform(0.1, 5, size=N)
     model = make(dtype="float64").fit(X, y, sample_weight=weights)
     Book("binary", X, y, weights=weights / weights.mean()).assert_equals(model)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"n_augments": 1, "noise_std": 0.05},
+        {"n_augments": 3, "noise_std": 0.5, "repeats": 2, "strategy": "max-loss"},
+        {"n_augments": 2, "noise_std": 0.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_noisy_copies_follow_the_book(task, params):
+    X, y = make_data(task)
+    model = make(task, dtype="float64", **params)
+    if task in ("binary", "multiclass"):
+        weights = np.random.default_rng(1).uniform(0.1, 5, size=N)
+        book = Book(task, X, y, weights=weights / weights.mean(), **params)
+        book.assert_equals(model.fit(X, y, sample_weight=weights))
+    else:
+        Book(task, X, standardized(y), **params).assert_equals(model.fit(X, y))
+
+
+def test_strategies_see_the_copies_of_a_batch():
+    seen = []
+
+    class Looking(Strategy):
+        plans, weighs = False, True
+
+        def batch_weights(self, losses):
+            seen.append(losses.shape[-1])
+            return torch.ones_like(losses)
+
+    X, y = make_data()
+    params = {"batch_size": 10, "max_epochs": 1, "n_augments": 1, "noise_std": 0.1}
+    make(strategy=Looking(), **params).fit(X, y)
+    assert seen == [10] * 8 + [2]
+
+
+def test_noise_without_copies_is_warned_of():
+    X, y = make_data()
+    with pytest.warns(UserWarning, match=r"noise_std=0\.1 has no effect"):
+        model = make(noise_std=0.1).fit(X, y)
+    assert_same_bits(model, make().fit(X, y))
+
+
+def test_copies_go_on_epoch_by_epoch():
+    X, y = make_data()
+    params = {"n_augments": 2, "noise_std": 0.3, "lr_schedule": "one-cycle"}
+    model, other = make(**params).fit(X, y), make(**params)
+    for _ in range(4):
+        other.partial_fit(X, y)
+    assert_same_bits(model, other)
+    noisier = make(**{**params, "noise_std": 0.31}).fit(X, y)
+    assert np.abs(weights_of(noisier) - weights_of(model)).max() > 1e-5
 
 
 def rank(losses):
