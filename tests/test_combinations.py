@@ -59,6 +59,8 @@ APART = {("class_balanced", True, "strategy", name) for name in WEIGHING}
 APART |= {("n_augments", 0, "noise_std", 0.3)}
 APART |= {("n_augments", n, "variable_length", True) for n in (1, 2)}
 APART |= {("noise_std", 0.3, "variable_length", True)}  # which would need copies
+# Plain gradient descent diverges on a target of any scale.
+APART |= {("optimizer", "sgd", "standardize_target", False)}
 APART |= {
     ("ratio_schedule", schedule, "strategy", name)
     for schedule in ("linear", "cosine", "step")
