@@ -30,6 +30,7 @@ from skrebatch.data import (
     locate_bad_columns,
     resolve_device,
     resolve_dtype,
+    resolve_precision,
 )
 from skrebatch.members import Job, Member
 from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
@@ -94,6 +95,10 @@ default="constant"
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch. False keeps their
         natural order, as the paper does.
+    architecture : {{"cnn", "mlp"}}, default="cnn"
+        "cnn" is convolution blocks and a head, "mlp" a multilayer perceptron: the
+        head alone, on the features themselves. The parameters of the blocks, from
+        `conv_channels` to `padding`, have no meaning for it.
     conv_channels : tuple of int, default=(8, 16)
         Output channels of each convolution block; its length is the number of
         blocks.
@@ -105,7 +110,18 @@ default="constant"
     padding : int or "same", default="same"
         Zeros on either side of a sequence before its convolution.
     hidden_size : int or "auto", default="auto"
-        Width of the head's hidden layer; "auto" is twice the flattened size.
+        Width of the head's hidden layer; "auto" is twice the number of values that
+        the head reads.
+    hidden_layers : tuple of int, default=None
+        Widths of several hidden layers, such as (128, 64); None is one layer of
+        `hidden_size`. To give both is an error.
+    batch_norm : bool, default=False
+        Whether to normalise each hidden layer of the head over the batch, before
+        its ReLU. Predictions and losses of samples go by running statistics, and so
+        does a batch of one row. Needs batches of two rows or more.
+    dropout : float, default=0.0
+        Share of the values of each hidden layer of the head that a step of training
+        leaves out, in [0, 1).
     max_epochs : int, default=200
         Number of epochs at most.
     batch_size : int or "auto", default="auto"
@@ -130,6 +146,11 @@ default="constant"
         Where to train; "auto" takes the best device there is.
     dtype : {{"float32", "float64"}}, default="float32"
         Precision of data and network.
+    precision : {{"float32", "bf16", "fp16"}}, default="float32"
+        What the steps of training compute in: "float32" is `dtype`; the others are
+        16 bits, for a `dtype` of "float32". Parameters, optimizer and losses stay in
+        float32, and so do the losses of samples, validation and predictions. With
+        "fp16" gradients are scaled, and steps in which they overflow are left out.
     callbacks : list of skorch.callbacks.Callback, default=None
         skorch callbacks, notified of each epoch.
     n_networks : int, default=1
@@ -252,6 +273,10 @@ class _BaseReBatchCNN(BaseEstimator):
         check_real(self.lr, "lr", above=0)
         check_real(self.weight_decay, "weight_decay", at_least=0)
         check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
+        if self.architecture not in ("cnn", "mlp"):
+            raise ValueError(
+                f'architecture must be "cnn" or "mlp", got {self.architecture!r}.'
+            )
         if self.optimizer not in _OPTIMIZERS:
             names = ", ".join(f'"{name}"' for name in _OPTIMIZERS)
             raise ValueError(
@@ -268,8 +293,8 @@ class _BaseReBatchCNN(BaseEstimator):
                 f"class_balanced=True has no meaning for {strategy!r}, which weighs "
                 "the samples of mini-batches and chooses none."
             )
-        resolve_dtype(self.dtype)
-        resolve_device(self.device)
+        device = resolve_device(self.device)
+        resolve_precision(self.precision, resolve_dtype(self.dtype), device)
 
     def _check_X(self, X: Any, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
@@ -292,15 +317,29 @@ class _BaseReBatchCNN(BaseEstimator):
             raise ValueError(f"In X_val and y_val: {error}") from error
 
     def _architecture(self, n_outputs: int) -> Architecture:
+        blocks = {
+            "conv_channels": self.conv_channels,
+            "kernel_size": self.kernel_size,
+            "pool_size": self.pool_size,
+            "pool_stride": self.pool_stride,
+            "padding": self.padding,
+        }
+        if self.architecture == "mlp":
+            blocks = {"conv_channels": ()}
+        elif isinstance(self.conv_channels, list | tuple) and not self.conv_channels:
+            raise ValueError(
+                "conv_channels must be a tuple with the channels of each block, such "
+                f"as (8, 16), got {self.conv_channels!r}; without blocks it is "
+                'architecture="mlp".'
+            )
         return build_architecture(
             self.n_features_in_,
             n_outputs,
-            self.conv_channels,
-            self.kernel_size,
-            self.pool_size,
-            self.pool_stride,
-            self.padding,
-            self.hidden_size,
+            hidden_size=self.hidden_size,
+            hidden_layers=self.hidden_layers,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+            **blocks,
         )
 
     def _prepare(
@@ -377,6 +416,13 @@ class _BaseReBatchCNN(BaseEstimator):
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(size, 1024) or 32
+        batch_size = min(int(batch_size), len(rows))
+        if self.batch_norm and batch_size < 2:
+            raise ValueError(
+                f"batch_norm needs mini-batches of at least 2 rows, but batch_size="
+                f"{self.batch_size!r} makes them of {batch_size}; set a larger "
+                "batch_size."
+            )
 
         code = "targets", *key, self._encoding()
         if code not in cache:
@@ -388,9 +434,11 @@ class _BaseReBatchCNN(BaseEstimator):
             networks = before = self._networks()
             if (before[0].architecture, len(before)) != (architecture, self.n_networks):
                 raise ValueError(
-                    "The network's parameters (conv_channels, kernel_size, pool_size, "
-                    "pool_stride, padding, hidden_size, n_networks) changed since the "
-                    "last fit; training can't go on from it. Use warm_start=False."
+                    "The network's parameters (architecture, conv_channels, "
+                    "kernel_size, pool_size, pool_stride, padding, hidden_size, "
+                    "hidden_layers, batch_norm, dropout, n_networks) changed since "
+                    "the last fit; training can't go on from it. Use "
+                    "warm_start=False."
                 )
         stops_early = self.early_stopping and not incremental
         together = self.n_networks > 1 and self.choose == "together"
@@ -401,6 +449,8 @@ class _BaseReBatchCNN(BaseEstimator):
         n_before = self.n_iter_ if goes_on else 0
         labels = self._labels(encoded[0])[rows]
         self._data_seen, known = self._recognise(X, y, sample_weight, goes_on)
+        dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
+        precision = resolve_precision(self.precision, dtype, device)
         members = []
         for k in range(self.n_networks):
             selection = Selection(
@@ -428,7 +478,7 @@ class _BaseReBatchCNN(BaseEstimator):
                     network=networks[k],
                     rows=rows,
                     selection=selection,
-                    batch_size=min(int(batch_size), len(rows)),
+                    batch_size=batch_size,
                     max_epochs=1 if incremental else self.max_epochs,
                     lr=self.lr,
                     weight_decay=self.weight_decay,
@@ -436,6 +486,7 @@ class _BaseReBatchCNN(BaseEstimator):
                     valid_rows=valid_rows,
                     patience=self.n_iter_no_change if stops_early else None,
                     seed=int(seeds[k]),
+                    may_skip=precision == torch.float16,
                     team=id(self) if together else None,
                     log=log,
                 )
@@ -447,8 +498,9 @@ class _BaseReBatchCNN(BaseEstimator):
             architecture=architecture,
             loss=self._loss(architecture.n_outputs),
             optimizer=_OPTIMIZERS[self.optimizer],
-            dtype=resolve_dtype(self.dtype),
-            device=resolve_device(self.device),
+            dtype=dtype,
+            device=device,
+            precision=precision,
             goes_on=goes_on,
         )
 

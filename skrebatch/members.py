@@ -52,6 +52,7 @@ class Member:
     valid_rows: Indices | None = None
     patience: int | None = None  # None: no early stopping
     seed: int = 0
+    may_skip: bool = False  # steps in which its gradient overflows
     team: int | None = None  # members of a team choose by their mean losses
     log: LossLog | None = None  # of every row of its job
     latest: Floats | None = None  # (N,), losses after the last epoch, where known
@@ -67,13 +68,14 @@ class Member:
     )
     losses: Floats | None = None  # of every row of its job, in the end
     _best_epoch: int = 0
-    _best: torch.Tensor | None = None  # (n_parameters,)
-    final: torch.Tensor | None = None  # (n_parameters,)
+    _best: torch.Tensor | None = None  # (n_parameters + n_running,)
+    final: torch.Tensor | None = None  # (n_parameters + n_running,)
 
     @property
     def goes_alone(self) -> bool:
         """Whether it may need other numbers of steps than any other network."""
-        return self.patience is not None or self.selection.entries is None
+        uneven = self.patience is not None or self.selection.entries is None
+        return uneven or self.may_skip
 
     @property
     def lockstep(self) -> tuple[Any, ...]:
@@ -115,21 +117,21 @@ class Member:
         self.history.record(f"{name}_best", is_best)
         return is_best
 
-    def end_epoch(self, parameters: torch.Tensor, improved: bool) -> None:
+    def end_epoch(self, state: torch.Tensor, improved: bool) -> None:
         """Count the epoch; keep the best parameters and stop where it is time."""
         self.epochs += 1
         waited_out = False
         if self.patience is not None:
             if improved:
-                self._best_epoch, self._best = self.epochs, parameters.clone()
+                self._best_epoch, self._best = self.epochs, state.clone()
             waited_out = self.epochs - self._best_epoch >= self.patience
         if waited_out or self.epochs >= self.max_epochs:
-            self.finish(parameters)
+            self.finish(state)
 
-    def finish(self, parameters: torch.Tensor) -> None:
-        """Settle on the final parameters: the best ones under early stopping."""
+    def finish(self, state: torch.Tensor) -> None:
+        """Settle on the final state: the best one under early stopping."""
         self.done = True
-        self.final = (self._best if self._best is not None else parameters).clone()
+        self.final = (self._best if self._best is not None else state).clone()
 
     def fail(self, error: Exception) -> None:
         """Stop for good; the estimator raises the error."""
@@ -148,6 +150,7 @@ class Job:
     optimizer: type[torch.optim.Optimizer]
     dtype: torch.dtype
     device: torch.device
+    precision: torch.dtype | None = None  # of training, where lower
     goes_on: bool = False  # from the networks of an earlier fit
 
     @property
@@ -159,6 +162,7 @@ class Job:
             self.optimizer,
             self.dtype,
             str(self.device),
+            self.precision,
         )
 
     @property

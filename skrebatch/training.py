@@ -17,11 +17,13 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
 from skorch.history import History
 
-from skrebatch.batches import _EpochPlan, stack_table
+from skrebatch.batches import _EpochPlan, _Segment, stack_table
 from skrebatch.data import Floats, Table
+from skrebatch.dropout import draw_masks
 from skrebatch.fused import FusedCNN
 from skrebatch.members import DivergedError, Job, Member, group_in_lockstep
 from skrebatch.samplers import Indices
+from skrebatch.steps import Step
 from skrebatch.threads import is_small, one_thread_if
 
 # Activations of the loss pass that fit a core's cache.
@@ -45,6 +47,7 @@ def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
         module__group_sizes=[len(group) for group in groups],
         module__dtype=jobs[0].dtype,
         module__device=jobs[0].device,
+        module__precision=jobs[0].precision,
         optimizer=jobs[0].optimizer,
         optimizer__fused=True,
         optimizer__weight_decay=rates[0]["weight_decay"],
@@ -137,13 +140,13 @@ class ReBatchNet(NeuralNet):
         """Leave every network with its final parameters."""
         for k, member in enumerate(self._live):
             if not member.done:
-                member.finish(self.module_.flat[k])
+                member.finish(self.module_.state_of(k))
         if len(self._live) < len(self.members):
             self.module_.keep([True] * len(self.module_.groups))
         self._live = self.members
         for k, member in enumerate(self.members):
             if member.final is not None:
-                self.module_.flat[k].copy_(member.final)
+                self.module_.restore(k, member.final)
 
     @property
     def is_small(self) -> bool:
@@ -167,6 +170,7 @@ class ReBatchNet(NeuralNet):
         """Take a job that goes on from these networks, in a new net if need be."""
         optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
         same = flat.dtype == job.dtype and flat.device.type == job.device.type
+        same = same and self.module_.precision == job.precision
         if optimizer is None or type(optimizer) is not job.optimizer or not same:
             net = make_net([job], self.callbacks).initialize()
             net.history = self.history
@@ -202,18 +206,21 @@ class ReBatchNet(NeuralNet):
                 name: (value[own] if value.shape == old.shape else value).clone()
                 for name, value in self.optimizer_.state[old].items()
             }
+        for k, member in enumerate(net.members):
+            net.module_.running[k] = self.module_.running[row_of[id(member)]]
         return net
 
     @contextlib.contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
         """Leave networks, optimizer and history as they were where training fails."""
-        flat = self.module_.flat.clone()
+        flat, running = self.module_.flat.clone(), self.module_.running.clone()
         optimizer = copy.deepcopy(self.optimizer_.state_dict())
         n_epochs = len(self.history)
         try:
             yield
         except BaseException:
             self.module_.flat.copy_(flat)
+            self.module_.running.copy_(running)
             self.optimizer_.load_state_dict(optimizer)
             del self.history[n_epochs:]
             raise
@@ -364,11 +371,15 @@ class ReBatchNet(NeuralNet):
         slope = loss.slope(all_targets.shape[-1])
         slopes = (all_scales * slope).unsqueeze(-1)
         weighing = any(member.selection.weighs for member in self._live)
+        has_options = module.architecture.batch_norm or module.architecture.dropout
+        no_options = itertools.repeat(None)
+        may_skip = any(member.may_skip for member in self._live)
         first = True
         for segment in plan.segments:
             part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
             module.activate(segment.active)
             step = module.step(segment.n_networks, segment.n_rows)
+            ready = self._get_ready(step, segment, plan) if has_options else no_options
             rows = all_rows[part].flatten(1)  # (T', K' * b')
             batches = zip(
                 rows, all_targets[part], slopes[part], all_outputs[part], strict=True
@@ -378,6 +389,7 @@ class ReBatchNet(NeuralNet):
                 if notify:
                     self.notify("on_batch_begin", batch=(r, y), training=True)
                 torch.index_select(table.features, 0, r, out=step.rows)
+                next(ready)
                 o.copy_(step.forward())
                 if weighing:
                     scales = all_scales[t, : segment.n_networks, : segment.n_rows]
@@ -385,6 +397,8 @@ class ReBatchNet(NeuralNet):
                     torch.mul(scales.unsqueeze(-1), slope, out=s)
                 torch.sub(loss.link(o), y, out=step.d_outputs).mul_(s)
                 step.backward()
+                if may_skip:
+                    module.skip_overflows(segment.active)
                 if notify:
                     self._announce_gradient((r, y))
                 if first:
@@ -397,6 +411,27 @@ class ReBatchNet(NeuralNet):
                     self._announce_batch((r, y), o)
         losses = loss.per_sample(all_outputs, all_targets) * all_scales
         return losses.sum(-1).double().cpu().numpy()
+
+    def _get_ready(
+        self, step: Step, segment: _Segment, plan: _EpochPlan
+    ) -> Iterator[None]:
+        """Tell batch norm and dropout, before each step of a segment, of its rows."""
+        sizes = self.module_.architecture
+        counts = plan.counts[: segment.n_networks, segment.steps]
+        n_steps = counts.shape[1]
+        masks: Iterator[torch.Tensor | None] = itertools.repeat(None, n_steps)
+        if sizes.dropout:
+            rngs = [m.selection.rng for m in self._live[: segment.n_networks]]
+            width = sum(sizes.hidden_sizes)
+            masks = draw_masks(rngs, counts, segment.n_rows, width, sizes.dropout)
+        changes = (counts[:, 1:] != counts[:, :-1]).any(axis=0)
+        is_new = sizes.batch_norm & np.append(True, changes)
+        for own, new, keep in zip(counts.T, is_new.tolist(), masks, strict=True):
+            if new:
+                step.count_rows(torch.from_numpy(own))
+            if keep is not None:
+                step.drop(keep)
+            yield
 
     def _weigh(
         self,
@@ -470,7 +505,7 @@ class ReBatchNet(NeuralNet):
                     )
                     continue
                 improved = member.record("valid_loss", float(own.mean()))
-            member.end_epoch(self.module_.flat[k], improved)
+            member.end_epoch(self.module_.state_of(k), improved)
         if table is not None:
             self._record_means("valid_loss")
 
