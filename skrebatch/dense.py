@@ -204,6 +204,8 @@ class Hidden:
         self.linear, self.norm, self.mask = linear, norm, mask
         self.z, self.d_out = linear.out, linear.d_out
         self.out = out[..., :-1]
+        if norm is not None and not norm.forward_only:
+            self.bias_grad = linear.grad[..., -1:]  # (K, n, 1)
 
     def forward(self) -> None:
         """Compute `out` from `x`."""
@@ -222,3 +224,7 @@ class Hidden:
         if self.norm is not None:
             self.norm.backward()
         self.linear.backward()
+        if self.norm is not None:
+            # A batch's own mean takes the bias away again: its gradient is 0. What
+            # rounding leaves of it, Adam would take for a gradient.
+            self.bias_grad.mul_(self.norm.shares.borrowed)
