@@ -1,6 +1,7 @@
 """Hidden layers with batch norm and dropout, against torch's own in float64."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -195,3 +196,43 @@ def test_a_step_on_another_number_of_rows_leaves_nothing_behind(n_rows, n_before
         train_on(stack, 1, n_rows), train_on(fresh, 1, n_rows), strict=True
     ):
         assert_close(result, expected, 1e-12)
+
+
+COPIERS = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda stack: pickle.loads(pickle.dumps(stack)),
+}
+
+
+@pytest.mark.parametrize("copier", COPIERS.values(), ids=COPIERS)
+def test_statistics_come_along(copier):
+    architecture = build_architecture(4, hidden_size=5, batch_norm=True)
+    stack = make_stack(make_trained_networks(architecture, 3), (1, 2))
+    before = stack.running.clone()
+    batch, keep = make_batch(architecture, LOSS, 2, 6), draw_keep(architecture, 2, 6)
+    stack.keep([False, True])
+    fused_step(stack, *batch, torch.tensor([6, 6]), keep)
+    for twin in (stack, copier(stack)):
+        twin.keep([True, True])
+        assert torch.equal(twin.running[0], before[0])
+        assert not torch.isclose(twin.running[1:], before[1:]).any()
+        assert torch.equal(twin.running, stack.running)
+    other = make_stack(make_networks(architecture, 3), (1, 2))
+    other.load_state_dict(stack.state_dict())
+    assert torch.equal(other.running, stack.running)
+    # The copy shares no memory with the original.
+    twin.running.zero_()
+    assert torch.equal(other.running, stack.running)
+
+
+def test_a_state_is_all_that_makes_up_a_network():
+    architecture = build_architecture(4, hidden_size=5, batch_norm=True)
+    stack = make_stack(make_trained_networks(architecture, 2))
+    x = make_batch(architecture, LOSS, 1, 6)[0][0]
+    state, outputs = stack.state_of(1).clone(), stack(x)
+    stack.flat.mul_(2)
+    stack.running.mul_(3)
+    stack.restore(1, state)
+    again = stack(x)
+    assert torch.equal(again[1], outputs[1])
+    assert not torch.isclose(again[0], outputs[0]).all()
