@@ -241,7 +241,7 @@ def evaluate(dataset, plan, rate, split, train, test, arms, cleaned):
         arm: scores(dataset.y[test], model.predict_proba(X_test)[:, 1])
         for arm, model in models.items()
     }
-    if BOOSTING in run["scores"] or cleaned:
+    if OUR_ARM in arms:
         boosting = HistGradientBoostingClassifier(random_state=split).fit(X, y)
         probabilities = boosting.predict_proba(X_test)[:, 1]
         run["scores"][BOOSTING] = scores(dataset.y[test], probabilities)
@@ -262,7 +262,8 @@ def clean(model, y, predicted):
     """Let cleanlab find label issues by probabilities out of fold."""
     from cleanlab.classification import CleanLearning
 
-    cleaner = CleanLearning(model)
+    # Its own processes don't work within a worker's.
+    cleaner = CleanLearning(model, find_label_issues_kwargs={"n_jobs": 1})
     return cleaner, cleaner.find_label_issues(labels=y, pred_probs=predicted)
 
 
@@ -341,6 +342,15 @@ def run_all(datasets, plan, arms, cleaned, n_jobs):
     }
 
 
+def rounded(results):
+    """Round all scores to six digits."""
+    if isinstance(results, dict):
+        return {name: rounded(value) for name, value in results.items()}
+    if isinstance(results, list):
+        return [rounded(value) for value in results]
+    return round(results, 6) if isinstance(results, float) else results
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -379,7 +389,7 @@ def main():
     results = run_all(datasets, plan, arms, cleaned, arguments.n_jobs)
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"{stem}.json"
-    path.write_text(json.dumps(results) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(rounded(results)) + "\n", encoding="utf-8")
     print(summarise(results))
     for file in [path, *draw(results, arguments.output, stem)]:
         print(f"wrote {file}")

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from textwrap import fill
 
 import numpy as np
 from evidence import corrected_interval, corrected_p_value, holm, paired_difference
@@ -198,7 +199,9 @@ def _differences(results, table, arm):
     cells = []
     for (ours, theirs), p_value in zip(pairs, p_values, strict=True):
         i = paired_difference(ours, theirs, ratio)
-        cells.append(_range(i.mean, i.low, i.high, "{:+.1f}") + " *" * (p_value < 0.05))
+        cells.append(
+            _range(i.mean, i.low, i.high, "{:+.1f}") + (" *" if p_value < 0.05 else "")
+        )
     means = [np.mean(ours - theirs) for ours, theirs in pairs]
     return [*cells, f"{np.mean(means):+.1f}", f"{_wilcoxon(means):.3f}"]
 
@@ -244,7 +247,8 @@ def found_differences(results):
         for own, p_value in zip(by_data.values(), p_values, strict=True):
             i = corrected_interval(own, ratio)
             cells.append(
-                _range(i.mean, i.low, i.high, "{:+.1f}") + " *" * (p_value < 0.05)
+                _range(i.mean, i.low, i.high, "{:+.1f}")
+                + (" *" if p_value < 0.05 else "")
             )
         mean = np.mean([np.mean(own) for own in by_data.values()])
         rows.append([f"{rate:.0%}", *cells, f"{mean:+.1f}"])
@@ -330,7 +334,7 @@ def draw(results, folder, stem):
     if OUR_ARM not in arms_of(results) or len(rates) < 2:
         return []
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    axes = figure.subplots(2, -(-(len(names) + 1) // 2), sharex=True).ravel()
+    axes = figure.subplots(2, -(-(len(names) + 1) // 2)).ravel()
     for ax, name in zip(axes, ["mean", *names], strict=False):
         for arm, (colour, line) in STYLES.items():
             if arm not in arms_of(results):
@@ -344,10 +348,11 @@ def draw(results, folder, stem):
             width = 2.2 if arm in (OUR_ARM, OPPONENT) else 1.2
             ax.plot(np.multiply(rates, 100), curve, line, c=colour, lw=width, label=arm)
         ax.set_title(name, fontsize=10)
+        ax.set_xticks(np.multiply(rates, 100))
     for ax in axes[len(names) + 1 :]:
         ax.set_axis_off()
-    figure.supxlabel("wrong training labels, %")
-    figure.supylabel("accuracy on clean test labels")
+    axes[-2].set_xlabel("wrong training labels, %")
+    axes[0].set_ylabel("accuracy on clean test labels")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     path = folder / f"{stem}.png"
@@ -393,7 +398,16 @@ def write_page(folder, docs):
         choice_splits=choice["plan"]["folds"] * choice["plan"]["repeats"],
         choice=choice_table(choice),
     )
-    (docs / "label_noise.md").write_text(text, encoding="utf-8")
+    lines = "\n".join(_wrap(line) for line in text.splitlines())
+    (docs / "label_noise.md").write_text(lines + "\n", encoding="utf-8")
+
+
+def _wrap(line):
+    """Wrap a line that filled-in text has made long; tables stay as they are."""
+    if line.startswith(("|", "!")):
+        return line
+    indent = "  " if line.startswith(("- ", "  ")) else ""
+    return fill(line, 88, subsequent_indent=indent)
 
 
 def _shown_rate(results):

@@ -79,12 +79,12 @@ class Plan:
     """How much is run."""
 
     epochs: int = 50
-    repetitions: int = 5
+    repetitions: int = 7
     stacks: tuple[int, ...] = (1, 8, 20, 50, 200)
-    stack_repetitions: int = 2
+    stack_repetitions: int = 3
     seeds: int = 10
     search_epochs: int = 10
-    search_repetitions: int = 1
+    search_repetitions: int = 3
     large_rows: tuple[int, ...] = (100_000, 1_000_000)
     large_epochs: int = 3
     large_repetitions: int = 3

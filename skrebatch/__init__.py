@@ -1,6 +1,8 @@
 """Loss-based re-batching on tables, the scikit-learn way."""
 
 from skrebatch.callbacks import ReBatch
+from skrebatch.data import row_lengths
+from skrebatch.dynamic_batches import DynamicBatchSampler
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.estimators_cv import (
     ReBatchCNNClassifierCV,
@@ -47,6 +49,7 @@ __all__ = [
     "Breed",
     "Curriculum",
     "DivergedError",
+    "DynamicBatchSampler",
     "Epoch",
     "FusedGridSearchCV",
     "Hybrid",
@@ -72,5 +75,6 @@ __all__ = [
     "fit_fused",
     "interval_insertion",
     "redistribution_size",
+    "row_lengths",
     "training_dynamics",
 ]

@@ -31,27 +31,30 @@ from skrebatch.data import (
     resolve_device,
     resolve_dtype,
     resolve_precision,
+    row_lengths,
+    to_width,
 )
+from skrebatch.dynamic_batches import check_lengths
 from skrebatch.members import Job, Member
 from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
+from skrebatch.optimizers import (
+    check_optimizer,
+    optimizer_options,
+    resolve_optimizer,
+)
+from skrebatch.rates import Rate, check_lr_schedule
 from skrebatch.records import LossLog, mean_log
 from skrebatch.samplers import (
     check_ratio,
     check_repeats,
     redistribution_size,
-    warn_if_nothing_redistributed,
 )
 from skrebatch.schedules import check_schedule
 from skrebatch.selection import Selection
-from skrebatch.strategies import check_strategy
+from skrebatch.strategies import check_balances, check_strategy
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
 
-_OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
 _PREDICTION_ROWS = 1024
 # What checking the data teaches an estimator.
 _SEEN = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "_is_1d")
@@ -122,17 +125,49 @@ default="constant"
     dropout : float, default=0.0
         Share of the values of each hidden layer of the head that a step of training
         leaves out, in [0, 1).
+    variable_length : bool, default=False
+        Whether rows may end in NaN padding; a row's length is what comes before. The
+        padding changes nothing: convolutions meet zeros beyond a row's end, pools
+        leave them out, and the head reads zeros at the positions that a row doesn't
+        have. An array to predict may be narrower than that of `fit`, or wider by
+        columns of NaN. Not with `batch_norm`, `dropout` or a `precision` of 16 bits.
+    max_elements : int or None, default=None
+        With `variable_length`, the most elements of a mini-batch, which is padded to
+        its longest row: rows of similar length come together, as
+        :class:`DynamicBatchSampler` groups them, instead of `batch_size` at a time.
+        Such networks are not stacked.
     max_epochs : int, default=200
         Number of epochs at most.
     batch_size : int or "auto", default="auto"
         Rows of a mini-batch. "auto" is B, as in the paper, but at most 1024, and
         32 where B is 0. More than N is N.
-    optimizer : {{"adam", "adamw", "sgd"}}, default="adam"
-        Optimizer.
+    optimizer : {{"adam", "adamw", "sgd", "rmsprop"}} or type, default="adam"
+        Optimizer, by name or a subclass of :class:`torch.optim.Optimizer` that
+        treats each weight by itself.
+    optimizer_params : dict, default=None
+        Its other arguments, such as ``{{"momentum": 0.9}}``; None is torch's
+        defaults.
     lr : float, default=1e-3
         Learning rate.
+    lr_schedule : {{"step", "plateau", "cosine", "exponential", "one-cycle"}} or type, \
+default=None
+        How the learning rate changes, by name or a class of
+        :mod:`torch.optim.lr_scheduler`; None is not at all. A name runs its course
+        in `max_epochs`: "step" divides by 10 at each third, "plateau" after 5
+        epochs without improvement (of the loss on the validation set if there is
+        one, else of the training loss), "cosine" falls to 0, "exponential" to a
+        hundredth, "one-cycle" rises to `lr` and falls again, step by step.
+    lr_schedule_params : dict, default=None
+        Arguments of the schedule, such as ``{{"step_size": 20}}``, and `step_every`
+        ("epoch" or "batch") and `monitor` of :class:`skorch.callbacks.LRScheduler`.
     weight_decay : float, default=0.0
         Weight decay of the optimizer.
+    n_augments : int, default=0
+        Copies of each row that an epoch holds beside it, with Gaussian noise drawn
+        anew. A batch is followed by batches of its copies. Samples are chosen by the
+        losses of the rows as they are.
+    noise_std : float, default=0.0
+        Standard deviation of that noise, in the units of X.
     early_stopping : bool, default=False
         Whether to stop when the loss on the validation set has not improved for
         `n_iter_no_change` epochs, and to keep the parameters of the best epoch.
@@ -163,7 +198,8 @@ default="constant"
     record_losses : bool, default=False
         Whether to keep the loss of every row after each epoch, of at most 100
         epochs: once there are more, every second one is dropped, so that 500 bytes
-        a row are the bound. See :func:`training_dynamics`.
+        a row are the bound for each network, and as many for the attributes. See
+        :func:`training_dynamics`.
     warm_start : bool, default=False
         Whether `fit` goes on from the network of an earlier `fit`.
     random_state : int, numpy.random.RandomState or None, default=None
@@ -202,7 +238,7 @@ _ATTRIBUTES = """n_features_in_ : int
     sample_index_ : pandas.Index
         Index of X, with `record_losses`, where X has one.
     batch_size_ : int
-        Rows of a mini-batch.
+        Rows of a mini-batch; with `max_elements`, about their mean.
     module_ : TabularCNN or torch.nn.Module
         The fitted network, a plain module in evaluation mode; of several
         networks, a module with the list `networks`.
@@ -265,11 +301,37 @@ class _BaseReBatchCNN(BaseEstimator):
             raise ValueError(
                 f'choose must be "own" or "together", got {self.choose!r}.'
             )
+        check_whole(self.n_augments, "n_augments", at_least=0)
+        check_real(self.noise_std, "noise_std", at_least=0)
+        if self.noise_std and not self.n_augments:
+            warnings.warn(
+                f"noise_std={self.noise_std} has no effect with n_augments=0, which "
+                "makes no copies that could bear noise.",
+                UserWarning,
+                stacklevel=4,
+            )
         counts = "max_epochs", "n_iter_no_change", "n_networks", "refresh_every"
         for name in counts:
             check_whole(getattr(self, name), name)
         if self.batch_size != "auto":
             check_whole(self.batch_size, "batch_size", 'or "auto"')
+        if self.variable_length and self.n_augments:
+            raise ValueError(
+                "n_augments can't be used with variable_length=True: the noise would "
+                "reach the padding."
+            )
+        if self.max_elements is not None:
+            check_whole(self.max_elements, "max_elements", "or None")
+            if not self.variable_length or self.batch_size != "auto":
+                raise ValueError(
+                    'max_elements needs variable_length=True and batch_size="auto": it '
+                    "decides itself how many rows make a batch."
+                )
+            if self.n_networks > 1:
+                raise ValueError(
+                    "max_elements needs n_networks=1: the batches of networks trained "
+                    "side by side would differ in their shapes."
+                )
         check_real(self.lr, "lr", above=0)
         check_real(self.weight_decay, "weight_decay", at_least=0)
         check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
@@ -277,37 +339,59 @@ class _BaseReBatchCNN(BaseEstimator):
             raise ValueError(
                 f'architecture must be "cnn" or "mlp", got {self.architecture!r}.'
             )
-        if self.optimizer not in _OPTIMIZERS:
-            names = ", ".join(f'"{name}"' for name in _OPTIMIZERS)
-            raise ValueError(
-                f"optimizer must be one of {names}, got {self.optimizer!r}."
-            )
+        check_optimizer(
+            self.optimizer, self.optimizer_params, self.lr, self.weight_decay
+        )
+        check_lr_schedule(
+            self.lr_schedule,
+            self.lr_schedule_params,
+            *self._optimizer(),
+            self.max_epochs,
+        )
         flags = "shuffle", "early_stopping", "warm_start", "record_losses"
-        for name in (*flags, *self._own_flags):
+        for name in (*flags, "variable_length", *self._own_flags):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
                 )
-        if getattr(self, "class_balanced", False) and not strategy.plans:
-            raise ValueError(
-                f"class_balanced=True has no meaning for {strategy!r}, which weighs "
-                "the samples of mini-batches and chooses none."
-            )
+        if getattr(self, "class_balanced", False):
+            check_balances(strategy)
         device = resolve_device(self.device)
         resolve_precision(self.precision, resolve_dtype(self.dtype), device)
+        if self.variable_length:
+            for name in ("batch_norm", "dropout", "precision"):
+                value = getattr(self, name)
+                if value and value != "float32":
+                    raise ValueError(
+                        f"{name}={value!r} can't be used with variable_length=True; "
+                        "leave one of them at its default."
+                    )
+
+    def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+        """Return the optimizer's class, and what it is given."""
+        cls = resolve_optimizer(self.optimizer)
+        params = self.optimizer_params
+        return cls, optimizer_options(cls, self.lr, self.weight_decay, params)
 
     def _check_X(self, X: Any, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
         dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
+        if self.variable_length:
+            kwargs["ensure_all_finite"] = "allow-nan"
+            if not kwargs.get("reset", True):
+                X = to_width(X, self.n_features_in_)
         try:
             # What is too large for the dtype is refused, and needs no warning.
             with np.errstate(over="ignore"):
-                return validate_data(self, X, dtype=dtype, **kwargs)
+                checked = validate_data(self, X, dtype=dtype, **kwargs)
         except ValueError as error:
-            hint = locate_bad_columns(X, dtype)
+            hint = locate_bad_columns(X, dtype, allow_nan=self.variable_length)
             if not hint:
                 raise
             raise type(error)(f"{error}{hint}") from error
+        if self.variable_length:
+            row_lengths(checked[0] if isinstance(checked, tuple) else checked)
+        return checked
 
     def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
         try:
@@ -339,6 +423,7 @@ class _BaseReBatchCNN(BaseEstimator):
             hidden_layers=self.hidden_layers,
             batch_norm=self.batch_norm,
             dropout=self.dropout,
+            variable_length=self.variable_length,
             **blocks,
         )
 
@@ -364,6 +449,7 @@ class _BaseReBatchCNN(BaseEstimator):
         cache = {} if cache is None else cache
         index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
         key: tuple[Any, ...] = type(self), id(X), id(y), str(self.dtype)
+        key = *key, bool(self.variable_length)
         if key not in cache:
             checked = self._check_X(
                 X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
@@ -401,7 +487,7 @@ class _BaseReBatchCNN(BaseEstimator):
             parts, targets = [X, X_val], [y, y_val]
             valid_rows = np.arange(n_samples, n_samples + len(X_val))
         elif self.early_stopping and not incremental:
-            if not goes_on:
+            if not (goes_on and hasattr(self, "_split_seed")):
                 self._split_seed = int(rngs[0].integers(2**31))
             rows, valid_rows = self._split(rows, y, self._split_seed)
         if weights is not None:
@@ -411,11 +497,13 @@ class _BaseReBatchCNN(BaseEstimator):
 
         size = redistribution_size(len(rows), self.ratio)
         strategy = check_strategy(self.strategy)
-        if strategy.uses_ratio:
-            warn_if_nothing_redistributed(len(rows), self.ratio, size)
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(size, 1024) or 32
+        lengths = None
+        if self.max_elements is not None:
+            lengths = check_lengths(row_lengths(X), self.max_elements)[rows]
+            batch_size = max(1, int(self.max_elements / lengths.mean()))
         batch_size = min(int(batch_size), len(rows))
         if self.batch_norm and batch_size < 2:
             raise ValueError(
@@ -436,8 +524,8 @@ class _BaseReBatchCNN(BaseEstimator):
                 raise ValueError(
                     "The network's parameters (architecture, conv_channels, "
                     "kernel_size, pool_size, pool_stride, padding, hidden_size, "
-                    "hidden_layers, batch_norm, dropout, n_networks) changed since "
-                    "the last fit; training can't go on from it. Use "
+                    "hidden_layers, batch_norm, dropout, variable_length, n_networks) "
+                    "changed since the last fit; training can't go on from it. Use "
                     "warm_start=False."
                 )
         stops_early = self.early_stopping and not incremental
@@ -448,9 +536,15 @@ class _BaseReBatchCNN(BaseEstimator):
             self.sample_index_ = index
         n_before = self.n_iter_ if goes_on else 0
         labels = self._labels(encoded[0])[rows]
-        self._data_seen, known = self._recognise(X, y, sample_weight, goes_on)
         dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
         precision = resolve_precision(self.precision, dtype, device)
+        self._data_seen, known = self._recognise(X, y, rows, goes_on)
+        steps = -(-len(rows) * (1 + self.n_augments) // batch_size)
+        if valid_rows is None and self._monitor == "valid_loss":
+            raise ValueError(
+                'lr_schedule_params={"monitor": "valid_loss"} needs a validation set: '
+                "set early_stopping=True or pass X_val and y_val."
+            )
         members = []
         for k in range(self.n_networks):
             selection = Selection(
@@ -472,7 +566,8 @@ class _BaseReBatchCNN(BaseEstimator):
             log = LossLog(n_samples) if self.record_losses else None
             if known:
                 selection.losses, selection.plan = self._memories[k]
-                log = copy.deepcopy(self._logs[k]) or log
+                if log is not None:
+                    log = copy.deepcopy(self._logs[k]) or log
             members.append(
                 Member(
                     network=networks[k],
@@ -482,6 +577,10 @@ class _BaseReBatchCNN(BaseEstimator):
                     max_epochs=1 if incremental else self.max_epochs,
                     lr=self.lr,
                     weight_decay=self.weight_decay,
+                    optimizer_params=self.optimizer_params or {},
+                    rate=self._rate(self._rates[k] if goes_on else None, steps),
+                    n_augments=self.n_augments,
+                    noise_std=self.noise_std,
                     weights=weights,
                     valid_rows=valid_rows,
                     patience=self.n_iter_no_change if stops_early else None,
@@ -489,23 +588,40 @@ class _BaseReBatchCNN(BaseEstimator):
                     may_skip=precision == torch.float16,
                     team=id(self) if together else None,
                     log=log,
+                    lengths=lengths,
+                    max_elements=self.max_elements or 0,
                 )
             )
+        members[0].selection.warn_of_no_effect()
         return Job(
             X=parts,
             targets=encoded,
             members=members,
             architecture=architecture,
             loss=self._loss(architecture.n_outputs),
-            optimizer=_OPTIMIZERS[self.optimizer],
+            optimizer=resolve_optimizer(self.optimizer),
             dtype=dtype,
             device=device,
             precision=precision,
             goes_on=goes_on,
         )
 
+    @property
+    def _monitor(self) -> str | None:
+        """The loss that the learning rate is asked to follow."""
+        return (self.lr_schedule_params or {}).get("monitor")
+
+    def _rate(self, before: Rate | None, steps_per_epoch: int) -> Rate | None:
+        """Return the learning rate that moves: the last fit's, if it can go on."""
+        if self.lr_schedule is None:
+            return None
+        asked = self.lr_schedule, self.lr_schedule_params or {}, *self._optimizer()
+        if before is not None and before.asked == asked:
+            return copy.deepcopy(before)
+        return Rate(*asked, self.max_epochs, steps_per_epoch)
+
     def _recognise(
-        self, X: Any, y: Any, weights: Any, goes_on: bool
+        self, X: Any, y: Any, rows: NDArray[np.intp], goes_on: bool
     ) -> tuple[str | None, bool]:
         """Tell whether the data are those of the fit that this one goes on from.
 
@@ -513,7 +629,7 @@ class _BaseReBatchCNN(BaseEstimator):
         """
         if not (self.record_losses or self.loss_smoothing or self.refresh_every > 1):
             return None, False
-        data = joblib.hash((X, y, weights))
+        data = joblib.hash((X, y, rows))
         return data, goes_on and data == self._data_seen
 
     def _networks(self) -> list[TabularCNN]:
@@ -620,6 +736,7 @@ class _BaseReBatchCNN(BaseEstimator):
                 delattr(self, attribute)
         self.n_iter_ = len(self.loss_curve_)
         self._rngs = [member.selection.rng for member in members]
+        self._rates = [member.rate for member in members]
         self._memories = [member.selection.memory for member in members]
         self._logs = [member.log for member in members]
         logs = [log for log in self._logs if log is not None]
@@ -651,6 +768,12 @@ class _BaseReBatchCNN(BaseEstimator):
         return np.concatenate(outputs, axis=-2).reshape(
             -1, len(X), outputs[0].shape[-1]
         )
+
+    def __sklearn_tags__(self) -> Any:
+        """Say whether rows may be padded with NaN."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = bool(self.variable_length)
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         """Hold the network on the CPU, so that any machine can load it."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skrebatch.data import Floats, Table, make_table
 from skrebatch.members import Job, Member
 from skrebatch.samplers import Indices
+
+# Numbers of noise drawn at once.
+_NOISE_NUMBERS = 1_000_000
 
 
 def stack_table(jobs: list[Job]) -> Table:
@@ -34,6 +39,7 @@ def stack_table(jobs: list[Job]) -> Table:
         [piece for _, pieces in targets.values() for piece in pieces],
         jobs[0].dtype,
         jobs[0].device,
+        jobs[0].architecture.variable_length,
     )
 
 
@@ -52,14 +58,27 @@ class _EpochPlan:
 
     def __init__(self, members: list[Member], orders: list[Indices]):
         K = len(members)
+        augments = any(member.n_augments for member in members)
+        if augments:
+            augmented = [
+                member.with_copies(order)
+                for member, order in zip(members, orders, strict=True)
+            ]
+            orders = [entries for entries, _ in augmented]
         size = np.array([m.batch_size for m in members])
         n = np.array([len(order) for order in orders])
         T, b = max(-(-n // size), default=0), int(min(size.max(), n.max(initial=0)))
         # (K, T): rows of each network at each step.
         self.counts, self.segments = _lay_out(tuple(size), tuple(n))
+        counts = members[0].counts if K == 1 else None
+        if counts is not None and len(orders[0]):
+            T, b = len(counts), int(counts.max())
+            self.counts, self.segments = counts[None], _cut(counts[None])
         self.rows = np.zeros((T, K, b), dtype=np.intp)
         self.shifts = np.array([m.shift for m in members])[:, None]
         self.scale = np.zeros((T, K, b))
+        # Which rows are copies that bear noise.
+        self.copies = np.zeros((T, K, b), dtype=bool) if augments else None
         for k, (member, order) in enumerate(zip(members, orders, strict=True)):
             if not len(order):
                 continue
@@ -70,9 +89,40 @@ class _EpochPlan:
             rows = member.start + member.rows[order]
             # Only its own rows may fill a shorter batch: 0 times infinity is NaN.
             self.rows[:, k] = rows[0]
+            if counts is not None:
+                inside = np.arange(b) < counts[:, None]  # (T, b)
+                self.rows[:, k][inside], self.scale[:, k][inside] = rows, own
+                continue
             self.rows[:steps, k, :width] = _fill(rows, (steps, width), rows[0])
             self.scale[:steps, k, :width] = _fill(own, (steps, width))
+            if self.copies is not None:
+                self.copies[:steps, k, :width] = _fill(augmented[k][1], (steps, width))
         self.scale /= np.maximum(self.counts, 1).T[:, :, None]
+
+
+def draw_noise(
+    plan: _EpochPlan, members: list[Member], table: Table
+) -> Iterator[torch.Tensor]:
+    """Draw what is to be added to the features at each step, (K, b, F).
+
+    For some steps at a time: the noise of a whole epoch may be larger than the table.
+    """
+    if plan.copies is None:
+        return
+    n_features = table.features.shape[1] - 2
+    T, K, b = plan.copies.shape
+    n_steps = max(1, _NOISE_NUMBERS // (K * b * n_features))
+    dtype = np.dtype(str(table.features.dtype).removeprefix("torch."))
+    for start in range(0, T, n_steps):
+        copies = plan.copies[start : start + n_steps]
+        noise = np.zeros((*copies.shape, n_features), dtype)
+        for k, member in enumerate(members):
+            own = copies[:, k]
+            if member.noise_std and own.any():
+                shape = np.count_nonzero(own), n_features
+                drawn = member.selection.rng.standard_normal(shape, dtype)
+                noise[:, k][own] = drawn * dtype.type(member.noise_std)
+        yield from torch.from_numpy(noise).to(table.features.device)
 
 
 @lru_cache(maxsize=256)
@@ -85,6 +135,11 @@ def _lay_out(
     """
     size, n = np.array(sizes)[:, None], np.array(lengths)[:, None]
     counts = np.clip(n - size * np.arange((-(-n // size)).max()), 0, size)
+    return counts, _cut(counts)
+
+
+def _cut(counts: NDArray[np.intp]) -> list[_Segment]:
+    """Cut an epoch where networks or rows change; counts are (K, T)."""
     active, rows = counts > 0, counts.max(axis=0, initial=0)
     changes = (active[:, 1:] != active[:, :-1]).any(axis=0) | (rows[1:] != rows[:-1])
     bounds = [0, *np.flatnonzero(changes) + 1, len(rows)]
@@ -97,7 +152,7 @@ def _lay_out(
             segments.append(
                 _Segment(steps, n_networks, int(rows[start]), tuple(at_work))
             )
-    return counts, segments
+    return segments
 
 
 def _fill(

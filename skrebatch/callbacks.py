@@ -10,18 +10,21 @@ from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.dataset import get_len
+from torch.utils.data import Subset
 from tqdm.auto import tqdm
 
 from skrebatch.data import check_real, check_whole
+from skrebatch.dynamic_batches import DynamicBatchSampler
 from skrebatch.samplers import (
+    Indices,
     IntervalInsertionSampler,
     check_ratio,
     check_repeats,
-    warn_if_nothing_redistributed,
 )
 from skrebatch.schedules import Schedule, check_schedule
 from skrebatch.selection import Selection
-from skrebatch.strategies import Strategy, check_strategy
+from skrebatch.strategies import Strategy, check_balances, check_strategy
+from skrebatch.strategies.base import weigh
 
 
 class ReBatch(Callback):
@@ -29,7 +32,9 @@ class ReBatch(Callback):
 
     After each epoch it computes the loss of every training sample and gives the
     training DataLoader the order of the next epoch. The batch size stays the
-    net's.
+    net's. A :class:`DynamicBatchSampler` that is the net's
+    ``iterator_train__batch_sampler`` (torch then wants
+    ``iterator_train__batch_size=1``) makes its batches of these orders.
 
     Parameters
     ----------
@@ -132,14 +137,19 @@ default="constant"
         check_whole(self.warmup_epochs, "warmup_epochs", at_least=0)
         check_real(self.loss_smoothing, "loss_smoothing", at_least=0, below=1)
         check_whole(self.refresh_every, "refresh_every")
+        if self.class_balanced:
+            check_balances(self.strategy_)
         if not hasattr(net.criterion_, "reduction"):
             raise TypeError(
                 f"ReBatch needs the loss of each sample, but {net.criterion_!r} has no "
                 "`reduction`. Give the criterion a `reduction` attribute that may be "
                 'set to "none", as torch\'s losses have.'
             )
+        self.batches_ = None
         for name in ("shuffle", "sampler", "batch_sampler"):
             there = getattr(net, f"iterator_train__{name}", None)
+            if isinstance(there, DynamicBatchSampler):
+                self.batches_, there = there, there.sampler
             if there and there is not getattr(self, "sampler_", None):
                 raise ValueError(
                     f"ReBatch decides the order of the training samples; remove "
@@ -158,15 +168,14 @@ default="constant"
         self.sampler_ = IntervalInsertionSampler(
             0, self.repeats, self.shuffle, self.rng_
         )
-        net.iterator_train__sampler = self.sampler_
-        self._remove_hooks()  # that a training that failed has left
-        self.hooks_ = [
-            net.criterion_.register_forward_pre_hook(self._before_loss),
-            net.criterion_.register_forward_hook(self._after_loss, always_call=True),
-        ]
+        if self.batches_ is None:
+            net.iterator_train__sampler = self.sampler_
+        else:
+            self.batches_.sampler = self.sampler_
+        self._remove_hooks()  # that a batch that failed has left
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the handles of hooks, which belong to a training under way."""
+        """Leave out the handles of hooks, which belong to a batch under way."""
         return {name: it for name, it in vars(self).items() if name != "hooks_"}
 
     def on_epoch_begin(
@@ -177,6 +186,12 @@ default="constant"
         if self.sampler_.n_samples > 0:
             return
         n = len(dataset_train)
+        if self.batches_ is not None and len(self.batches_.lengths) != n:
+            raise ValueError(
+                f"The DynamicBatchSampler has the lengths of "
+                f"{len(self.batches_.lengths)} rows, but the net trains on {n}: pass "
+                "train_split=None, or those of the training rows alone."
+            )
         self.sampler_.n_samples = n
         self.selection_ = Selection(
             n_samples=n,
@@ -193,8 +208,7 @@ default="constant"
             epoch=len(net.history) - 1,
             sampler=self.sampler_,
         )
-        if self.strategy_.uses_ratio:
-            warn_if_nothing_redistributed(n, self.ratio, self.selection_.n_chosen)
+        self.selection_.warn_of_no_effect()
         if len(net.history) > 1:  # trained before, maybe on other data
             self._plan_next(net, dataset_train)
         else:
@@ -203,10 +217,21 @@ default="constant"
     def on_batch_begin(
         self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
     ) -> None:
-        """Follow which samples the batch holds."""
-        if training:
-            self.place_ += self.batch_size_
-            self.batch_size_ = get_len(batch)
+        """Follow which samples the batch holds; weigh their losses where wanted."""
+        if not training:
+            return
+        self.place_ += self.batch_size_
+        self.batch_size_ = get_len(batch)
+        if self.selection_.weighs or self.selection_.weights is not None:
+            criterion = net.criterion_
+            self.hooks_ = [
+                criterion.register_forward_pre_hook(self._before_loss),
+                criterion.register_forward_hook(self._after_loss, always_call=True),
+            ]
+
+    def on_batch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Leave the criterion as it was."""
+        self._remove_hooks()
 
     def on_epoch_end(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
@@ -215,7 +240,10 @@ default="constant"
         self._plan_next(net, dataset_train)
 
     def _plan_next(self, net: NeuralNet, dataset_train: Any) -> None:
-        self.sample_losses_, labels = _sample_losses(net, dataset_train)
+        by_length = None
+        if self.batches_ is not None:
+            by_length = np.argsort(self.batches_.lengths, kind="stable")
+        self.sample_losses_, labels = _sample_losses(net, dataset_train, by_length)
         if not np.isfinite(self.sample_losses_).all():
             raise ValueError(
                 f"The loss of {np.sum(~np.isfinite(self.sample_losses_))} training "
@@ -228,35 +256,36 @@ default="constant"
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Leave the net's training iterator and criterion as they were."""
-        net.iterator_train__sampler = None
-        self._remove_hooks()
+        if self.batches_ is None:
+            net.iterator_train__sampler = None
+        else:
+            self.batches_.sampler = None
+        self._remove_hooks()  # that Ctrl-C in the midst of a batch has left
 
     def _remove_hooks(self) -> None:
         for hook in getattr(self, "hooks_", []):
             hook.remove()
+        self.hooks_ = []
 
     def _before_loss(self, criterion: Any, args: Any) -> None:
-        """Ask for the losses of single samples where they are to be weighed."""
-        self.reduction_ = None
-        weights = self.selection_.weights
-        if criterion.training and (self.selection_.weighs or weights is not None):
-            self.reduction_, criterion.reduction = criterion.reduction, "none"
+        """Ask for the losses of single samples."""
+        self.reduction_, criterion.reduction = criterion.reduction, "none"
 
     def _after_loss(self, criterion: Any, args: Any, losses: Any) -> Any:
         """Weigh them, and reduce them as the criterion would have done."""
-        if self.reduction_ is None:
-            return losses
         criterion.reduction = self.reduction_
         if losses is None:  # the criterion has failed
             return None
-        losses = _by_sample(losses)
-        weights = torch.ones_like(losses)
+        by_sample = _by_sample(losses)
+        weights = torch.ones_like(by_sample)
         if self.selection_.weighs:
-            weights *= self.strategy_.batch_weights(losses.detach()[None])[0]
-        if self.selection_.weights is not None and self.sampler_.drawn is not None:
-            rows = self.sampler_.drawn[self.place_ :][: len(losses)]
+            weights *= weigh(self.strategy_, by_sample.detach()[None])[0]
+        source = self.sampler_ if self.batches_ is None else self.batches_
+        drawn = source.drawn
+        if self.selection_.weights is not None and drawn is not None:
+            rows = drawn[self.place_ :][: len(weights)]
             weights *= torch.as_tensor(self.selection_.weights[rows]).to(weights)
-        weighted = losses * weights
+        weighted = losses * weights.view(-1, *[1] * (losses.dim() - 1))
         return weighted.sum() if self.reduction_ == "sum" else weighted.mean()
 
 
@@ -266,9 +295,15 @@ def _by_sample(losses: torch.Tensor) -> torch.Tensor:
 
 
 def _sample_losses(
-    net: NeuralNet, dataset: Any
+    net: NeuralNet, dataset: Any, order: Indices | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute the loss of every sample under a skorch net; give its target too."""
+    """Compute the loss of every sample under a skorch net; give its target too.
+
+    Both are in the order of the samples, whatever the order to compute them in.
+    """
+    back: Any = slice(None)
+    if order is not None:
+        dataset, back = Subset(dataset, order.tolist()), np.argsort(order)
     criterion = net.criterion_
     reduction, criterion.reduction = criterion.reduction, "none"
     losses, targets = [], []
@@ -284,8 +319,8 @@ def _sample_losses(
     labels = None
     if all(isinstance(target, torch.Tensor) for target in targets):
         labels = torch.cat(targets).cpu().numpy()
-        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
-    return torch.cat(losses).cpu().numpy(), labels
+        labels = (labels[:, 0] if labels.shape[1:] == (1,) else labels)[back]
+    return torch.cat(losses).cpu().numpy()[back], labels
 
 
 class EpochProgress(Callback):

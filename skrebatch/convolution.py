@@ -10,6 +10,9 @@
 - The input ends in the constants 1 and 0. The 1 makes the bias a row of the matrix;
   the row of the 0 is where taps beyond the border read and write, and what windows
   read there.
+- Where rows vary in length, what a convolution gives beyond a row's end is set to
+  zero before the pooling, which is as good as leaving it out, for a ReLU follows. A
+  zero never wins there, so that the backward pass needs to know nothing of it.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ def _window_length(block: Block, span: int) -> int:
 class ConvPoolLayout:
     """Where the kernel of a block stands in its matrix, and the way back."""
 
-    def __init__(self, block: Block, start: int):
+    def __init__(self, block: Block, start: int, ends: torch.Tensor | None = None):
         c_in, c_out = block.in_channels, block.out_channels
         pool, span = block.pool_size, _choose_span(block)
         is_whole = span == block.pooled_length
@@ -94,9 +97,18 @@ class ConvPoolLayout:
         self.weights[self.uses] = torch.arange(start, stop)
         self.weights[zero_cell] = 0
 
+        # Where rows vary in length: how long those of each length in `ends` are after
+        # the convolution, and the positions in the order of the product's columns.
+        self.ends = None if ends is None else block.conv_ends(ends)
+        windows = torch.arange(block.pooled_length // span).view(-1, 1, 1) * span
+        positions = (windows + positions.flatten()) * block.pool_stride
+        self.positions = (positions + places.view(-1, 1)).flatten()
+
     def to(self, device: torch.device) -> None:
         """Move the tables."""
         self.uses, self.weights = self.uses.to(device), self.weights.to(device)
+        if self.ends is not None:
+            self.ends, self.positions = self.ends.to(device), self.positions.to(device)
         if self.windows is not None:
             self.windows.to(device)
 
@@ -149,6 +161,7 @@ class ConvPool:
         x: torch.Tensor,
         out: torch.Tensor,
         d_x: torch.Tensor | None,
+        lengths: torch.Tensor | None,
     ):
         K, b, _ = x.shape
         n, n_windows = layout.n_outputs, 1
@@ -165,6 +178,10 @@ class ConvPool:
         z = memory.plain(name + "z", K, b * n_windows, columns)
         self.z, self.places = z, z.split(columns // pool, dim=2)
         self.best = self.places[0]
+        self.mask = None
+        if layout.ends is not None and lengths is not None:
+            ends, positions = layout.ends.to(z.dtype), layout.positions.to(z.dtype)
+            self.mask = _Mask(ends, positions, name, memory, z, lengths)
         shape = self.best.shape
         self.leads = [memory.gradient(f"{name}l{j}", *shape) for j in range(1, pool)]
         self.forward_only = memory.forward_only
@@ -196,6 +213,8 @@ class ConvPool:
             self.windows.forward()
         torch.index_select(self.flat, 1, self.weights, out=self.matrix_cells)
         torch.bmm(self.x, self.matrix, out=self.z)
+        if self.mask is not None:
+            self.mask.forward()
         for place, lead in zip(self.places[1:], self.leads, strict=True):
             if not self.forward_only:
                 # Positive where this place wins; a tie stays with the earlier one.
@@ -218,6 +237,33 @@ class ConvPool:
             torch.bmm(self.d_z, self.matrix_t, out=self.d_x)
             if self.windows is not None:
                 self.windows.backward()
+
+
+class _Mask:
+    """Zeros at the positions beyond each row's end."""
+
+    def __init__(
+        self,
+        ends: torch.Tensor,
+        positions: torch.Tensor,
+        name: str,
+        memory: Memory,
+        z: torch.Tensor,
+        lengths: torch.Tensor,
+    ):
+        n_rows, n_positions = len(lengths), len(positions)
+        self.ends, self.positions, self.lengths = ends, positions, lengths
+        self.row_ends = z.new_empty(n_rows)
+        self.column = self.row_ends.unsqueeze(1)
+        # 1 before the end and 0 beyond it, of the product's numbers.
+        self.inside = memory.plain(name + "m", 1, n_rows, n_positions)[0]
+        self.factors = self.inside.unsqueeze(2)
+        self.z = z.view(n_rows, n_positions, -1)
+
+    def forward(self) -> None:
+        torch.index_select(self.ends, 0, self.lengths, out=self.row_ends)
+        torch.sub(self.column, self.positions, out=self.inside).clamp_(0, 1)
+        self.z.mul_(self.factors)
 
 
 class _Windows:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 Floats = NDArray[np.floating]
 
@@ -24,7 +25,8 @@ class Table:
     Attributes
     ----------
     features : torch.Tensor of shape (n_rows, n_features + 2)
-        The features, then the constants 1 and 0 that the fused network reads.
+        The features, then the constants 1 and 0 that the fused network reads. Where
+        rows vary in length, zeros instead of padding, and the length as a last column.
     targets : torch.Tensor of shape (n_rows, n_outputs)
     """
 
@@ -37,15 +39,88 @@ class Table:
 
 
 def make_table(
-    X: list[Floats], targets: list[Floats], dtype: torch.dtype, device: torch.device
+    X: list[Floats],
+    targets: list[Floats],
+    dtype: torch.dtype,
+    device: torch.device,
+    variable_length: bool = False,
 ) -> Table:
     """Stack pieces of a table, copying each row once."""
     n_rows, n_features = sum(len(piece) for piece in X), X[0].shape[1]
-    features = torch.empty(n_rows, n_features + 2, dtype=dtype)
-    features[:, -2], features[:, -1] = 1, 0
-    np.concatenate(X, out=features[:, :-2].numpy(), casting="same_kind")
+    features = torch.empty(n_rows, n_features + 2 + variable_length, dtype=dtype)
+    features[:, n_features], features[:, n_features + 1] = 1, 0
+    values = features[:, :n_features]
+    np.concatenate(X, out=values.numpy(), casting="same_kind")
+    if variable_length:
+        features[:, -1] = values.isnan().logical_not_().sum(1)
+        values.nan_to_num_(0.0)
     y = torch.from_numpy(np.concatenate(targets)).to(device, dtype)
     return Table(features.to(device), y)
+
+
+def row_lengths(X: Any) -> NDArray[np.intp]:
+    """Return how long each row of a table is that ends in NaN padding.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        A row's values come first, then NaN to the end.
+
+    Returns
+    -------
+    lengths : ndarray of int, shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If a row holds nothing but NaN, or NaN before a value; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrebatch import row_lengths
+    >>> row_lengths([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
+    array([2, 3])
+    """
+    values = np.asarray(X)
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"X must be a table, got an array of shape {values.shape}.")
+    missing = np.isnan(values)
+    lengths = values.shape[1] - missing.sum(axis=1)
+    empty = np.flatnonzero(lengths == 0)
+    if len(empty):
+        raise ValueError(
+            f"Row {empty[0]} of X has length 0: it holds nothing but NaN. Leave it out."
+        )
+    gaps = missing & (np.arange(values.shape[1]) < lengths[:, None])
+    if gaps.any():
+        row, column = np.argwhere(gaps)[0]
+        raise ValueError(
+            f"Row {row} of X has NaN in the middle, at column {column}: NaN may only "
+            "pad the end of a row. Fill the gap in."
+        )
+    return lengths
+
+
+def to_width(X: Any, n_features: int) -> Any:
+    """Pad a narrower array with NaN; take columns of NaN off a wider one.
+
+    What is no array of numbers, or has names for its columns, is returned as it is.
+    """
+    if hasattr(X, "columns") or sparse.issparse(X):
+        return X
+    values = np.asarray(X)
+    if values.ndim != 2 or values.dtype.kind not in "fiu":
+        return X
+    n_more = n_features - values.shape[1]
+    if n_more > 0:
+        padding = np.full((len(values), n_more), np.nan, dtype=np.float32)
+        return np.concatenate([values, padding], axis=1)
+    if n_more < 0 and np.isnan(values[:, n_more:]).all():
+        return values[:, :n_features]
+    return X
 
 
 def resolve_dtype(dtype: Any) -> torch.dtype:
@@ -167,7 +242,7 @@ def check_not_constant(y: Floats) -> None:
         )
 
 
-def locate_bad_columns(X: Any, dtype: Any = np.float64) -> str:
+def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False) -> str:
     """Say which columns of a table are not finite numbers of the dtype."""
     columns = getattr(X, "columns", None)
     values = np.asarray(X)
@@ -182,7 +257,8 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64) -> str:
         except (TypeError, ValueError):
             bad.append(f"{name!r} (not all numbers)")
             continue
-        rows = np.flatnonzero(~np.isfinite(column))
+        bad_rows = np.isinf(column) if allow_nan else ~np.isfinite(column)
+        rows = np.flatnonzero(bad_rows)
         if len(rows):
             bad.append(f"{name!r} (not finite in {len(rows)} rows, first {rows[0]})")
     if not bad:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from skrebatch.memory import Memory
-from skrebatch.network import Architecture, TabularCNN, draw_weights
+from skrebatch.network import Architecture, TabularCNN, draw_weights, shorten
 from skrebatch.steps import FIRST_SCALE, Layout, MixedStep, Step, update_scales
 
 
@@ -110,6 +110,8 @@ class FusedCNN(nn.Module):
                 setattr(self, f"running{i}", buffer)
         self.layout.to(self.flat.device)
         self._memories: dict[bool, tuple[Memory, dict[tuple[int, int], Step]]] = {}
+        self._shorts: dict[Architecture, FusedCNN] = {}
+        self._short_steps: dict[Any, _ShortStep] = {}
 
     def _apply(self, fn: Any, recurse: bool = True) -> FusedCNN:
         """Move or cast the parameters, and what hangs on them."""
@@ -133,6 +135,7 @@ class FusedCNN(nn.Module):
         state = self.__dict__.copy()
         for name in ("flat", "grad", "running", "live_groups", "layout", "_memories"):
             del state[name]
+        del state["_shorts"], state["_short_steps"]
         # A pickled view would bring the whole matrix along, once for each group.
         copies = (nn.Parameter(group.detach().clone()) for group in self.groups)
         state["_modules"] = {**self._modules, "groups": nn.ParameterList(copies)}
@@ -171,6 +174,26 @@ class FusedCNN(nn.Module):
             return Step(self.layout, flat, grad, running, memory, b)
         scale = running[:, -2] if self._scales else None
         return MixedStep(self.layout, flat, grad, running, memory, b, scale)
+
+    def short_step(
+        self, K: int, b: int, length: int, forward_only: bool = False
+    ) -> Step | _ShortStep:
+        """Return a step like that of `step`, for rows of at most a length."""
+        architecture = shorten(self.architecture, length)
+        if architecture == self.architecture:
+            return self.step(K, b, forward_only)
+        short = self._shorts.get(architecture)
+        if short is None:
+            sizes = (len(self.flat),)
+            short = FusedCNN(architecture, sizes, self.flat.dtype, self.flat.device)
+            self._shorts[architecture] = short
+        step = short.step(K, b, forward_only)
+        key = architecture, K, b, forward_only
+        known = self._short_steps.get(key)
+        if known is None or known.step is not step:
+            memory = short._memories[forward_only][0]
+            known = self._short_steps[key] = _ShortStep(self, short, memory, step, K)
+        return known
 
     def activate(self, active: Sequence[bool]) -> None:
         """Say which networks the next optimizer steps move.
@@ -215,7 +238,7 @@ class FusedCNN(nn.Module):
 
     def release(self) -> None:
         """Give the memory of all steps and gradients back."""
-        self._memories = {}
+        self._memories, self._shorts, self._short_steps = {}, {}, {}
         for group in self.groups:
             group.grad = None
 
@@ -232,7 +255,8 @@ class FusedCNN(nn.Module):
         """
         with torch.no_grad():
             step = self.step(len(self.flat), len(x), forward_only=True)
-            step.x.copy_(append_constants(x))
+            table = append_constants(x, self.architecture.variable_length)
+            step.rows.unflatten(0, (-1, len(x))).copy_(table)
             return step.forward().clone()
 
     def read_all(self) -> list[TabularCNN]:
@@ -339,16 +363,73 @@ class FusedCNN(nn.Module):
         return views
 
 
-def append_constants(x: torch.Tensor) -> torch.Tensor:
+class _ShortStep:
+    """A step on rows that are short, by a smaller stack with copies of the weights."""
+
+    def __init__(
+        self, module: FusedCNN, short: FusedCNN, memory: Memory, step: Step, K: int
+    ):
+        n, m = module.architecture.n_features, short.architecture.n_features
+        self.step = step
+        table = memory.plain("table", memory.K * memory.b, n + 3)
+        self.rows = table[: len(step.rows)]
+        self.inputs = [
+            (step.rows[:, :m], self.rows[:, :m]),
+            (step.rows[:, m:], self.rows[:, n:]),
+        ]
+        self.weights = _shared_parts(short, module, "flat", K)
+        self.gradients = _shared_parts(short, module, "grad", K)
+        self.grad = module.grad[:K]
+        self.d_outputs = step.d_outputs
+
+    def forward(self) -> torch.Tensor:
+        """Return the outputs (K, b, O) of the rows in `rows`."""
+        for own, theirs in itertools.chain(self.inputs, self.weights):
+            own.copy_(theirs)
+        return self.step.forward()
+
+    def backward(self) -> None:
+        """Turn `d_outputs` into the gradient of every parameter."""
+        self.step.backward()
+        self.grad.zero_()
+        for own, theirs in self.gradients:
+            theirs.copy_(own)
+
+
+def _shared_parts(
+    short: FusedCNN, module: FusedCNN, name: str, K: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Pair what a smaller stack and a stack have in common of a matrix by name."""
+    own, theirs = getattr(short, name)[:K], getattr(module, name)[:K]
+    own_cells, rows, columns = short.layout.linears[0]
+    cells, _, all_columns = module.layout.linears[0]
+    own_first = own[:, own_cells].unflatten(1, (rows, columns))
+    first = theirs[:, cells].unflatten(1, (rows, all_columns))
+    return [
+        (own[:, : own_cells.start], theirs[:, : cells.start]),
+        # The first positions' columns, and the bias.
+        (own_first[..., :-1], first[..., : columns - 1]),
+        (own_first[..., -1], first[..., -1]),
+        (own[:, own_cells.stop :], theirs[:, cells.stop :]),
+    ]
+
+
+def append_constants(x: torch.Tensor, variable_length: bool = False) -> torch.Tensor:
     """Append the columns 1 and 0 that FusedCNN expects after the features.
 
     Parameters
     ----------
     x : torch.Tensor of shape (n_samples, n_features)
+    variable_length : bool, default=False
+        Whether rows may end in NaN: zeros take its place, and a last column tells
+        the length.
 
     Returns
     -------
-    table : torch.Tensor of shape (n_samples, n_features + 2)
+    table : torch.Tensor of shape (n_samples, n_features + 2 or 3)
     """
-    constants = x.new_tensor([1.0, 0.0]).expand(len(x), 2)
-    return torch.cat([x, constants], dim=1)
+    columns = [x, x.new_tensor([1.0, 0.0]).expand(len(x), 2)]
+    if variable_length:
+        lengths = x.isnan().logical_not().sum(1, keepdim=True)
+        columns = [x.nan_to_num(0.0), columns[1], lengths.to(x.dtype)]
+    return torch.cat(columns, dim=1)

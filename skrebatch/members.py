@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch.history import History
 
 from skrebatch.data import Floats
+from skrebatch.dynamic_batches import choose_stretch, group_by_length
 from skrebatch.losses import Loss
 from skrebatch.network import Architecture, TabularCNN
+from skrebatch.optimizers import optimizer_options
+from skrebatch.rates import Rate
 from skrebatch.records import LossLog
 from skrebatch.samplers import Indices
 from skrebatch.selection import Selection
@@ -48,6 +53,10 @@ class Member:
     max_epochs: int
     lr: float = 1e-3
     weight_decay: float = 0.0
+    optimizer_params: dict[str, Any] = field(default_factory=dict)
+    rate: Rate | None = None  # None: the same learning rate for ever
+    n_augments: int = 0  # noisy copies beside each entry of an order
+    noise_std: float = 0.0
     weights: Floats | None = None  # (N,), of mean 1
     valid_rows: Indices | None = None
     patience: int | None = None  # None: no early stopping
@@ -56,9 +65,12 @@ class Member:
     team: int | None = None  # members of a team choose by their mean losses
     log: LossLog | None = None  # of every row of its job
     latest: Floats | None = None  # (N,), losses after the last epoch, where known
+    lengths: Indices | None = None  # (N,), where batches have a budget of elements
+    max_elements: int = 0
 
     start: int = 0  # its first row in the features of the table
     shift: int = 0  # from a row of the features to that of the targets
+    counts: Indices | None = None  # rows of each batch of the epoch, where they vary
     history: History = field(default_factory=History)
     epochs: int = 0
     done: bool = False
@@ -73,9 +85,13 @@ class Member:
 
     @property
     def goes_alone(self) -> bool:
-        """Whether it may need other numbers of steps than any other network."""
-        uneven = self.patience is not None or self.selection.entries is None
-        return uneven or self.may_skip
+        """Whether no other network may share its steps or its learning rate."""
+        return (
+            self.patience is not None
+            or self.selection.entries is None
+            or self.may_skip
+            or (self.rate is not None and self.rate.goes_alone)
+        )
 
     @property
     def lockstep(self) -> tuple[Any, ...]:
@@ -83,7 +99,7 @@ class Member:
         n = len(self.rows)
         entries = self.selection.entries
         later, first = (
-            -(-size // self.batch_size)
+            -(-size * (1 + self.n_augments) // self.batch_size)
             for size in (n if entries is None else entries, n)
         )
         return (
@@ -94,6 +110,14 @@ class Member:
             self.max_epochs,
             self.lr,
             self.weight_decay,
+            repr(sorted(self.optimizer_params.items())),
+            "" if self.rate is None else self.rate.key,
+        )
+
+    def options_for(self, optimizer: type[torch.optim.Optimizer]) -> dict[str, Any]:
+        """Return what to give an optimizer for it, beside its parameters."""
+        return optimizer_options(
+            optimizer, self.lr, self.weight_decay, self.optimizer_params
         )
 
     @property
@@ -101,12 +125,46 @@ class Member:
         """Whether the plan of the next epoch depends on the losses."""
         return self.selection.needs_losses and not self.done
 
+    def begin_epoch(self, losses: Floats) -> None:
+        """Plan the next epoch by the losses so far, where it depends on them."""
+        if self.needs_losses and not np.isfinite(losses).all():
+            raise DivergedError.at(self.epochs + 1, "before its first batch")
+        self.selection.begin_epoch(losses)
+
+    def draw_order(self) -> Indices:
+        """Draw the order of the epoch planned, and lay out its batches."""
+        order = self.selection.sampler.order()
+        if self.lengths is None:
+            return order
+        stretch = choose_stretch(self.lengths, self.max_elements)
+        batches = group_by_length(
+            order, self.lengths, self.max_elements, stretch, self.selection.rng
+        )
+        self.counts = np.array([len(batch) for batch in batches])
+        return np.concatenate(batches)
+
     def weights_of(self, order: Indices) -> Floats | None:
         """Return the weight of each entry of an order; None is 1 for all."""
         weights, planned = self.weights, self.selection.weights
         if planned is not None:
             weights = planned if weights is None else weights * planned
         return None if weights is None else weights[order]
+
+    def with_copies(self, order: Indices) -> tuple[Indices, NDArray[np.bool_]]:
+        """Let batches of copies follow each batch; tell which entries are copies."""
+        b, times = self.batch_size, 1 + self.n_augments
+        full = len(order) - len(order) % b
+        batches, rest = order[:full].reshape(-1, b), order[full:]
+        entries = np.concatenate(
+            [np.tile(batches, times).ravel(), np.tile(rest, times)]
+        )
+        are_copies = np.concatenate(
+            [
+                np.tile(np.arange(b * times) >= b, len(batches)),
+                np.arange(len(rest) * times) >= len(rest),
+            ]
+        )
+        return entries, are_copies
 
     def record(self, name: str, loss: float) -> bool:
         """Write a loss into the history; return whether it is the best yet."""
@@ -139,6 +197,40 @@ class Member:
 
 
 @dataclass
+class Moving:
+    """Networks in lockstep whose learning rate moves, and their optimizer's group."""
+
+    rate: Rate
+    group: dict[str, Any]
+    members: list[Member]
+
+    def hand_over(self) -> None:
+        """Give the optimizer the options as they are now."""
+        self.group.update(self.rate.options)
+
+    def end_step(self, step: int, n_steps: int) -> None:
+        """Move after a step, counted from 1, of those of an epoch."""
+        self._move(self.rate.end_step, step, n_steps)
+
+    def end_epoch(self) -> None:
+        """Record the learning rate, and move after an epoch."""
+        live = [member for member in self.members if not member.done]
+        for member in live:
+            member.history.record("event_lr", self.group["lr"])
+        if live and not self.rate.by_batch:
+            self._move(self.rate.end_epoch, live[0].history)
+
+    def _move(self, move: Callable[..., None], *args: Any) -> None:
+        live = [member for member in self.members if not member.done]
+        try:
+            move(*args)
+        except Exception as error:  # of a scheduler of the user's
+            for member in live:
+                member.fail(error)
+        self.hand_over()
+
+
+@dataclass
 class Job:
     """What one estimator wants trained: its data and one or more networks."""
 
@@ -163,6 +255,7 @@ class Job:
             self.dtype,
             str(self.device),
             self.precision,
+            self.members[0].lengths is None,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
@@ -43,6 +44,23 @@ class Block:
         """Length after the pooling."""
         return (self.conv_length - self.pool_size) // self.pool_stride + 1
 
+    def conv_ends(self, ends: torch.Tensor) -> torch.Tensor:
+        """Return how long shorter sequences are after the convolution.
+
+        Those too short for the kernel are read as if zeros followed, once.
+        """
+        change = self.left + self.right - self.kernel_size + 1
+        return (ends + change).clamp(min=1)
+
+    def pooled_ends(self, ends: torch.Tensor) -> torch.Tensor:
+        """Return how long shorter sequences are after the pooling.
+
+        A pool counts where it begins before a sequence's end, and takes what of the
+        sequence it finds.
+        """
+        begun = (self.conv_ends(ends) + self.pool_stride - 1) // self.pool_stride
+        return begun.clamp(max=self.pooled_length)
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -54,6 +72,7 @@ class Architecture:
     n_outputs: int
     batch_norm: bool = False
     dropout: float = 0.0
+    variable_length: bool = False
 
     @property
     def flat_size(self) -> int:
@@ -97,6 +116,29 @@ class Architecture:
         return max(*self.hidden_sizes, self.n_features, *blocks)
 
 
+@lru_cache(maxsize=1024)
+def shorten(architecture: Architecture, length: int) -> Architecture:
+    """Return the smallest network in eighths that does for rows up to a length.
+
+    Its weights are those of the network given, the head's without the positions
+    that such rows don't have.
+    """
+    n_features, end = architecture.n_features, torch.tensor(length)
+    for eighth in range(1, 8):
+        size = n_features * eighth // 8
+        if size < length:
+            continue
+        n_first, blocks, own_end = size, [], end
+        for block in architecture.blocks:
+            blocks.append(replace(block, length=size))
+            size, own_end = blocks[-1].pooled_length, block.pooled_ends(own_end)
+            if size < own_end:
+                break
+        else:
+            return replace(architecture, n_features=n_first, blocks=tuple(blocks))
+    return architecture
+
+
 def _whole(value: Any, name: str, at_least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise ValueError(
@@ -131,6 +173,7 @@ def build_architecture(
     hidden_layers: Sequence[int] | None = None,
     batch_norm: bool = False,
     dropout: float = 0.0,
+    variable_length: bool = False,
 ) -> Architecture:
     """Work out every size of the network, or say which block is impossible.
 
@@ -152,6 +195,7 @@ def build_architecture(
         _whole(n_outputs, "n_outputs", 1),
         bool(batch_norm),
         float(dropout),
+        bool(variable_length),
     )
     hidden = _hidden_sizes(hidden_size, hidden_layers, architecture.flat_size)
     return replace(architecture, hidden_sizes=hidden)
@@ -318,6 +362,11 @@ class TabularCNN(nn.Module):
         Whether to normalise the values of each hidden layer over a batch.
     dropout : float, default=0.0
         Share of the values of each hidden layer that training leaves out, in [0, 1).
+    variable_length : bool, default=False
+        Whether rows may end in NaN padding, which is never seen: convolutions meet
+        zeros beyond a row's end, pools leave them out, and the head reads zeros at
+        the positions that a row doesn't have. A batch is computed as far as its
+        longest row reaches.
     generator : torch.Generator, default=None
         Source of the initial weights; None is torch's global generator.
 
@@ -358,6 +407,7 @@ class TabularCNN(nn.Module):
         hidden_layers: Sequence[int] | None = None,
         batch_norm: bool = False,
         dropout: float = 0.0,
+        variable_length: bool = False,
         *,
         generator: torch.Generator | None = None,
     ):
@@ -375,6 +425,7 @@ class TabularCNN(nn.Module):
                 hidden_layers,
                 batch_norm,
                 dropout,
+                variable_length,
             )
         )
         self.reset_parameters(generator)
@@ -460,6 +511,7 @@ class TabularCNN(nn.Module):
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
+            With `variable_length`, rows that may end in NaN.
 
         Returns
         -------
@@ -472,8 +524,31 @@ class TabularCNN(nn.Module):
         """
         if not x.is_floating_point():
             raise TypeError(f"x must hold floating-point numbers, got {x.dtype}.")
+        if self.architecture.variable_length:
+            return self._forward_padded(x)
         x = self.features(x.unsqueeze(1))  # (n, 1, F) -> (n, C, L)
         return self.head(x.flatten(1))  # (n, C * L) -> (n, n_outputs)
+
+    def _forward_padded(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the outputs of rows that end in NaN, up to the longest row's end."""
+        ends = x.isnan().logical_not().sum(1)  # (n,)
+        x = x.nan_to_num(0.0).unsqueeze(1)  # (n, 1, F)
+        pooled_length = x.shape[-1]
+        layer: Any
+        for block, layer in zip(self.architecture.blocks, self.features, strict=True):
+            conv_ends, ends = block.conv_ends(ends), block.pooled_ends(ends)
+            pooled_length = int(ends.max()) if len(ends) else 1
+            length = (pooled_length - 1) * block.pool_stride + block.pool_size
+            # What is cut off here lies beyond every row's end.
+            right = length + block.kernel_size - 1 - block.left - x.shape[-1]
+            x = layer[1:-1](F.pad(x, (block.left, right)))  # (n, C, L)
+            beyond = torch.arange(length, device=x.device) >= conv_ends[:, None]
+            # ReLU has left nothing below zero: pools ignore zeros.
+            x = layer[-1](x.masked_fill(beyond[:, None], 0))
+        first: Any = self.head[0]
+        weight = first.weight.unflatten(1, (x.shape[1], -1))[..., :pooled_length]
+        weight, bias = weight.flatten(1).to(x.dtype), first.bias.to(x.dtype)
+        return self.head[1:](F.linear(x.flatten(1), weight, bias))
 
 
 class Ensemble(nn.Module):

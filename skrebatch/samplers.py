@@ -106,6 +106,17 @@ def _as_indices(values: ArrayLike, name: str) -> Indices:
     return indices.astype(np.intp, copy=False)
 
 
+def as_samples(values: ArrayLike, name: str, n_samples: int) -> Indices:
+    """Return a copy of numbers of samples, refusing what is outside the table."""
+    indices = _as_indices(values, name)
+    if indices.size and not 0 <= indices.min() <= indices.max() < n_samples:
+        raise ValueError(
+            f"{name} holds numbers outside [0, {n_samples}): they reach from "
+            f"{indices.min()} to {indices.max()}."
+        )
+    return indices
+
+
 def interval_insertion(
     remaining: ArrayLike, chosen: ArrayLike, repeats: int = 1
 ) -> Indices:
@@ -261,7 +272,7 @@ class IntervalInsertionSampler(Sampler[int]):
             If a number is out of range, a chosen one occurs twice, or no sample is
             left.
         """
-        chosen = self._check(chosen, "chosen")
+        chosen = as_samples(chosen, "chosen", self.n_samples)
         is_chosen = np.zeros(self.n_samples, dtype=bool)
         is_chosen[chosen] = True
         if np.count_nonzero(is_chosen) != len(chosen):
@@ -269,20 +280,11 @@ class IntervalInsertionSampler(Sampler[int]):
         if remaining is None:
             remaining = np.flatnonzero(~is_chosen)
         else:
-            remaining = self._check(remaining, "remaining")
+            remaining = as_samples(remaining, "remaining", self.n_samples)
         times = self.repeats if repeats is None else check_repeats(repeats)
         if self.n_samples and not len(remaining) + times * len(chosen):
             raise ValueError("No sample is left for the next epoch.")
         self.chosen, self._remaining, self._times = chosen, remaining, times
-
-    def _check(self, values: ArrayLike, name: str) -> Indices:
-        indices = _as_indices(values, name)
-        if indices.size and not 0 <= indices.min() <= indices.max() < self.n_samples:
-            raise ValueError(
-                f"{name} holds numbers outside [0, {self.n_samples}): they reach from "
-                f"{indices.min()} to {indices.max()}."
-            )
-        return indices
 
     def order(self) -> Indices:
         """Draw the order of the next epoch.
@@ -319,5 +321,5 @@ def warn_if_nothing_redistributed(n_samples: int, ratio: float, size: int) -> No
             f"ratio={ratio} comes to B = 0 (eq. 2). Use a larger ratio, or ratio=0 to "
             "train without re-Batch.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

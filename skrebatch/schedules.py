@@ -19,7 +19,8 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
 
 def check_schedule(schedule: Any) -> None:
     """Refuse what is no schedule."""
-    if not (callable(schedule) or schedule in _SCHEDULES):
+    is_known = isinstance(schedule, str) and schedule in _SCHEDULES
+    if not (is_known or callable(schedule)):
         names = ", ".join(f'"{name}"' for name in _SCHEDULES)
         raise ValueError(
             f"ratio_schedule must be one of {names}, or a callable that maps the "

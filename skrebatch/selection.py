@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pickle import PicklingError
 from typing import Any
 
 import joblib
@@ -14,6 +16,7 @@ from skrebatch.samplers import (
     Indices,
     IntervalInsertionSampler,
     redistribution_size,
+    warn_if_nothing_redistributed,
 )
 from skrebatch.schedules import Schedule, ratio_at
 from skrebatch.strategies.base import (
@@ -64,9 +67,26 @@ class Selection:
 
     @property
     def is_active(self) -> bool:
-        """Whether there ever is anything to do."""
-        uses_ratio = self.strategy.uses_ratio
-        return self.ratio > 0 and (self.n_chosen > 0 or not uses_ratio)
+        """Whether there ever may be anything to do."""
+        return self.ratio > 0 and (self.n_chosen > 0 or not self.is_bounded)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether no epoch redistributes more than B samples of the ratio."""
+        # A callable may ask for more.
+        return self.strategy.uses_ratio and not callable(self.schedule)
+
+    def warn_of_no_effect(self) -> None:
+        """Warn where what was asked for has no effect."""
+        if self.is_bounded:
+            warn_if_nothing_redistributed(self.n_samples, self.ratio, self.n_chosen)
+        if self.schedule != "constant" and not self.strategy.uses_ratio:
+            warnings.warn(
+                f"ratio_schedule has no effect on {self.strategy!r}, which doesn't go "
+                "by the ratio.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     @property
     def _first(self) -> int:
@@ -96,9 +116,12 @@ class Selection:
         )
 
     @cached_property
-    def strategy_key(self) -> tuple[type[Strategy], str | None]:
+    def strategy_key(self) -> tuple[type[Strategy], str | int | None]:
         """What is the same for strategies that do the same."""
-        return type(self.strategy), joblib.hash(self.strategy.get_params())
+        try:
+            return type(self.strategy), joblib.hash(self.strategy.get_params())
+        except PicklingError:  # of a function without a name, say
+            return type(self.strategy), id(self.strategy)
 
     @property
     def entries(self) -> int | None:
@@ -139,15 +162,20 @@ class Selection:
             self.losses = self.smoothing * self.losses + (1 - self.smoothing) * losses
 
     def _make_plan(self) -> Plan:
-        n_chosen = self.n_chosen
+        epoch = Epoch(
+            self.epoch + 1,
+            self.max_epochs,
+            self.n_chosen,
+            self.rng,
+            self.labels,
+            self._first,
+        )
         if self.schedule != "constant":
-            before = self._first - 1
-            progress = (self.epoch + 1 - before) / max(1, self.max_epochs - before)
-            ratio = ratio_at(self.ratio, self.schedule, min(progress, 1.0))
+            ratio = ratio_at(self.ratio, self.schedule, epoch.progress)
             n_chosen = redistribution_size(self.n_samples, ratio)
-        if self.strategy.uses_ratio and n_chosen == 0:
+            epoch = replace(epoch, n_chosen=n_chosen)
+        if self.strategy.uses_ratio and epoch.n_chosen == 0:
             return Plan()
-        epoch = Epoch(self.epoch + 1, self.max_epochs, n_chosen, self.rng, self.labels)
         losses = self.losses
         assert losses is not None
         if self.class_balanced:

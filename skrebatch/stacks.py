@@ -19,7 +19,7 @@ from skrebatch.training import train
 
 # Numbers of a stack that a core's cache holds: each parameter with its gradient and
 # two moments, each row of a batch with its activations and their gradients.
-_CACHED_NUMBERS = 900_000
+_CACHED_NUMBERS = 1_600_000
 _MOST_NETWORKS = 50
 _FITS = ReBatchCNNClassifier.fit, ReBatchCNNRegressor.fit
 
@@ -41,6 +41,8 @@ def check_max_stack(max_stack: Any) -> None:
 
 def _networks_per_stack(job: Job, max_stack: int | str) -> int:
     """Return how many networks like the job's to train side by side."""
+    if job.members[0].lengths is not None:
+        return 1  # each has batches of shapes of its own
     if max_stack != "auto":
         return int(max_stack)
     sizes = job.architecture

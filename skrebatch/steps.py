@@ -26,9 +26,13 @@ class Layout:
         self.linears: list[LinearLayout] = []
         self.norms: list[NormLayout] = []
         stop = 1  # after the constant zero
+        ends = None
+        if architecture.variable_length:
+            ends = torch.arange(architecture.n_features + 1)
         for block in architecture.blocks:
-            self.blocks.append(ConvPoolLayout(block, stop))
+            self.blocks.append(ConvPoolLayout(block, stop, ends))
             stop = self.blocks[-1].cells.stop
+            ends = None if ends is None else block.pooled_ends(ends)
         self.n_running = 0
         sizes = architecture.linear_sizes
         for i, (n_in, n) in enumerate(sizes):
@@ -81,14 +85,21 @@ class Step:
     ):
         K, architecture = len(flat), layout.architecture
         self.blocks: list[ConvPool] = []
-        self.x = x = memory.plain("x", K, b, architecture.n_features + 2)
-        self.rows = x.view(K * b, -1)
+        is_variable, width = architecture.variable_length, architecture.n_features + 2
+        rows = memory.plain("x", K, b, width + is_variable)
+        self.rows = rows.view(K * b, -1)
+        self.x = x = rows[..., :width]
+        self.lengths = None
+        if is_variable:
+            # As a table holds them, and as numbers to look up.
+            self.row_ends = self.rows[:, -1]
+            self.lengths = torch.empty_like(self.row_ends, dtype=torch.long)
         d_x = None
         for i, own in enumerate(layout.blocks):
             name = f"block{i}"
             constants = 2 if i < len(layout.blocks) - 1 else 1
             out = memory.padded(name, K, b, own.n_outputs, constants)
-            block = ConvPool(own, name, flat, grad, memory, x, out, d_x)
+            block = ConvPool(own, name, flat, grad, memory, x, out, d_x, self.lengths)
             self.blocks.append(block)
             x, d_x = out, block.d_out
         if not layout.blocks:
@@ -127,7 +138,9 @@ class Step:
             self.masks.copy_(keep).div_(self.kept)
 
     def forward(self) -> torch.Tensor:
-        """Return the outputs (K, b, O) of the rows in `x`."""
+        """Return the outputs (K, b, O) of the rows in `rows`."""
+        if self.lengths is not None:
+            self.lengths.copy_(self.row_ends)
         for block in self.blocks:
             block.forward()
         for layer in self.hidden:
@@ -186,7 +199,7 @@ class MixedStep(Step):
         self.scale = scale
 
     def forward(self) -> torch.Tensor:
-        """Return the outputs (K, b, O) of the rows in `x`."""
+        """Return the outputs (K, b, O) of the rows in `rows`."""
         self.low_flat.copy_(self.flat)
         self.low_x.copy_(self.x)
         super().forward()

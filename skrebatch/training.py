@@ -17,13 +17,15 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
 from skorch.history import History
 
-from skrebatch.batches import _EpochPlan, _Segment, stack_table
+from skrebatch.batches import _EpochPlan, _Segment, draw_noise, stack_table
 from skrebatch.data import Floats, Table
 from skrebatch.dropout import draw_masks
 from skrebatch.fused import FusedCNN
-from skrebatch.members import DivergedError, Job, Member, group_in_lockstep
+from skrebatch.members import DivergedError, Job, Member, Moving, group_in_lockstep
+from skrebatch.optimizers import is_familiar
 from skrebatch.samplers import Indices
 from skrebatch.steps import Step
+from skrebatch.strategies.base import weigh
 from skrebatch.threads import is_small, one_thread_if
 
 # Activations of the loss pass that fit a core's cache.
@@ -32,33 +34,41 @@ _CACHED_VALUES = 200_000
 
 def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     """Create the net that trains all networks of the jobs in one stack."""
-    groups = group_in_lockstep([member for job in jobs for member in job.members])
-    rates = [
-        {"lr": group[0].lr, "weight_decay": group[0].weight_decay} for group in groups
-    ]
+    asked = [member for job in jobs for member in job.members]
+    groups = group_in_lockstep(asked)
+    members = [member for group in groups for member in group]
+    options = [group[0].options_for(jobs[0].optimizer) for group in groups]
+    shared = {
+        name: value
+        for name, value in options[0].items()
+        if all(name in own and own[name] == value for own in options)
+    }
     # One call of the optimizer for each of its parameter groups: have few.
-    differ = any(rate != rates[0] for rate in rates)
-    own_rates = [(f"groups.{i}", rate) for i, rate in enumerate(rates)]
-    return ReBatchNet(
+    differ = any(len(own) > len(shared) for own in options)
+    moves = any(group[0].rate is not None for group in groups)
+    own_options = [(f"groups.{i}", own) for i, own in enumerate(options)]
+    net = ReBatchNet(
         FusedCNN,
         jobs[0].loss,
-        members=[member for group in groups for member in group],
+        members=members,
         module__architecture=jobs[0].architecture,
         module__group_sizes=[len(group) for group in groups],
         module__dtype=jobs[0].dtype,
         module__device=jobs[0].device,
         module__precision=jobs[0].precision,
         optimizer=jobs[0].optimizer,
-        optimizer__fused=True,
-        optimizer__weight_decay=rates[0]["weight_decay"],
-        optimizer__param_groups=own_rates if differ else [],
-        lr=rates[0]["lr"],
+        optimizer__param_groups=own_options if differ or moves else [],
+        lr=groups[0][0].lr,
         max_epochs=max(group[0].max_epochs for group in groups),
         train_split=None,
         callbacks=callbacks,
         device=str(jobs[0].device),
         verbose=0,
+        **{f"optimizer__{name}": shared[name] for name in shared if name != "lr"},
     )
+    place = {id(member): i for i, member in enumerate(asked)}
+    net.order = [place[id(member)] for member in members]
+    return net
 
 
 def train(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
@@ -87,11 +97,11 @@ class ReBatchNet(NeuralNet):
         Parameters of :class:`skorch.NeuralNet`.
     """
 
-    lr: float
-    optimizer__weight_decay: float
+    order: list[int]  # of the members, among those of the jobs
 
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
         self.members = members
+        self._rates, self._setup = _rates_of(members[0]), _setup_of(members[0])
         super().__init__(*args, **kwargs)
 
     @property
@@ -101,7 +111,7 @@ class ReBatchNet(NeuralNet):
     def __getstate__(self) -> dict[str, Any]:
         # The optimizer is as large as two networks, and the members hold rows.
         bare = object.__new__(type(self))
-        bare.__dict__.update(self.__dict__, members=[], _live=[])
+        bare.__dict__.update(self.__dict__, members=[], _live=[], _moving=[])
         bare.__dict__.pop("optimizer_", None)
         return super(ReBatchNet, bare).__getstate__()
 
@@ -125,6 +135,26 @@ class ReBatchNet(NeuralNet):
         self._live = self.members
         if len(self.members) == 1:
             self.members[0].history = self.history
+        self._moving = self._share_rates()
+
+    def _share_rates(self) -> list[Moving]:
+        """Let the networks of a group share a rate, and the optimizer take it over."""
+        options = {
+            id(parameter): group
+            for group in self.optimizer_.param_groups
+            for parameter in group["params"]
+        }
+        moving = []
+        members = iter(self.members)
+        for parameter in self.module_.groups:
+            own = list(itertools.islice(members, len(parameter)))
+            rate = own[0].rate
+            if rate is not None:
+                for member in own:
+                    member.rate = rate
+                moving.append(Moving(rate, options[id(parameter)], own))
+                moving[-1].hand_over()
+        return moving
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Open a row of the history, or end the training once all are done."""
@@ -171,22 +201,24 @@ class ReBatchNet(NeuralNet):
         optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
         same = flat.dtype == job.dtype and flat.device.type == job.device.type
         same = same and self.module_.precision == job.precision
-        if optimizer is None or type(optimizer) is not job.optimizer or not same:
+        same = same and type(optimizer) is job.optimizer
+        first = job.members[0]
+        if optimizer is None or not same or self._setup != _setup_of(first):
             net = make_net([job], self.callbacks).initialize()
             net.history = self.history
             return net
-        self.members = job.members
-        rates = job.members[0].lr, job.members[0].weight_decay
-        if rates != (self.lr, self.optimizer__weight_decay):
-            # Only then: a schedule may have moved the rates since.
-            self.lr, self.optimizer__weight_decay = rates
+        self.members = [job.members[i] for i in self.order]
+        if self._rates != _rates_of(first):
+            # Only then: a callback of the user's may have moved the rates since.
+            self._rates = self.lr, _ = _rates_of(first)
             for group in optimizer.param_groups:
-                group["lr"], group["weight_decay"] = rates
+                group["lr"], group["weight_decay"] = self._rates
         return self
 
     def forget(self) -> None:
         """Let go of the data that the members hold."""
         self.members = self._live = []
+        self._moving = []
 
     def extract(self, job: Job) -> ReBatchNet:
         """Make the net that would have trained a finished job alone."""
@@ -203,7 +235,7 @@ class ReBatchNet(NeuralNet):
             start = ends[i] - len(old)
             own = [row - start for row in rows]
             net.optimizer_.state[group] = {
-                name: (value[own] if value.shape == old.shape else value).clone()
+                name: _take(value, own, old.shape)
                 for name, value in self.optimizer_.state[old].items()
             }
         for k, member in enumerate(net.members):
@@ -313,11 +345,11 @@ class ReBatchNet(NeuralNet):
                     leaders[member.team] = member
                     team = [i for i, m in enumerate(members) if m.team == member.team]
                     own = [losses[i] for i in team if members[i].needs_losses]
-                    mean = np.mean(own, axis=0) if own else None
-                    member.selection.begin_epoch(mean)
+                    mean = np.mean(own, axis=0) if own else losses[k]
+                    member.begin_epoch(mean)
                 else:
-                    member.selection.begin_epoch(losses[k])
-                orders[k] = member.selection.sampler.order()
+                    member.begin_epoch(losses[k])
+                orders[k] = member.draw_order()
             except Exception as error:  # of a strategy or a schedule of the user's
                 member.fail(error)
         return orders
@@ -360,9 +392,10 @@ class ReBatchNet(NeuralNet):
         take_step = optimizer.step
         if not notify:
             self.history.new_batch()  # skorch's Checkpoint wants a last batch
-            # The wrappers around it (profiler, hooks, autograd) cost a tiny network
-            # more than the step itself.
-            take_step = partial(inspect.unwrap(type(optimizer).step), optimizer)
+            if is_familiar(type(optimizer)):
+                # The wrappers around it (profiler, hooks, autograd) cost a tiny
+                # network more than the step itself.
+                take_step = partial(inspect.unwrap(type(optimizer).step), optimizer)
         all_rows = torch.from_numpy(plan.rows).to(device)  # (T, K, b)
         shifts = torch.from_numpy(plan.shifts).to(device)
         all_targets = table.targets[all_rows + shifts]  # (T, K, b, O)
@@ -372,14 +405,21 @@ class ReBatchNet(NeuralNet):
         slopes = (all_scales * slope).unsqueeze(-1)
         weighing = any(member.selection.weighs for member in self._live)
         has_options = module.architecture.batch_norm or module.architecture.dropout
-        no_options = itertools.repeat(None)
+        rngs = self._mask_rngs() if module.architecture.dropout else []
         may_skip = any(member.may_skip for member in self._live)
+        varies = module.architecture.variable_length
+        moving = self._moving_by_step(plan)
+        noise = draw_noise(plan, self._live, table)
         first = True
         for segment in plan.segments:
             part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
             module.activate(segment.active)
-            step = module.step(segment.n_networks, segment.n_rows)
-            ready = self._get_ready(step, segment, plan) if has_options else no_options
+            shape = segment.n_networks, segment.n_rows
+            ready: Iterator[None] = itertools.repeat(None)
+            if not varies:
+                step = module.step(*shape)
+                if has_options:
+                    ready = self._get_ready(step, segment, plan, rngs)
             rows = all_rows[part].flatten(1)  # (T', K' * b')
             batches = zip(
                 rows, all_targets[part], slopes[part], all_outputs[part], strict=True
@@ -388,7 +428,13 @@ class ReBatchNet(NeuralNet):
             for t, (r, y, s, o) in zip(steps, batches, strict=True):
                 if notify:
                     self.notify("on_batch_begin", batch=(r, y), training=True)
+                if varies:
+                    longest = int(table.features[r, -1].max())
+                    step = module.short_step(*shape, longest)
                 torch.index_select(table.features, 0, r, out=step.rows)
+                if plan.copies is not None:
+                    own = next(noise)[: segment.n_networks, : segment.n_rows]
+                    step.rows[:, :-2].add_(own.flatten(0, 1))
                 next(ready)
                 o.copy_(step.forward())
                 if weighing:
@@ -407,13 +453,31 @@ class ReBatchNet(NeuralNet):
                     first = False
                 else:
                     take_step()
+                for each, n_steps in moving:
+                    if t < n_steps:
+                        each.end_step(t + 1, n_steps)
                 if notify:
                     self._announce_batch((r, y), o)
         losses = loss.per_sample(all_outputs, all_targets) * all_scales
         return losses.sum(-1).double().cpu().numpy()
 
+    def _mask_rngs(self) -> list[np.random.Generator]:
+        """Make generators for an epoch's dropout masks, one for each network.
+
+        Masks and noise are drawn some steps at a time, in a stack others than alone:
+        from one generator they would change each other.
+        """
+        return [
+            np.random.default_rng(0 if m.done else m.selection.rng.integers(2**63))
+            for m in self._live
+        ]
+
     def _get_ready(
-        self, step: Step, segment: _Segment, plan: _EpochPlan
+        self,
+        step: Step,
+        segment: _Segment,
+        plan: _EpochPlan,
+        rngs: list[np.random.Generator],
     ) -> Iterator[None]:
         """Tell batch norm and dropout, before each step of a segment, of its rows."""
         sizes = self.module_.architecture
@@ -421,9 +485,9 @@ class ReBatchNet(NeuralNet):
         n_steps = counts.shape[1]
         masks: Iterator[torch.Tensor | None] = itertools.repeat(None, n_steps)
         if sizes.dropout:
-            rngs = [m.selection.rng for m in self._live[: segment.n_networks]]
+            own_rngs = rngs[: segment.n_networks]
             width = sum(sizes.hidden_sizes)
-            masks = draw_masks(rngs, counts, segment.n_rows, width, sizes.dropout)
+            masks = draw_masks(own_rngs, counts, segment.n_rows, width, sizes.dropout)
         changes = (counts[:, 1:] != counts[:, :-1]).any(axis=0)
         is_new = sizes.batch_norm & np.append(True, changes)
         for own, new, keep in zip(counts.T, is_new.tolist(), masks, strict=True):
@@ -432,6 +496,20 @@ class ReBatchNet(NeuralNet):
             if keep is not None:
                 step.drop(keep)
             yield
+
+    def _moving_by_step(self, plan: _EpochPlan) -> list[tuple[Moving, int]]:
+        """Return what moves with every step, and the steps that its networks take."""
+        moving = [each for each in self._moving if each.rate.by_batch]
+        if not moving:
+            return []
+        steps = {
+            id(member): int(np.count_nonzero(counts))
+            for member, counts in zip(self._live, plan.counts, strict=True)
+        }
+        return [
+            (each, max(steps.get(id(member), 0) for member in each.members))
+            for each in moving
+        ]
 
     def _weigh(
         self,
@@ -450,18 +528,10 @@ class ReBatchNet(NeuralNet):
             rows = slice(ks[0], ks[-1] + 1) if len(ks) == ks[-1] + 1 - ks[0] else ks
             own = losses[rows, :count]
             try:
-                weights = strategy.batch_weights(own)
-                if weights.shape != own.shape:
-                    raise ValueError(
-                        f"{strategy!r} returned weights of shape "
-                        f"{tuple(weights.shape)} for losses of shape "
-                        f"{tuple(own.shape)}."
-                    )
+                scales[rows, :count] *= weigh(strategy, own)
             except Exception as error:  # of a strategy of the user's
                 for k in ks:
                     self._live[k].fail(error)
-                continue
-            scales[rows, :count] *= weights
 
     def _batch_listeners(self) -> bool:
         """Tell whether a callback listens to batches."""
@@ -494,18 +564,20 @@ class ReBatchNet(NeuralNet):
             none = np.empty(0, dtype=np.intp)
             rows = [none if m.valid_rows is None else m.valid_rows for m in members]
             losses = list(self.sample_losses(table, rows))
+        improved = [False] * len(members)
         for k, (member, own) in enumerate(zip(members, losses, strict=True)):
-            if member.done:
-                continue
-            improved = False
-            if member.valid_rows is not None and own is not None:
-                if not np.isfinite(own).all():
+            if not member.done and member.valid_rows is not None and own is not None:
+                if np.isfinite(own).all():
+                    improved[k] = member.record("valid_loss", float(own.mean()))
+                else:
                     member.fail(
                         DivergedError.at(member.epochs + 1, "on the validation set")
                     )
-                    continue
-                improved = member.record("valid_loss", float(own.mean()))
-            member.end_epoch(self.module_.state_of(k), improved)
+        for moving in self._moving:
+            moving.end_epoch()
+        for k, member in enumerate(members):
+            if not member.done:
+                member.end_epoch(self.module_.state_of(k), improved[k])
         if table is not None:
             self._record_means("valid_loss")
 
@@ -536,14 +608,43 @@ class ReBatchNet(NeuralNet):
             padded[k, : len(own)] = member.start + own
         index = torch.from_numpy(padded).to(table.features.device)
         shifts = torch.tensor([[m.shift] for m in self._live], device=index.device)
+        by_length = None
+        if module.architecture.variable_length:
+            # So that only a few chunks are as wide as the longest row.
+            by_length = table.features[index, -1].amax(0).argsort(stable=True)
+            index = index[:, by_length]
         losses = []
         chunk = min(n, max(64, _CACHED_VALUES // (K * module.architecture.width)))
         for part in index.split(chunk, dim=1) if n else []:
-            step = module.step(K, part.shape[1], forward_only=True)
+            if by_length is None:
+                step = module.step(K, part.shape[1], forward_only=True)
+            else:
+                longest = int(table.features[part, -1].max())
+                step = module.short_step(K, part.shape[1], longest, forward_only=True)
             torch.index_select(table.features, 0, part.reshape(-1), out=step.rows)
             losses.append(loss.per_sample(step.forward(), table.targets[part + shifts]))
         together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
+        if by_length is not None:
+            together = together[:, by_length.argsort().cpu().numpy()]
         return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
+
+
+def _rates_of(member: Member) -> tuple[float, float]:
+    """Return what may change while an optimizer goes on."""
+    return member.lr, member.weight_decay
+
+
+def _setup_of(member: Member) -> tuple[Any, ...]:
+    """Return what must not."""
+    schedule = () if member.rate is None else member.rate.asked[:2]
+    return member.optimizer_params, *schedule
+
+
+def _take(value: Any, rows: list[int], shape: torch.Size) -> Any:
+    """Copy some networks' part of what an optimizer remembers of a group."""
+    if not isinstance(value, torch.Tensor):
+        return copy.deepcopy(value)
+    return value[rows] if value.shape == shape else value.clone()
 
 
 def _record_mean(

@@ -21,6 +21,7 @@ from test_estimators import (
 )
 
 from skrebatch import DivergedError, MinLoss, Plan, SmallLoss, Strategy
+from skrebatch.strategies import STRATEGIES
 
 NAMES = list("abcde")
 
@@ -388,7 +389,31 @@ BAD_PARAMETERS = [
     ("batch_size", 2.5, "whole number"),
     ("batch_size", "big", "\"auto\", got 'big'"),
     ("batch_size", None, "whole number"),
-    ("optimizer", "rmsprop", '"adam", "adamw", "sgd"'),
+    ("optimizer", "lion", '"adam", "adamw", "sgd", "rmsprop"'),
+    ("optimizer", ["adam"], "a subclass of torch.optim.Optimizer"),
+    ("optimizer", torch.nn.Linear, "a subclass of torch.optim.Optimizer"),
+    ("optimizer", torch.optim.Optimizer, "unexpected keyword argument 'lr'"),
+    ("optimizer", torch.optim.LBFGS, "LBFGS can't be used: it needs a closure"),
+    ("optimizer", torch.optim.Adafactor, "must treat each by itself"),
+    ("optimizer", torch.optim.SparseAdam, "does not support dense gradients"),
+    ("optimizer_params", "momentum", "a dict of Adam's arguments"),
+    ("optimizer_params", {"momentum": 0.9}, "unexpected keyword argument 'momentum'"),
+    ("optimizer_params", {"betas": (0.9, 1)}, "Invalid beta parameter"),
+    ("optimizer_params", {"betas": (0.9,)}, "can't be used"),
+    ("optimizer_params", {"lr": 0.1}, "set lr itself"),
+    ("optimizer_params", {"weight_decay": 0.1}, "set weight_decay itself"),
+    ("optimizer_params", {1: 2}, "keywords must be strings"),
+    ("optimizer_params", {"eps": 0.0}, "a weight of 0 that has no gradient"),
+    ("lr_schedule", "linear", '"step", "plateau", "cosine"'),
+    ("lr_schedule", ["step"], "a class of torch.optim.lr_scheduler"),
+    ("lr_schedule", torch.optim.Adam, "a class of torch.optim.lr_scheduler"),
+    ("lr_schedule", torch.optim.lr_scheduler.MultiStepLR, "'milestones'"),
+    ("lr_schedule_params", {"gamma": 0.1}, "no meaning without lr_schedule"),
+    ("lr_schedule_params", 0.1, "a dict of the schedule's arguments"),
+    ("n_augments", -1, "at least 0"),
+    ("n_augments", 1.5, "whole number"),
+    ("noise_std", -0.1, "at least 0"),
+    ("noise_std", np.inf, "finite number"),
     ("lr", 0, "above 0"),
     ("lr", -0.1, "above 0"),
     ("lr", np.nan, "finite number"),
@@ -401,6 +426,20 @@ BAD_PARAMETERS = [
     ("validation_fraction", 1.0, "above 0 and below 1"),
     ("validation_fraction", np.nan, "above 0 and below 1"),
     ("n_iter_no_change", 0, "at least 1"),
+    ("ratio_schedule", "fast", '"constant", "linear", "cosine", "step"'),
+    ("ratio_schedule", ["linear"], "or a callable"),
+    ("ratio_schedule", None, "or a callable"),
+    ("warmup_epochs", -1, "whole number of at least 0"),
+    ("warmup_epochs", 1.5, "whole number of at least 0"),
+    ("loss_smoothing", 1, "of at least 0 and below 1"),
+    ("loss_smoothing", -0.1, "of at least 0 and below 1"),
+    ("loss_smoothing", np.nan, "finite number"),
+    ("refresh_every", 0, "whole number of at least 1"),
+    ("refresh_every", 2.0, "whole number of at least 1"),
+    ("class_balanced", "yes", "True or False"),
+    ("class_balanced", None, "True or False"),
+    ("record_losses", 1, "True or False"),
+    ("record_losses", None, "True or False"),
     ("warm_start", None, "True or False"),
     ("device", "nonsense", "can't be used here"),
     ("device", None, "can't be used here"),
@@ -418,6 +457,24 @@ def test_parameters_that_are_refused(name, value, words):
         with pytest.raises(ValueError, match=name):
             model.set_params(**{name: value}).partial_fit(X, y)
         model.set_params(**make().get_params())
+
+
+@pytest.mark.parametrize("strategy", ["ohem", "tsw"])
+def test_strategies_that_choose_nobody_can_t_balance_classes(strategy):
+    X, y = make_data()
+    words = ["class_balanced=True has no meaning", "weighs the samples of mini-batches"]
+    params = {"strategy": strategy, "class_balanced": True}
+    refused(lambda model: model.fit(X, y), *words, **params)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_loss_that_diverges_is_named_whatever_the_method(name):
+    # A network that is far off before its second epoch: there is nothing to plan by.
+    X, y = make_data("regression")
+    params = {"lr": 1e30, "batch_size": N, "max_epochs": 3, "strategy": name}
+    for own in ({}, {"n_networks": 2, "choose": "together"}):
+        with pytest.raises(DivergedError, match="epoch 2, b"):
+            make("regression", **params, **own).fit(X, y)
 
 
 @pytest.mark.parametrize("value", ["even", 3.0, {0: -1, 1: 1}, {0: np.nan}])
@@ -525,7 +582,8 @@ def test_no_ratio_is_no_reason_to_warn():
     [
         # The first loss is that of the initial network; the step after it is too far.
         ({"batch_size": 8, "max_epochs": 3}, "epoch 1, batch 2"),
-        ({"batch_size": N, "max_epochs": 3}, "epoch 2, batch 1"),
+        ({"batch_size": N, "max_epochs": 3}, "epoch 2, before its first batch"),
+        ({"batch_size": N, "max_epochs": 3, "ratio": 0}, "epoch 2, batch 1"),
         ({"batch_size": N, "max_epochs": 1}, "epoch 1, after its last batch"),
     ],
 )
@@ -569,7 +627,10 @@ def test_a_partial_fit_that_diverges_leaves_no_trace(optimizer):
         return make(**params).fit(X, y)
 
     model = refit()
-    with no_trace(model, refit), pytest.raises(DivergedError, match="epoch 1, batch"):
+    with (
+        no_trace(model, refit),
+        pytest.raises(DivergedError, match="epoch 1, before its"),
+    ):
         model.partial_fit(huge_table(), y)
     with pytest.raises(DivergedError, match="epoch 1, batch 2"):
         make("regression", lr=1e30).partial_fit(X, y)

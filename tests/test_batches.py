@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from test_training import ALL, FEATURES, N, make_data, make_job, make_member
 
-from skrebatch.batches import _EpochPlan, stack_table
+from skrebatch.batches import _EpochPlan, draw_noise, stack_table
 
 # --- the plan of an epoch ---
 
@@ -58,6 +59,65 @@ def test_equal_steps_are_one_segment():
     # Five batches of 8 beside six of 7: 8 rows wide, then 7.
     segments = [(s.steps, s.n_networks, s.n_rows) for s in plan.segments]
     assert segments == [(slice(0, 5), 2, 8), (slice(5, 6), 2, 7)]
+
+
+# --- copies ---
+
+
+def test_copies_by_hand():
+    member = make_member(np.arange(10, 17), batch_size=3, n_augments=2)
+    plan = _EpochPlan([member], [np.array([6, 5, 4, 3, 2, 1, 0])])
+    assert batches(plan, 0) == [
+        *[[16, 15, 14]] * 3,
+        *[[13, 12, 11]] * 3,
+        [10, 10, 10],
+    ]
+    copies = [False, True, True, False, True, True]
+    expected = [[own] * 3 for own in copies] + [[False, True, True]]
+    assert plan.copies[:, 0].tolist() == expected
+    assert scales(plan, 0) == [[1 / 3] * 3] * 7
+
+
+def test_copies_bear_the_weights_of_their_rows():
+    weights = np.array([0.5, 1.0, 1.5])
+    member = make_member(np.arange(3), batch_size=2, n_augments=1, weights=weights)
+    plan = _EpochPlan([member], [np.array([2, 0, 1])])
+    assert batches(plan, 0) == [[2, 0], [2, 0], [1, 1]]
+    assert scales(plan, 0) == [[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]]
+
+
+def test_without_copies_there_is_nothing_to_draw():
+    plan = _EpochPlan([make_member()], [ALL])
+    assert plan.copies is None
+    assert list(draw_noise(plan, [make_member()], stack_table([make_job([])]))) == []
+
+
+@pytest.mark.parametrize("numbers", [1, 100, 10**6])
+def test_noise_is_of_the_copies_alone_however_much_is_drawn_at_once(
+    monkeypatch, numbers
+):
+    monkeypatch.setattr("skrebatch.batches._NOISE_NUMBERS", numbers)
+    specs = [
+        {"n_augments": 2, "noise_std": 0.5},
+        {"n_augments": 1, "noise_std": 3.0, "seed": 1, "batch_size": 20},
+        {"n_augments": 1},
+        {},
+    ]
+    members = [make_member(**spec) for spec in specs]
+    plan = _EpochPlan(members, [ALL] * 4)
+    table = stack_table([make_job(members)])
+    noise = torch.stack(list(draw_noise(plan, members, table))).numpy()
+    assert noise.shape == (*plan.copies.shape, FEATURES)
+    for k, spec in enumerate(specs):
+        own, copies = noise[:, k], plan.copies[:, k]
+        assert not own[~copies].any()
+        rng = np.random.default_rng(spec.get("seed", 0))
+        size = N * spec.get("n_augments", 0), FEATURES
+        expected = spec.get("noise_std", 0) * rng.standard_normal(size)
+        np.testing.assert_array_equal(own[copies], expected)
+    # An epoch later it is drawn anew.
+    again = torch.stack(list(draw_noise(plan, members, table))).numpy()
+    assert (again[:, :2] != noise[:, :2])[plan.copies[:, :2]].all()
 
 
 # --- one table for several jobs ---

@@ -10,11 +10,19 @@ from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegr
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from test_bad_input import Fail
-from test_estimators import choose, insert_one_by_one, make, make_data
+from test_estimators import (
+    METHODS,
+    Interrupt,
+    Turn,
+    choose,
+    insert_one_by_one,
+    make,
+    make_data,
+)
 from torch import nn
 from torch.nn import functional as F
 
-from skrebatch import MaxLoss, ReBatch
+from skrebatch import OHEM, InfoBatch, MaxLoss, ReBatch, Strategy
 
 N, FEATURES = 41, 5
 SIZE = 8  # 41 * .25 / 1.25
@@ -23,12 +31,12 @@ SIZE = 8  # 41 * .25 / 1.25
 class MLP(nn.Module):
     """Two layers, with dropout, which losses must be computed without."""
 
-    def __init__(self, n_outputs=3, probabilities=False):
+    def __init__(self, n_outputs=3, probabilities=False, dropout=0.5):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(FEATURES, 16),
             nn.ReLU(),
-            nn.Dropout(0.5),
+            nn.Dropout(dropout),
             nn.Linear(16, n_outputs),
         )
         self.probabilities = probabilities
@@ -260,6 +268,285 @@ def test_a_net_learns_with_it():
     assert net.fit(X, y).score(X, y) > 0.7
 
 
+# --- weights, schedules and classes ---
+
+
+def min_loss(losses, epoch, size, rng):
+    return {"chosen": np.argsort(losses, kind="stable")[:size]}
+
+
+class ByHand:
+    """The net's training in plain torch, one batch at a time."""
+
+    def __init__(self, net, loss, X, y, *, plan=min_loss, weigh=None, warmup=0,
+                 smoothing=0, refresh_every=1, schedule=lambda t: 1,
+                 factor=0):  # fmt: skip
+        torch.manual_seed(0)
+        self.module = MLP(**net.get_params_for("module"))
+        optimizer = torch.optim.SGD(self.module.parameters(), lr=net.lr)
+        X, y, rng = torch.tensor(X), torch.tensor(y), np.random.default_rng(0)
+        order, planned, mean, until = rng.permutation(N), {}, None, max(1, warmup)
+        self.orders, self.curve = [], []
+        for epoch in range(1, net.max_epochs + 1):
+            if epoch > 1:
+                old = self.after if mean is None else mean
+                mean = smoothing * old + (1 - smoothing) * self.after
+                if epoch > until and (epoch - until - 1) % refresh_every == 0:
+                    t = (epoch - until) / (net.max_epochs - until)
+                    ratio = 0.25 * schedule(t)
+                    size = int(N * ratio / (1 + ratio) + 1e-9)
+                    planned = plan(mean, Turn(epoch - until, t), size, rng)
+                chosen = list(planned.get("chosen", []))
+                remaining = np.setdiff1d(np.arange(N), chosen)
+                remaining = np.array(planned.get("remaining", remaining))
+                rng.shuffle(remaining)
+                times = planned.get("repeats", 1)
+                order = insert_one_by_one(remaining, chosen, times)
+            total = 0.0
+            for start in range(0, len(order), 7):
+                rows = order[start : start + 7]
+                losses = loss(self.module(X[rows]), y[rows])
+                factors = np.asarray(planned.get("weights", np.ones(N)))[rows]
+                if weigh is not None and epoch > warmup:
+                    factors = factors * weigh(losses.detach().numpy())
+                weighted = losses * torch.tensor(factors, dtype=torch.float32)
+                value = factor * weighted.sum() if factor else weighted.mean()
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                total += value.item() * len(rows)
+            self.orders.append([int(i) for i in order])
+            self.curve.append(total / len(order))
+            with torch.no_grad():
+                self.after = loss(self.module(X), y).numpy()
+
+    def assert_equals(self, net):
+        rebatch, follow = (dict(net.callbacks_)[n] for n in ("rebatch", "follow"))
+        assert follow.orders_ == self.orders
+        close = {"rtol": 1e-4, "atol": 1e-5}
+        ours, theirs = self.module.state_dict(), net.module_.state_dict()
+        for name in ours:
+            np.testing.assert_allclose(theirs[name], ours[name], **close)
+        np.testing.assert_allclose(rebatch.sample_losses_, self.after, **close)
+        np.testing.assert_allclose(net.history[:, "train_loss"], self.curve, **close)
+
+
+def fit_by_hand(task, rebatch, factor=0, max_epochs=6, callbacks=(), **params):
+    """Fit a net without chance in its module, and its training by hand."""
+    reduction = "sum" if factor else "mean"
+    net, _, _, X, y = make_net(
+        task,
+        rebatch=rebatch,
+        callbacks=callbacks,
+        max_epochs=max_epochs,
+        module__dropout=0.0,
+        criterion__reduction=reduction,
+        lr=0.005 if factor else 0.05,
+    )
+    torch.manual_seed(0)
+    net.fit(X, y)
+    return net, ByHand(net, TASKS[task][3], X, y, factor=factor, **params)
+
+
+# How often a criterion that sums counts a sample: once for each output.
+REDUCTIONS = [
+    ("NLL of probabilities", 0),
+    ("NLL of probabilities", 1),
+    ("cross-entropy", 0),
+    ("two targets", 0),
+    ("two targets", 2),
+    ("absolute error", 2),
+    ("one logit", 0),
+    ("one logit", 1),
+]
+
+
+@pytest.mark.parametrize("task, factor", REDUCTIONS)
+@pytest.mark.parametrize("name", ["ohem", "tsw", "infobatch"])
+def test_weighted_losses_by_hand(name, task, factor):
+    strategy, book = METHODS[name]
+    rebatch = ReBatch(0.25, strategy, random_state=0)
+    net, by_hand = fit_by_hand(task, rebatch, factor, **book)
+    by_hand.assert_equals(net)
+    assert net.criterion_.reduction == ("sum" if factor else "mean")
+    plain = make_net(
+        task,
+        rebatch=ReBatch(0, random_state=0),
+        max_epochs=6,
+        module__dropout=0.0,
+        criterion__reduction=net.criterion_.reduction,
+        lr=net.lr,
+    )
+    torch.manual_seed(0)
+    plain[0].fit(*plain[3:])
+    assert plain[0].history[-1, "train_loss"] != net.history[-1, "train_loss"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_by_hand(name):
+    strategy, book = METHODS[name]
+    rebatch = ReBatch(0.25, strategy, random_state=0)
+    net, by_hand = fit_by_hand("one logit", rebatch, **book)
+    by_hand.assert_equals(net)
+
+
+COURSES = [
+    ({"warmup_epochs": 3}, {"warmup": 3}),
+    ({"loss_smoothing": 0.7}, {"smoothing": 0.7}),
+    ({"refresh_every": 2}, {"refresh_every": 2}),
+    ({"ratio_schedule": "linear"}, {"schedule": lambda t: t}),
+    (
+        {"ratio_schedule": lambda t: 2 - t, "warmup_epochs": 2, "loss_smoothing": 0.5},
+        {"schedule": lambda t: 2 - t, "warmup": 2, "smoothing": 0.5},
+    ),
+]
+
+
+@pytest.mark.parametrize("params, book", COURSES, ids=lambda p: str(list(p)))
+@pytest.mark.parametrize("name", ["min-loss", "small-loss", "ohem", "infobatch"])
+def test_the_course_of_the_training_by_hand(name, params, book):
+    strategy, own = METHODS.get(name, (name, {}))
+    rebatch = ReBatch(0.25, strategy, random_state=0, **params)
+    net, by_hand = fit_by_hand("cross-entropy", rebatch, **own, **book)
+    by_hand.assert_equals(net)
+
+
+@pytest.mark.parametrize("task", ["NLL of probabilities", "one logit"])
+def test_each_class_is_chosen_from_in_proportion(task):
+    rebatch = ReBatch(0.25, "max-loss", 0, class_balanced=True, random_state=0)
+    net, follow, _, X, y = make_net(task, rebatch=rebatch)
+    net.fit(X, y)
+    for order, losses in zip(follow.orders_[1:], follow.losses_, strict=False):
+        left_out = np.setdiff1d(np.arange(N), order)
+        assert len(left_out) == SIZE
+        for label in np.unique(y):
+            members = np.flatnonzero(y == label)
+            own = np.intersect1d(left_out, members)
+            assert abs(len(own) - SIZE * len(members) / N) < 1
+            hardest = members[np.argsort(-losses[members], kind="stable")]
+            assert set(own) == set(hardest[: len(own)])
+
+
+class Both(Strategy):
+    """Move the first, and weigh a batch by its losses."""
+
+    def plan(self, losses, epoch):
+        return np.arange(epoch.n_chosen)
+
+    def batch_weights(self, losses):
+        return losses
+
+
+def test_a_strategy_with_both_methods():
+    net, by_hand = fit_by_hand(
+        "one target",
+        ReBatch(0.25, Both(), random_state=0),
+        plan=lambda losses, epoch, size, rng: {"chosen": range(size)},
+        weigh=lambda losses: losses,
+    )
+    by_hand.assert_equals(net)
+
+
+class Look(Callback):
+    """Note the hooks on the criterion between the batches."""
+
+    def __init__(self, pickle_net=False):
+        self.pickle_net = pickle_net
+
+    def on_train_begin(self, net, **kwargs):
+        self.seen_, self.pickles_ = [], []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.seen_.append(hooks_of(net))
+        if self.pickle_net:
+            self.pickles_.append(pickle.dumps(net))
+
+
+def hooks_of(net):
+    criterion = net.criterion_
+    return len(criterion._forward_hooks) + len(criterion._forward_pre_hooks)
+
+
+@pytest.mark.parametrize("strategy", [OHEM(), InfoBatch(), Both()], ids=str)
+def test_no_hook_is_left_on_the_criterion(strategy):
+    look, fail = Look(), Fail()
+    rebatch = ReBatch(0.25, strategy, random_state=0)
+    net, _, _, X, y = make_net(
+        "cross-entropy", [("look", look), ("fail", fail)], rebatch
+    )
+    for train in (net.fit, net.partial_fit, net.fit):
+        train(X, y)
+        assert look.seen_ == [0] * 4
+        assert hooks_of(net) == 0
+    # The next training removes what an error in the midst of a batch has left.
+    fail.on = True
+    with pytest.raises(OSError, match="disk full"):
+        net.partial_fit(X, y)
+    fail.on = False
+    net.partial_fit(X, y)
+    assert hooks_of(net) == 0
+    assert net.criterion_.reduction == "mean"
+    assert net.score(X, y) >= 0
+
+
+def test_ctrl_c_in_the_midst_of_a_batch_leaves_no_hook():
+    net, _, _, X, y = make_net(
+        "cross-entropy",
+        [("stop", Interrupt(2, 3))],
+        ReBatch(0.25, "ohem", random_state=0),
+    )
+    net.fit(X, y)
+    assert len(net.history) == 2
+    assert hooks_of(net) == 0
+
+
+def test_a_criterion_that_fails_keeps_its_reduction():
+    net, _, _, X, y = make_net(
+        "cross-entropy", rebatch=ReBatch(0.25, "ohem", random_state=0)
+    )
+    with pytest.raises(IndexError):
+        net.fit(X, y + 5)
+    assert net.criterion_.reduction == "mean"
+
+
+@pytest.mark.parametrize("name", ["ohem", "infobatch", "selective-backprop"])
+def test_a_net_pickled_in_the_midst_of_training_goes_on(name):
+    # Its optimizer has no state, and its module no chance.
+    look = Look(pickle_net=True)
+    rebatch = ReBatch(0.25, METHODS[name][0], random_state=0)
+    net, _, _, X, y = make_net(
+        "cross-entropy",
+        [("look", look)],
+        rebatch,
+        max_epochs=6,
+        module__dropout=0.0,
+    )
+    torch.manual_seed(0)
+    net.fit(X, y)
+    half, after = (pickle.loads(look.pickles_[i]) for i in (2, 5))
+    assert hooks_of(half) == hooks_of(after) == 0
+    # From where it ended the copy goes on as the net does.
+    after.partial_fit(X, y, epochs=3)
+    net.partial_fit(X, y, epochs=3)
+    np.testing.assert_array_equal(after.predict_proba(X), net.predict_proba(X))
+    half.partial_fit(X, y, epochs=1)
+    assert np.isfinite(half.history[-1, "train_loss"])
+    assert hooks_of(half) == hooks_of(after) == hooks_of(net) == 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_clones_repeat_the_fit_of_every_method(name):
+    rebatch = ReBatch(0.25, METHODS[name][0], random_state=0)
+    net, follow, _, X, y = make_net(rebatch=rebatch)
+    torch.manual_seed(0)
+    net.fit(X, y)
+    for twin in (clone(net), pickle.loads(pickle.dumps(net))):
+        torch.manual_seed(0)
+        twin.fit(X, y)
+        assert dict(twin.callbacks_)["follow"].orders_ == follow.orders_
+        np.testing.assert_array_equal(twin.predict_proba(X), net.predict_proba(X))
+
+
 # --- the net is as it was ---
 
 
@@ -394,6 +681,12 @@ def test_an_iterator_with_an_order_of_its_own_is_refused(name, value):
         ({"ratio": np.nan}, "ratio must be a finite number"),
         ({"repeats": 1.5}, "repeats must be a whole number"),
         ({"strategy": "hardest"}, "strategy must be one of"),
+        ({"strategy": OHEM(0)}, "share must be"),
+        ({"ratio_schedule": "fast"}, "ratio_schedule must be one of"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of at least 0"),
+        ({"loss_smoothing": 1}, "loss_smoothing must be a finite number"),
+        ({"refresh_every": 0}, "refresh_every must be a whole number of at least 1"),
+        ({"strategy": "ohem", "class_balanced": True}, "has no meaning for OHEM"),
     ],
 )
 def test_bad_parameters_are_refused(params, message):
@@ -401,6 +694,29 @@ def test_bad_parameters_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
         net.fit(X, y)
     assert not getattr(follow, "orders_", [])
+
+
+def test_classes_of_several_targets_are_refused():
+    rebatch = ReBatch(0.25, "max-loss", class_balanced=True)
+    net, _, _, X, y = make_net("two targets", rebatch=rebatch)
+    with pytest.raises(ValueError, match="one label for each sample.*there are 2"):
+        net.fit(X, y)
+
+
+class Short(Strategy):
+    """Give a weight too few."""
+
+    def batch_weights(self, losses):
+        return losses[:, 1:]
+
+
+def test_weights_of_another_shape_are_refused():
+    net, _, _, X, y = make_net(rebatch=ReBatch(0.25, Short(), random_state=0))
+    with pytest.raises(
+        ValueError, match=r"shape \(1, 6\) for losses of shape \(1, 7\)"
+    ):
+        net.fit(X, y)
+    assert net.criterion_.reduction == "mean"
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -23,7 +23,15 @@ from test_estimators import (
     weights_of,
 )
 
-from skrebatch import DivergedError, FusedGridSearchCV, Strategy, TabularCNN, fit_fused
+from skrebatch import (
+    DivergedError,
+    FusedGridSearchCV,
+    SelfPaced,
+    Strategy,
+    TabularCNN,
+    fit_fused,
+)
+from skrebatch.strategies import STRATEGIES
 
 K = 3
 
@@ -557,3 +565,89 @@ def test_the_history_counts_those_still_training():
         ("valid_loss", model.validation_loss_curve_),
     ):
         assert model.history_[:, name] == pytest.approx(curve, rel=1e-15)
+
+
+# --- every method ---
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_together_means_one_plan_for_all_networks(name):
+    X, y = make_data()
+    course = {"loss_smoothing": 0.5, "refresh_every": 2, "record_losses": True}
+    for params in ({}, course):
+        strategy = SelfPaced(0.5) if name == "self-paced" else name
+        params = {"strategy": strategy, "ratio": 0.5, "max_epochs": 20, **params}
+        together, own = (
+            ensemble(choose=choose, **params) for choose in ("together", "own")
+        )
+        for _ in range(4):
+            together.partial_fit(X, y)
+            own.partial_fit(X, y)
+        first, *others = together.chosen_
+        assert len(others) == K - 1
+        for chosen in others:
+            np.testing.assert_array_equal(chosen, first)
+        if together.record_losses:
+            # What all do, most do.
+            last = np.flatnonzero(together.recorded_choices_[-1])
+            assert last.tolist() == sorted(first)
+        # By its own losses each network has a plan of its own, if any.
+        plans_nothing = name in ("ohem", "tsw")
+        one, *its = own.chosen_
+        assert all(np.array_equal(one, other) for other in its) == plans_nothing
+        same = np.allclose(
+            outputs_by_hand(together, X), outputs_by_hand(own, X), rtol=1e-10
+        )
+        assert same == plans_nothing
+
+
+class Seen(Strategy):
+    """Note the losses that it is shown."""
+
+    log = []
+
+    def plan(self, losses, epoch):
+        self.log.append((epoch.number, losses.copy()))
+        return np.argsort(losses)[: epoch.n_chosen]
+
+
+def test_together_the_mean_losses_count_and_are_smoothed():
+    X, y = make_data()
+    Seen.log.clear()
+    params = {"choose": "together", "loss_smoothing": 0.75, "max_epochs": 5}
+    model = ensemble(strategy=Seen(), record_losses=True, **params).fit(X, y)
+    mean, numbers = None, []
+    for number, losses in Seen.log:
+        after = model.recorded_losses_[number - 2]
+        mean = after if mean is None else 0.75 * mean + 0.25 * after
+        assert_close(losses, mean, 1e-6)
+        numbers.append(number)
+    assert numbers == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("strategy", ["max-loss", "breed"])
+def test_records_are_the_mean_over_the_networks(strategy):
+    X, y = make_data()
+    params = {"strategy": strategy, "record_losses": True, "max_epochs": 5}
+    model = ensemble(**params).fit(X, y)
+    singles = [single(k, **params).fit(X, y) for k in range(K)]
+    losses, choices, times = (
+        np.mean([getattr(one, name) for one in singles], axis=0)
+        for name in ("recorded_losses_", "recorded_choices_", "times_chosen_")
+    )
+    assert model.recorded_epochs_.tolist() == [1, 2, 3, 4, 5]
+    assert_close(model.recorded_losses_, losses, 1e-6)
+    np.testing.assert_array_equal(model.recorded_choices_, choices > 0.5)
+    assert_close(model.times_chosen_, times)
+    assert not np.array_equal(times, np.round(times))
+
+
+def test_records_of_networks_that_stop_at_different_epochs():
+    X, y = make_data()
+    params = {"early_stopping": True, "n_iter_no_change": 2, "lr": 0.05}
+    model = ensemble(record_losses=True, max_epochs=60, **params).fit(X, y)
+    ends = [log.epochs[-1] for log in model._logs]
+    assert len(set(ends)) > 1
+    assert model.recorded_epochs_.tolist() == list(range(1, max(ends) + 1))
+    last = [log.losses[-1] for log in model._logs if log.epochs[-1] == max(ends)]
+    assert_close(model.recorded_losses_[-1], np.mean(last, axis=0), 1e-6)

@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 from fractions import Fraction
+from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -34,9 +35,19 @@ from skorch.callbacks import (
 from torch.nn import functional as F
 
 from skrebatch import (
+    OHEM,
+    TSW,
+    Breed,
+    Curriculum,
+    Hybrid,
+    InfoBatch,
     MinLoss,
+    Plan,
     ReBatchCNNClassifier,
     ReBatchCNNRegressor,
+    SelectiveBackprop,
+    SelfPaced,
+    SmallLoss,
     Strategy,
     TabularCNN,
 )
@@ -134,51 +145,105 @@ def insert_one_by_one(remaining, chosen, repeats):
     return order
 
 
+class Turn(NamedTuple):
+    """Which of the planned epochs it is, from 1, and how many of them are over."""
+
+    planned: int
+    progress: float
+
+
 class Book:
     """The method in plain torch: autograd, one batch and one sample at a time."""
 
     def __init__(self, task, X, y, *, ratio=0.25, strategy="min-loss", repeats=1,
-                 shuffle=True, weights=None, max_epochs=4, random_state=0):  # fmt: skip
+                 shuffle=True, weights=None, max_epochs=4, random_state=0,
+                 plan=None, weigh=None, schedule=lambda t: 1, warmup=0, smoothing=0,
+                 refresh_every=1, optimizer=torch.optim.Adam, params=None,
+                 lr_schedule=None, by_batch=False, n_augments=0,
+                 noise_std=0.0):  # fmt: skip
         n = len(X)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
         n_outputs = {"multiclass": 3, "multi-target": 2}.get(task, 1)
         generator = torch.Generator().manual_seed(seed)
         self.network = TabularCNN(X.shape[1], n_outputs, generator=generator).double()
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=LR)
+        options = {"lr": LR, **(params or {})}
+        optimizer = optimizer(self.network.parameters(), **options)
+        scheduler = lr_schedule(optimizer) if lr_schedule else None
         X, y = torch.tensor(X), torch.tensor(y)
         weights = torch.ones(n) if weights is None else torch.tensor(weights)
         share = Fraction(str(ratio))
         self.size = int(n * share / (1 + share))
         batch_size = self.size or 32
 
-        def losses_of(rows):
-            return sample_losses(task, self.network(X[rows]), y[rows])
+        def losses_of(rows, noise=0.0):
+            return sample_losses(task, self.network(X[rows] + noise), y[rows])
 
-        self.curve, self.chosen = [], []
+        def min_max_random(losses, epoch, size, rng):
+            return {"chosen": choose(strategy, losses, size, rng)} if size else {}
+
+        plan = min_max_random if plan is None else plan
+        self.curve, self.chosen, self.log, self.rates = [], [], [], []
         order = rng.permutation(n)
-        for epoch in range(max_epochs):
-            if epoch > 0:
-                self.chosen = []
-                if self.size:
-                    with torch.no_grad():
-                        losses = losses_of(slice(None)).numpy()
-                    self.chosen = choose(strategy, losses, self.size, rng)
-                remaining = np.setdiff1d(np.arange(n), self.chosen)
+        planned, mean, until = {}, None, max(1, warmup)
+        for epoch in range(1, max_epochs + 1):
+            if epoch > 1:
+                mean = self.log[-1] + smoothing * (
+                    0 if mean is None else mean - self.log[-1]
+                )
+                if epoch > until and (epoch - until - 1) % refresh_every == 0:
+                    t = (epoch - until) / max(1, max_epochs - until)
+                    now = share * Fraction(str(schedule(t)))
+                    turn = Turn(epoch - until, t)
+                    planned = plan(mean, turn, int(n * now / (1 + now)), rng)
+                chosen = planned.get("chosen", [])
+                remaining = planned.get("remaining", np.setdiff1d(np.arange(n), chosen))
+                remaining = np.array(remaining)
                 if shuffle:
                     rng.shuffle(remaining)
-                order = insert_one_by_one(remaining, self.chosen, repeats)
+                times = planned.get("repeats", repeats)
+                order = insert_one_by_one(remaining, chosen, times)
+                counts = np.bincount(order, minlength=n)
+                counts[np.asarray(chosen, dtype=int)] = 1
+                self.chosen = [*chosen, *(counts != 1).nonzero()[0]]
             total = 0.0
+            # Each batch is followed by its copies; noise is drawn row by row.
+            entries = [
+                (row, bool(copy and noise_std))
+                for start in range(0, len(order), batch_size)
+                for copy in range(1 + n_augments)
+                for row in order[start : start + batch_size]
+            ]
+            order = np.array([row for row, _ in entries])
+            noises = np.zeros((len(order), X.shape[1]))
+            for i, (_, noisy) in enumerate(entries):
+                if noisy:
+                    noises[i] = noise_std * rng.normal(size=X.shape[1])
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                loss = (losses_of(rows) * weights[rows]).mean()
+                noise = torch.tensor(noises[start : start + batch_size])
+                losses = losses_of(rows, noise)
+                factors = weights[rows] * torch.tensor(
+                    planned.get("weights", np.ones(n))[rows]
+                )
+                if weigh is not None and epoch > warmup:
+                    factors = factors * torch.tensor(weigh(losses.detach().numpy()))
+                loss = (losses * factors).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(rows)
+                if scheduler and by_batch:
+                    scheduler.step()
             self.curve.append(total / len(order))
-        with torch.no_grad():
-            self.sample_losses = losses_of(slice(None)).numpy()
+            self.rates.append(optimizer.param_groups[0]["lr"])
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                scheduler.step(self.curve[-1])
+            elif scheduler and not by_batch:
+                scheduler.step()
+            with torch.no_grad():
+                self.log.append(losses_of(slice(None)).numpy())
+        self.sample_losses = self.log[-1]
 
     def assert_equals(self, model):
         theirs, ours = model.module_.state_dict(), self.network.state_dict()
@@ -231,6 +296,223 @@ def test_weights_enter_the_loss_and_not_the_choice():
     weights = np.random.default_rng(1).uniform(0.1, 5, size=N)
     model = make(dtype="float64").fit(X, y, sample_weight=weights)
     Book("binary", X, y, weights=weights / weights.mean()).assert_equals(model)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"n_augments": 1, "noise_std": 0.05},
+        {"n_augments": 3, "noise_std": 0.5, "repeats": 2, "strategy": "max-loss"},
+        {"n_augments": 2, "noise_std": 0.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_noisy_copies_follow_the_book(task, params):
+    X, y = make_data(task)
+    model = make(task, dtype="float64", **params)
+    if task in ("binary", "multiclass"):
+        weights = np.random.default_rng(1).uniform(0.1, 5, size=N)
+        book = Book(task, X, y, weights=weights / weights.mean(), **params)
+        book.assert_equals(model.fit(X, y, sample_weight=weights))
+    else:
+        Book(task, X, standardized(y), **params).assert_equals(model.fit(X, y))
+
+
+def test_strategies_see_the_copies_of_a_batch():
+    seen = []
+
+    class Looking(Strategy):
+        plans, weighs = False, True
+
+        def batch_weights(self, losses):
+            seen.append(losses.shape[-1])
+            return torch.ones_like(losses)
+
+    X, y = make_data()
+    params = {"batch_size": 10, "max_epochs": 1, "n_augments": 1, "noise_std": 0.1}
+    make(strategy=Looking(), **params).fit(X, y)
+    assert seen == [10] * 8 + [2]
+
+
+def test_noise_without_copies_is_warned_of():
+    X, y = make_data()
+    with pytest.warns(UserWarning, match=r"noise_std=0\.1 has no effect"):
+        model = make(noise_std=0.1).fit(X, y)
+    assert_same_bits(model, make().fit(X, y))
+
+
+def test_copies_go_on_epoch_by_epoch():
+    X, y = make_data()
+    params = {"n_augments": 2, "noise_std": 0.3, "lr_schedule": "one-cycle"}
+    model, other = make(**params).fit(X, y), make(**params)
+    for _ in range(4):
+        other.partial_fit(X, y)
+    assert_same_bits(model, other)
+    noisier = make(**{**params, "noise_std": 0.31}).fit(X, y)
+    assert np.abs(weights_of(noisier) - weights_of(model)).max() > 1e-5
+
+
+def rank(losses):
+    """How many losses are not above each, ties by number: 1 for the lowest."""
+    order = sorted(range(len(losses)), key=lambda i: (losses[i], i))
+    return np.argsort(order) + 1
+
+
+def hybrid(losses, epoch, size, rng):
+    # Of 8 there are 2 easy ones, each in the middle of its half.
+    e, h = np.argsort(losses)[:2], np.argsort(-losses)[:6]
+    return {"chosen": [h[0], e[0], h[1], h[2], h[3], e[1], h[4], h[5]]}
+
+
+def curriculum(losses, epoch, size, rng):
+    share = 0.2 + 0.8 * min(epoch.progress / 0.8, 1) ** 2
+    return {"remaining": np.argsort(losses)[: round(share * len(losses))]}
+
+
+def self_paced(losses, epoch, size, rng):
+    return {"remaining": (losses < 0.62 * 1.02 ** (epoch.planned - 1)).nonzero()[0]}
+
+
+def breed(losses, epoch, size, rng):
+    n = len(losses)
+    by_loss = round(n * (0.2 + 0.6 * min(1, (epoch.planned - 1) / 4)))
+    p = (losses - losses.min()) / (losses - losses.min()).sum()
+    return {
+        "remaining": [
+            *np.sort(rng.choice(n, by_loss, p=p)),
+            *rng.integers(n, size=n - by_loss),
+        ]
+    }
+
+
+def small_loss(losses, epoch, size, rng):
+    n_left_out = size * min(epoch.planned, 4) // 4
+    return {"chosen": np.argsort(-losses)[:n_left_out], "repeats": 0}
+
+
+def infobatch(losses, epoch, size, rng):
+    if epoch.progress > 0.9:
+        return {}
+    easy = losses < losses.mean()
+    stays = [not (e and u < 0.4) for e, u in zip(easy, rng.random(N), strict=True)]
+    return {"remaining": np.flatnonzero(stays), "weights": np.where(easy, 1 / 0.6, 1)}
+
+
+def selective(losses, epoch, size, rng):
+    return {"remaining": np.flatnonzero(rng.random(N) < (rank(losses) / N) ** 0.5)}
+
+
+def all_once(losses, epoch, size, rng):
+    return {}
+
+
+def ohem(losses):
+    k = max(1, round(0.4 * len(losses)))
+    return np.where(rank(-losses) <= k, len(losses) / k, 0.0)
+
+
+def tsw(losses):
+    q = max(1, round(0.4 * len(losses)))
+    return np.where(rank(-losses) <= q, 3.0, 1.0) * len(losses) / (len(losses) + 2 * q)
+
+
+METHODS = {
+    "hybrid": (Hybrid(0.25), {"plan": hybrid}),
+    "curriculum": (Curriculum("quadratic", 0.2, 0.8), {"plan": curriculum}),
+    "self-paced": (SelfPaced(0.62, 1.02), {"plan": self_paced}),
+    "breed": (Breed(0.2, 0.8, 4), {"plan": breed}),
+    "small-loss": (SmallLoss(4), {"plan": small_loss}),
+    "infobatch": (InfoBatch(0.4, 0.9), {"plan": infobatch}),
+    "selective-backprop": (SelectiveBackprop(0.5), {"plan": selective}),
+    "ohem": (OHEM(0.4), {"plan": all_once, "weigh": ohem}),
+    "tsw": (TSW(0.4, 3), {"plan": all_once, "weigh": tsw}),
+}
+
+
+def follows_the_book(task, params, book_params, max_epochs=6, weights=None):
+    X, y = make_data(task)
+    model = make(
+        task, dtype="float64", max_epochs=max_epochs, record_losses=True, **params
+    ).fit(X, y, sample_weight=weights)
+    trained_on = y if task in ("binary", "multiclass") else standardized(y)
+    if weights is not None:
+        book_params = {**book_params, "weights": weights / weights.mean()}
+    book = Book(task, X, trained_on, max_epochs=max_epochs, **book_params)
+    book.assert_equals(model)
+    assert_close(model.recorded_losses_, book.log, 1e-6)
+    return model, book
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("task", ["binary", "multi-target"])
+def test_every_method_follows_the_book(task, name, shuffle):
+    strategy, params = METHODS[name]
+    model, book = follows_the_book(
+        task,
+        {"strategy": strategy, "shuffle": shuffle},
+        {**params, "shuffle": shuffle},
+    )
+    if name not in ("ohem", "tsw", "infobatch"):
+        assert len(book.chosen) > 0 or name in ("curriculum", "self-paced")
+    else:
+        assert len(model.chosen_) == 0
+
+
+def test_weights_of_a_plan_of_the_batch_and_of_the_rows_multiply():
+    class Both(InfoBatch):
+        def batch_weights(self, losses):
+            return OHEM(0.4).batch_weights(losses)
+
+    weights = np.random.default_rng(1).uniform(0.1, 5, size=N)
+    follows_the_book(
+        "binary",
+        {"strategy": Both(0.4, 0.9)},
+        {"plan": infobatch, "weigh": ohem},
+        weights=weights,
+    )
+
+
+COURSES = [
+    ({"warmup_epochs": 3}, {"warmup": 3}),
+    ({"loss_smoothing": 0.7}, {"smoothing": 0.7}),
+    ({"refresh_every": 2}, {"refresh_every": 2}),
+    ({"ratio_schedule": "linear"}, {"schedule": lambda t: t}),
+    ({"ratio_schedule": "step"}, {"schedule": lambda t: np.ceil(4 * t) / 4}),
+    ({"ratio_schedule": lambda t: 2 - t}, {"schedule": lambda t: 2 - t}),
+    (
+        {
+            "warmup_epochs": 2,
+            "loss_smoothing": 0.9,
+            "refresh_every": 3,
+            "ratio_schedule": "cosine",
+        },
+        {
+            "warmup": 2,
+            "smoothing": 0.9,
+            "refresh_every": 3,
+            "schedule": lambda t: (1 - np.cos(np.pi * t)) / 2,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("params, book_params", COURSES, ids=lambda p: str(list(p)))
+@pytest.mark.parametrize("strategy", ["min-loss", "max-loss", "random"])
+def test_the_course_of_the_training_follows_the_book(strategy, params, book_params):
+    own = {"strategy": strategy, "repeats": 0}
+    follows_the_book("binary", {**own, **params}, {**own, **book_params}, max_epochs=9)
+
+
+@pytest.mark.parametrize("name", ["breed", "infobatch", "ohem"])
+def test_methods_follow_the_book_through_warm_up_and_smoothing(name):
+    strategy, book_params = METHODS[name]
+    follows_the_book(
+        "binary",
+        {"strategy": strategy, "warmup_epochs": 2, "loss_smoothing": 0.6},
+        {**book_params, "warmup": 2, "smoothing": 0.6},
+    )
 
 
 def test_another_seed_draws_from_it_in_the_same_way():
@@ -793,6 +1075,55 @@ def test_partial_fits_end_where_a_fit_ends_for_every_task(task, optimizer):
     assert stepwise.history_[:, "train_loss"] == whole.history_[:, "train_loss"]
 
 
+COURSE = [
+    {"loss_smoothing": 0.8},
+    {"refresh_every": 3},
+    {"warmup_epochs": 2},
+    {"record_losses": True},
+    {"ratio_schedule": "cosine", "strategy": "max-loss", "repeats": 0},
+    {"class_balanced": True, "strategy": "max-loss"},
+    {"n_networks": 3, "choose": "together", "loss_smoothing": 0.5},
+    *({"strategy": strategy} for strategy, _ in METHODS.values()),
+]
+
+
+@pytest.mark.parametrize("params", COURSE, ids=str)
+def test_partial_fits_end_where_a_fit_ends_whatever_the_method(params):
+    X, y = make_data()
+    everything = {"loss_smoothing": 0.6, "refresh_every": 2, "record_losses": True}
+    for own in (params, {**everything, **params}):
+        own = {"max_epochs": EPOCHS, **own}
+        stepwise, whole = fit_in_steps(make(**own), X, y), make(**own).fit(X, y)
+        if own.get("n_networks"):
+            assert_close(stepwise.loss_curve_, whole.loss_curve_, 1e-6)
+            np.testing.assert_array_equal(stepwise.chosen_, whole.chosen_)
+        else:
+            assert_same_bits(stepwise, whole)
+        assert_same_records(stepwise, whole)
+
+
+def test_other_data_in_between_start_everything_anew():
+    # By hand: the same networks, with the memory of other samples wiped out.
+    X, y = make_data()
+    params = {"strategy": "max-loss", "ratio": 0.5, "optimizer": "sgd", "lr": 0.1}
+    course = {"loss_smoothing": 0.9, "refresh_every": 5, "record_losses": True}
+    model = make(**params, **course).partial_fit(X, y).partial_fit(X, y)
+    model.partial_fit(X, y)
+    kept = model.chosen_
+    np.testing.assert_array_equal(model.recorded_epochs_, [1, 2, 3])
+
+    model.partial_fit(X[::-1], y[::-1])  # the same rows, but other samples
+    assert model.recorded_epochs_.tolist() == [4]
+    assert model.times_chosen_.sum() == 13
+    hardest = pickle.loads(pickle.dumps(model))
+    model.partial_fit(X, y)
+    assert model.recorded_epochs_.tolist() == [5]
+    expected = outputs_of(hardest, X)
+    losses = sample_losses("binary", torch.tensor(expected), torch.tensor(y)).numpy()
+    np.testing.assert_array_equal(model.chosen_, np.argsort(-losses)[:13])
+    assert not np.array_equal(model.chosen_, kept)
+
+
 def test_partial_fit_goes_on_after_fit():
     X, y = make_data()
     model = make(max_epochs=EPOCHS - 2).fit(X, y)
@@ -866,6 +1197,313 @@ def test_without_warm_start_a_fit_begins_anew():
     model.fit(X[:, :2], y == 1)
     assert model.classes_.tolist() == [False, True]
     assert model.n_features_in_ == 2
+
+
+# --- records of the losses ---
+
+
+def records_of(model):
+    names = "recorded_epochs_", "recorded_losses_", "recorded_choices_", "times_chosen_"
+    return [getattr(model, name, None) for name in names]
+
+
+def assert_same_records(model, other):
+    for one, its in zip(records_of(model), records_of(other), strict=True):
+        np.testing.assert_array_equal(one, its)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_records_are_the_losses_of_fits_that_end_there(task):
+    X, y = make_data(task)
+    params = {"strategy": "max-loss", "ratio": 0.5}
+    model = make(task, record_losses=True, max_epochs=6, **params).fit(X, y)
+    times = np.zeros(N)
+    for epoch in range(1, 7):
+        shorter = make(task, max_epochs=epoch, **params).fit(X, y)
+        row = model.recorded_losses_[epoch - 1]
+        np.testing.assert_array_equal(row, shorter.sample_losses_)
+        chosen = np.flatnonzero(model.recorded_choices_[epoch - 1])
+        assert chosen.tolist() == sorted(shorter.chosen_)
+        times[shorter.chosen_] += 1
+    assert model.recorded_epochs_.tolist() == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(model.times_chosen_, times)
+    assert model.recorded_losses_.shape == model.recorded_choices_.shape == (6, N)
+    assert model.times_chosen_.dtype.kind == "i"
+
+
+RECORDED = [
+    {},
+    {"early_stopping": True},
+    {"n_networks": 3},
+    {"n_networks": 3, "choose": "together"},
+    {"loss_smoothing": 0.5, "refresh_every": 2},
+    {"ratio": 0},
+    {"strategy": "breed"},
+    {"strategy": "ohem"},
+]
+
+
+@pytest.mark.parametrize("params", RECORDED, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_to_record_changes_no_bit(params, dtype):
+    X, y = make_data(n=300)
+    weights = np.random.default_rng(1).integers(0, 3, size=300)
+    for sample_weight in (None, weights):
+        model, plain = (
+            make(dtype=dtype, record_losses=record, **params).fit(X, y, sample_weight)
+            for record in (True, False)
+        )
+        assert_same_bits(model, plain)
+        assert model.recorded_losses_.shape == (4, 300)
+        assert model.recorded_losses_.dtype == np.float32
+        assert not hasattr(plain, "recorded_losses_")
+
+
+def test_at_most_100_epochs_are_recorded():
+    X, y = make_data()
+    model = make(record_losses=True, max_epochs=130, strategy="max-loss").fit(X, y)
+    assert model.recorded_epochs_.tolist() == list(range(2, 131, 2))
+    assert model.recorded_losses_.shape == (65, N)
+    np.testing.assert_array_equal(model.recorded_losses_[-1], model.sample_losses_)
+    # The first epoch chooses nobody, each of the others eight.
+    assert model.times_chosen_.sum() == 129 * 8
+    assert model.recorded_choices_.sum() == 65 * 8
+
+
+def test_records_hold_the_rows_that_are_not_trained_on_too():
+    X, y = noisy_data("binary")
+    weights = np.random.default_rng(1).integers(0, 4, size=60)
+    params = {"lr": 0.05, "early_stopping": True, "n_iter_no_change": 4}
+    model = make(record_losses=True, max_epochs=99, **params)
+    model.fit(X, y, sample_weight=weights)
+    train, valid = validation_split(np.flatnonzero(weights), y)
+    assert model.recorded_losses_.shape == (model.n_iter_, 60)
+    best = np.argmin(model.validation_loss_curve_)
+    assert best < model.n_iter_ - 1 < 98
+    np.testing.assert_array_equal(model.recorded_losses_[best], model.sample_losses_)
+    assert_close(
+        model.recorded_losses_[:, valid].mean(axis=1),
+        model.validation_loss_curve_,
+        1e-6,
+    )
+    assert not model.recorded_choices_[:, weights == 0].any()
+    assert not model.recorded_choices_[:, valid].any()
+    assert model.times_chosen_.sum() == (model.n_iter_ - 1) * model.n_redistributed_
+    assert model.times_chosen_[train].sum() == model.times_chosen_.sum()
+
+
+def test_rows_that_an_epoch_holds_not_just_once_count_as_chosen():
+    X, y = make_data()
+    model = make(record_losses=True, strategy="breed", max_epochs=3).fit(X, y)
+    held = np.sort(model.chosen_)
+    assert np.flatnonzero(model.recorded_choices_[2]).tolist() == held.tolist()
+    assert 0 < len(held) < N
+    plain = make(record_losses=True, strategy="ohem").fit(X, y)
+    assert not plain.recorded_choices_.any()
+    assert not plain.times_chosen_.any()
+
+
+def test_records_go_with_a_fit_that_keeps_none():
+    X, y = make_data()
+    frame = pd.DataFrame(X)
+    for params in ({}, {"loss_smoothing": 0.5}):
+        model = make(record_losses=True, **params)
+        names = set(vars(make(**params).fit(X, y)))
+        for refit in (model.fit, model.partial_fit):
+            model.set_params(record_losses=True).fit(frame, y)
+            assert model.sample_index_.tolist() == list(range(N))
+            model.set_params(record_losses=False)
+            refit(frame, y)
+            assert set(vars(model)) == names
+
+
+def test_records_begin_where_they_are_asked_for():
+    X, y = make_data()
+    model = make().fit(X, y).set_params(record_losses=True)
+    model.partial_fit(X, y).partial_fit(X, y)
+    assert model.recorded_epochs_.tolist() == [5, 6]
+    whole = make(max_epochs=6, record_losses=True).fit(X, y)
+    np.testing.assert_array_equal(model.recorded_losses_, whole.recorded_losses_[4:])
+
+
+def test_records_go_on_over_warm_starts():
+    X, y = make_data()
+    params = {"optimizer": "sgd", "record_losses": True, "loss_smoothing": 0.5}
+    model = make(warm_start=True, max_epochs=2, **params).fit(X, y).fit(X, y)
+    whole = make(max_epochs=4, **params).fit(X, y)
+    assert_same_bits(model, whole)
+    assert_same_records(model, whole)
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ({"early_stopping": True}, {"early_stopping": False}),
+        ({"early_stopping": False}, {"early_stopping": True}),
+        ({"class_weight": {0: 1, 1: 0}}, {"class_weight": None}),
+    ],
+)
+def test_where_other_rows_are_trained_on_the_running_mean_begins_anew(first, second):
+    X, y = make_data()
+    params = {"loss_smoothing": 0.9, "refresh_every": 9, "strategy": "max-loss"}
+    model = make(warm_start=True, **params, **first).fit(X, y)
+    n_before = len(model.loss_curve_)
+    before = model.sample_losses_
+    model.set_params(max_epochs=1, **second).fit(X, y)
+    assert len(model.loss_curve_) == n_before + 1
+    if first.get("early_stopping"):
+        np.testing.assert_array_equal(
+            model.chosen_, np.argsort(-before, kind="stable")[:8]
+        )
+
+
+@pytest.mark.parametrize(
+    "index",
+    [pd.RangeIndex(5, 5 + N), pd.Index([f"row {i}" for i in range(N)][::-1])],
+    ids=["numbers", "names"],
+)
+def test_the_index_of_a_frame_is_kept(index):
+    X, y = make_data()
+    frame = pd.DataFrame(X, index=index)
+    for target in (y, pd.Series(y, index=index)):
+        model = make(record_losses=True).fit(frame, target)
+        pd.testing.assert_index_equal(model.sample_index_, index)
+        model.partial_fit(frame, target)
+        pd.testing.assert_index_equal(model.sample_index_, index)
+        assert len(model.recorded_epochs_) == 5
+    for table in (X, X.tolist()):
+        assert not hasattr(model.fit(table, y), "sample_index_")
+    assert not hasattr(make().fit(frame, y), "sample_index_")
+
+
+def test_an_interrupted_fit_keeps_its_records():
+    X, y = make_data()
+    params = {"record_losses": True, "max_epochs": 9}
+    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 4"):
+        model = make(callbacks=[Interrupt(4, 2)], **params).fit(X, y)
+    whole = make(**params).fit(X, y)
+    assert model.recorded_epochs_.tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(model.recorded_losses_, whole.recorded_losses_[:3])
+
+
+# --- strategies of users ---
+
+
+class Middle(Strategy):
+    """Leave out what is neither easy nor hard: ten lines of a user's."""
+
+    def __init__(self, center=0.5):
+        self.center = center
+
+    def plan(self, losses, epoch):
+        distance = np.abs(losses - np.quantile(losses, self.center))
+        return Plan(np.argsort(distance, kind="stable")[: epoch.n_chosen], repeats=0)
+
+
+class Recent(Strategy):
+    """Hold every sample once, and weigh it by its loss."""
+
+    uses_ratio = False
+
+    def plan(self, losses, epoch):
+        return Plan(weights=losses / losses.mean())
+
+
+class Focal(Strategy):
+    """Weigh a batch by its losses."""
+
+    uses_ratio = False
+
+    def batch_weights(self, losses):
+        return 1 - torch.exp(-losses)
+
+
+class Both(Middle):
+    """Do both at once."""
+
+    def batch_weights(self, losses):
+        return 1 - torch.exp(-losses)
+
+
+def middle(losses, epoch, size, rng):
+    distance = abs(losses - np.quantile(losses, 0.5))
+    return {"chosen": np.argsort(distance, kind="stable")[:size], "repeats": 0}
+
+
+def recent(losses, epoch, size, rng):
+    return {"weights": losses / losses.mean()}
+
+
+def focal(losses):
+    return 1 - np.exp(-losses)
+
+
+OWN = {
+    "a plan": (Middle(), {"plan": middle}),
+    "weights": (Recent(), {"plan": recent}),
+    "batch weights": (Focal(), {"plan": all_once, "weigh": focal}),
+    "both": (Both(), {"plan": middle, "weigh": focal}),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", OWN)
+def test_strategies_of_users_follow_the_book(name, task):
+    strategy, book_params = OWN[name]
+    follows_the_book(task, {"strategy": strategy}, book_params)
+
+
+@pytest.mark.filterwarnings("ignore:Nothing is redistributed")
+@pytest.mark.parametrize("name", OWN)
+def test_where_b_is_0_only_strategies_that_use_the_ratio_rest(name):
+    X, y = make_data()
+    strategy, _ = OWN[name]
+    plain = make(ratio=0, batch_size=8).fit(X, y)
+    small = make(ratio=0.02, batch_size=8, strategy=strategy).fit(X, y)
+    none = make(ratio=0, batch_size=8, strategy=strategy).fit(X, y)
+    assert_same_bits(none, plain)
+    rests = np.array_equal(weights_of(small), weights_of(plain))
+    assert rests == strategy.uses_ratio
+
+
+def test_what_a_small_ratio_does_not_stop_is_no_reason_to_warn():
+    X, y = make_data()
+    with np.testing.assert_no_warnings():
+        make(ratio=0.02, strategy="infobatch").fit(X, y)
+        make(ratio=0.02, ratio_schedule=lambda t: 20).fit(X, y)
+    for params in ({"strategy": "hybrid"}, {"ratio_schedule": "linear"}):
+        with pytest.warns(UserWarning, match="B = 0"):
+            make(ratio=0.02, **params).fit(X, y)
+
+
+def test_weights_of_another_precision_are_taken():
+    class Double(Focal):
+        def batch_weights(self, losses):
+            return super().batch_weights(losses.double())
+
+    class Counts(Focal):
+        def batch_weights(self, losses):
+            return (losses > losses.mean()).long()
+
+    X, y = make_data()
+    single, double = (make(strategy=s()).fit(X, y) for s in (Focal, Double))
+    assert_close(single.loss_curve_, double.loss_curve_, 1e-5)
+    assert np.isfinite(make(strategy=Counts()).fit(X, y).loss_curve_).all()
+
+
+def test_a_strategy_may_hold_a_function_without_a_name():
+    class Power(Strategy):
+        uses_ratio = False
+
+        def __init__(self, function):
+            self.function = function
+
+        def batch_weights(self, losses):
+            return self.function(losses)
+
+    X, y = make_data()
+    model = make(strategy=Power(lambda losses: 1 - torch.exp(-losses)))
+    assert_same_bits(model.fit(X, y), make(strategy=Focal()).fit(X, y))
 
 
 # --- chance and global state ---

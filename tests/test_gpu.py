@@ -27,8 +27,10 @@ ESTIMATORS = pytest.mark.parametrize(
         ReBatchCNNClassifier(max_epochs=5, random_state=0),
         ReBatchCNNClassifier(max_epochs=5, random_state=0, repeats=2, n_networks=3),
         ReBatchCNNRegressor(max_epochs=5, random_state=0, repeats=0),
+        ReBatchCNNClassifier(max_epochs=5, random_state=0, strategy="ohem"),
+        ReBatchCNNRegressor(max_epochs=5, random_state=0, strategy="infobatch"),
     ],
-    ids=["classifier", "several networks", "regressor"],
+    ids=["classifier", "several networks", "regressor", "ohem", "infobatch"],
 )
 
 
@@ -131,6 +133,25 @@ def test_a_search_finds_on_the_gpu_what_it_finds_on_the_cpu(data):
         search = FusedGridSearchCV(model, {"ratio": [0.03, 0.3]}, cv=3)
         results[device] = search.fit(*data).cv_results_["mean_test_score"]
     np.testing.assert_array_equal(results["cpu"], results["cuda"])
+
+
+@pytest.mark.parametrize("max_elements", [None, 90])
+def test_padded_rows_train_the_same_network(data, max_elements):
+    X, y = data
+    X = X.copy()
+    lengths = np.random.default_rng(0).integers(2, X.shape[1] + 1, len(X))
+    X[np.arange(X.shape[1]) >= lengths[:, None]] = np.nan
+    estimator = ReBatchCNNClassifier(
+        variable_length=True,
+        max_elements=max_elements,
+        max_epochs=5,
+        dtype="float64",
+        random_state=0,
+    )
+    on_cpu, on_gpu = (fit(estimator, (X, y), device=d) for d in ("cpu", "cuda"))
+    np.testing.assert_allclose(
+        predictions(on_gpu, X), predictions(on_cpu, X), atol=1e-9
+    )
 
 
 def test_a_device_that_is_not_there_is_named(data):

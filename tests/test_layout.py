@@ -21,6 +21,7 @@ ORDER = [
     "steps",
     "fused",
     "samplers",
+    "dynamic_batches",
     "schedules",
     "strategies.base",
     "strategies.redistribution",
@@ -33,6 +34,8 @@ ORDER = [
     "records",
     "callbacks",
     "threads",
+    "optimizers",
+    "rates",
     "members",
     "batches",
     "dropout",
@@ -114,7 +117,11 @@ def lower_bounds():
     """Lowest version by package, of what the package and its extras need to run."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    requirements = project["dependencies"] + extras["plot"] + extras["benchmark"]
+    requirements = project["dependencies"] + [
+        requirement
+        for name in ("plot", "imbalance", "benchmark")
+        for requirement in extras[name]
+    ]
     return dict(r.split(">=") for r in requirements if ">=" in r)
 
 

@@ -408,3 +408,43 @@ def test_twins_would_be_told_apart():
     twin.module_.norms()[0].running_mean += 0.1
     with pytest.raises(AssertionError):
         assert_twins(model, twin, X)
+
+
+@options
+@pytest.mark.parametrize("n_augments", [1, 2])
+def test_noise_and_masks_are_in_a_stack_as_alone(option, n_augments, monkeypatch):
+    # A table so large that its noise is drawn some steps at a time.
+    monkeypatch.setattr("skrebatch.batches._NOISE_NUMBERS", 300)
+    monkeypatch.setattr("skrebatch.dropout._MOST_VALUES", 1000)
+    X, y = make_data()
+    params = {"n_augments": n_augments, "noise_std": 0.3, "optimizer": "sgd", **option}
+    # So different in length that the stack cuts its steps elsewhere.
+    models = [
+        make(batch_size=size, random_state=size, lr=0.02, dtype="float64", **params)
+        for size in (5, 7, 40)
+    ]
+    fit_fused(models, X, y)
+    twins = [clone(model).fit(X, y) for model in models]
+    assert_all_twins(models, twins, X, 1e-10)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("batch_norm", True), ("dropout", 0.3), ("precision", "bf16")],
+)
+def test_what_rows_of_any_length_do_not_go_with(name, value):
+    X, y = make_data()
+    params = {name: value, "variable_length": True}
+    words = f"{name}={value!r} can't be used with variable_length=True; leave one"
+    refused(lambda model: model.fit(X, y), words, **params)
+
+
+def test_a_perceptron_reads_zeros_beyond_a_row_s_end():
+    X, y = make_data()
+    padded, filled = X.copy(), X.copy()
+    padded[::2, 3:], filled[::2, 3:] = np.nan, 0
+    params = {"architecture": "mlp", "hidden_layers": (6, 4), "dtype": "float64"}
+    model = make(variable_length=True, **params).fit(padded, y)
+    twin = make(**params).fit(filled, y)
+    assert_close(weights_of(model), weights_of(twin))
+    assert_close(model.predict_proba(padded), twin.predict_proba(filled))

@@ -38,6 +38,9 @@ def test_training_comes_out_near_that_in_32_bits(task, options, precision):
     model = make(task, precision=precision, **params).fit(X, y)
     # In fp16 the steps that overflow are left out, one or two of them.
     tolerance = 0.03 if precision == "bf16" else 0.25
+    if options is ALL:
+        # Batch norm over 8 rows makes more of rounding: 0.12 at most in 30 seeds.
+        tolerance = max(tolerance, 0.15)
     assert_close(model.loss_curve_, exact.loss_curve_, tolerance)
     assert not np.array_equal(weights_of(model), weights_of(exact))
 
@@ -120,6 +123,35 @@ def test_networks_of_another_precision_share_no_stack(precision):
     for model, twin in zip(models, fit_alone(models, X, y), strict=True):
         tolerance = 1e-5 if model.precision == "float32" else 0.02
         assert_close(model.loss_curve_, twin.loss_curve_, tolerance)
+
+
+@HALF
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "rmsprop", "optimizer_params": {"momentum": 0.5}},
+        {"optimizer": torch.optim.NAdam, "lr_schedule": "one-cycle"},
+        {"lr_schedule": "cosine", "n_augments": 1, "noise_std": 0.2},
+        {"lr_schedule": "plateau", **ALL},
+    ],
+)
+def test_optimizers_rates_and_noise(options, precision):
+    X, y = make_data()
+    models = [
+        make(precision=precision, ratio=0, lr=lr, random_state=seed, **options)
+        for lr in (0.003, 0.01)
+        for seed in (0, 1)
+    ]
+    fit_fused(models, X, y)
+    for model, twin in zip(models, fit_alone(models, X, y), strict=True):
+        assert_close(model.loss_curve_, twin.loss_curve_, 0.02)
+        exact = make(**{**twin.get_params(), "precision": "float32"}).fit(X, y)
+        # The first epoch has seen all of noise, masks and rate, but little rounding.
+        assert_close(model.loss_curve_[0], exact.loss_curve_[0], 0.02)
+        if "lr_schedule" in options:
+            rates = [m.net_.history[:, "event_lr"] for m in (model, twin, exact)]
+            assert rates[0] == rates[1] == rates[2]
+            assert len(set(rates[0])) > 1 or options["lr_schedule"] == "plateau"
 
 
 @HALF

@@ -13,10 +13,14 @@ PAGES = {
     for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
     if CODE_BLOCK.search(path.read_text(encoding="utf-8"))
 }
+# Pages about a package that may not be there.
+NEEDED = {"docs/imbalance.md": "imblearn"}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_code_blocks_run_and_print_what_they_state(page, capsys):
+    if page in NEEDED:
+        pytest.importorskip(NEEDED[page])
     text = PAGES[page].read_text(encoding="utf-8")
     namespace = {"__name__": "page"}
     for block in CODE_BLOCK.finditer(text):

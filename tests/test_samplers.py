@@ -291,3 +291,85 @@ def test_redistribute_refuses_what_are_not_distinct_sample_numbers(chosen, messa
 def test_sampler_refuses_a_bad_number_of_samples(n_samples):
     with pytest.raises(ValueError, match="^n_samples must be"):
         IntervalInsertionSampler(n_samples)
+
+
+# --- plans that say more ---
+
+
+@pytest.mark.parametrize(
+    "chosen, remaining, repeats, order",
+    [
+        ([5, 2], None, 0, [0, 1, 3, 4, 6, 7]),
+        ([5, 2], None, 2, [0, 5, 1, 2, 3, 5, 4, 2, 6, 7]),
+        ([], [3, 3, 0], None, [3, 3, 0]),
+        ([7], [3, 3, 0], None, [3, 3, 0, 7]),
+        ([7], [6, 0], 3, [6, 7, 0, 7, 7]),
+        ([7], [7, 0], None, [7, 0, 7]),
+        ([5, 2], [], None, [5, 2]),
+    ],
+)
+def test_remaining_and_repeats_of_one_redistribution_by_hand(
+    chosen, remaining, repeats, order
+):
+    sampler = IntervalInsertionSampler(8, shuffle=False, random_state=0)
+    sampler.redistribute(chosen, remaining, repeats)
+    assert len(sampler) == len(order)
+    assert list(sampler) == list(sampler) == order
+    assert sampler.drawn.tolist() == order
+    # The next one says it all anew.
+    sampler.redistribute([1])
+    assert list(sampler) == [0, 2, 3, 4, 5, 6, 7, 1]
+
+
+def test_given_remaining_samples_are_shuffled_as_often_as_they_occur():
+    sampler = IntervalInsertionSampler(30, random_state=0)
+    given_remaining = np.repeat(np.arange(20), 2)
+    kept = given_remaining.copy()
+    sampler.redistribute([25, 21], given_remaining)
+    orders = np.array([list(sampler) for _ in range(2)])
+    assert np.all(orders[:, [20, 41]] == [25, 21])
+    others = np.delete(orders, [20, 41], axis=1)
+    assert np.all(np.sort(others) == kept)
+    assert others[0].tolist() != others[1].tolist() != kept.tolist()
+    np.testing.assert_array_equal(given_remaining, kept)
+
+
+@given(splits(), st.integers(0, 3))
+def test_the_remaining_are_what_is_not_chosen_unless_said(split, repeats):
+    remaining, chosen = split
+    assume(remaining or repeats * len(chosen))
+    n = len(remaining) + len(chosen)
+    implied, said = (IntervalInsertionSampler(n, random_state=0) for _ in range(2))
+    implied.redistribute(chosen, repeats=repeats)
+    said.redistribute(chosen, sorted(remaining), repeats)
+    assert list(implied) == list(said)
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (([], [0, 5]), r"^remaining holds numbers outside \[0, 5\)"),
+        (([], [-1]), r"^remaining holds numbers outside"),
+        (([], [0.5]), "^remaining must be .*float64"),
+        (([], [True]), "^remaining must be .*bool"),
+        (([1], None, -1), "^repeats must be"),
+        (([1], None, 1.5), "^repeats must be"),
+        (([], []), "^No sample is left"),
+        (([1, 2], [], 0), "^No sample is left"),
+        (([0, 1, 2, 3, 4], None, 0), "^No sample is left"),
+    ],
+)
+def test_plans_that_no_epoch_can_follow_are_refused(args, message):
+    sampler = IntervalInsertionSampler(5, random_state=0)
+    sampler.redistribute([4], [1, 1], 2)
+    length = len(sampler)
+    with pytest.raises(ValueError, match=message):
+        sampler.redistribute(*args)
+    assert sampler.chosen.tolist() == [4]
+    assert len(sampler) == len(list(sampler)) == length == 4
+
+
+def test_a_table_without_rows_has_epochs_without_entries():
+    sampler = IntervalInsertionSampler(0)
+    sampler.redistribute([])
+    assert list(sampler) == []

@@ -44,6 +44,7 @@ from test_estimators import (
 )
 
 from skrebatch import (
+    OHEM,
     DivergedError,
     FusedGridSearchCV,
     MaxLoss,
@@ -54,6 +55,7 @@ from skrebatch import (
     Strategy,
     TabularCNN,
 )
+from skrebatch.strategies import STRATEGIES
 
 ROWS = 60
 RATIOS = {"ratio": [0.1, 0.5]}
@@ -190,6 +192,24 @@ def test_strategies_and_their_parameters():
     ]
     search = both(net(), grids, X, y)
     assert len(np.unique(scores_of(search)[:, -3:])) > 1
+
+
+def test_every_method_and_its_course_may_be_searched():
+    X, y = make_data(n=ROWS)
+    grids = [
+        {"strategy": [*STRATEGIES, "ohem"], "ratio": [0.2, 0.5]},
+        {"strategy": [OHEM()], "strategy__share": [0.2, 1.0], "warmup_epochs": [0, 3]},
+        {
+            "strategy": ["max-loss", "infobatch"],
+            "ratio_schedule": ["linear", "step"],
+            "loss_smoothing": [0, 0.9],
+            "refresh_every": [1, 3],
+            "class_balanced": [False, True],
+            "record_losses": [True],
+        },
+    ]
+    search = both(net(), grids, X, y)
+    assert len(np.unique(scores_of(search))) > 5
 
 
 class Later(Strategy):
@@ -884,10 +904,10 @@ class InterruptedOn(Strategy):
     def __init__(self, n_samples):
         self.n_samples = n_samples
 
-    def choose(self, losses, n_chosen, rng):
+    def plan(self, losses, epoch):
         if len(losses) == self.n_samples:
             raise KeyboardInterrupt
-        return np.arange(n_chosen)
+        return np.arange(epoch.n_chosen)
 
 
 FOLD = ROWS - ROWS // 3

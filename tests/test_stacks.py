@@ -17,17 +17,22 @@ from test_estimators import (
     global_state_stays,
     make,
     make_data,
+    records_of,
     weights_of,
 )
 
 from skrebatch import (
+    OHEM,
     DivergedError,
+    MaxLoss,
+    Plan,
     ReBatchCNNClassifier,
     ReBatchCNNClassifierCV,
     Strategy,
     fit_fused,
 )
 from skrebatch.stacks import cut_into_stacks
+from skrebatch.strategies import STRATEGIES
 from skrebatch.training import stack_table
 
 ROWS = 64
@@ -50,6 +55,29 @@ VARIED = [
     {"n_networks": 2, "choose": "together", "strategy": "max-loss"},
 ]
 N_VARIED = len(VARIED)
+# Every method and every course, to be mixed with the above.
+METHODS = [
+    *({"strategy": name, "random_state": i} for i, name in enumerate(STRATEGIES)),
+    *(
+        {"strategy": name, "ratio": 0.5, "batch_size": 12, "repeats": 2}
+        for name in STRATEGIES
+    ),
+    {"strategy": "ohem", "n_networks": 2, "ratio_schedule": "step"},
+    {"strategy": "ohem", "warmup_epochs": 4, "batch_size": 16},
+    {"strategy": OHEM(0.2), "early_stopping": True, "n_iter_no_change": 3},
+    {"strategy": "infobatch", "early_stopping": True, "n_iter_no_change": 3},
+    {"strategy": "tsw", "loss_smoothing": 0.5},
+    {"repeats": 0, "strategy": "max-loss", "warmup_epochs": 3},
+    {"repeats": 0, "strategy": "max-loss", "warmup_epochs": 3, "random_state": 1},
+    {"repeats": 2, "ratio_schedule": "linear"},
+    {"repeats": 2, "refresh_every": 3, "loss_smoothing": 0.9},
+    {"ratio_schedule": "cosine", "max_epochs": 9},
+    {"strategy": "breed", "refresh_every": 2, "record_losses": True},
+    {"strategy": "hybrid", "record_losses": True, "early_stopping": True},
+    {"strategy": "curriculum", "n_networks": 3, "choose": "together"},
+    {"strategy": "selective-backprop", "n_networks": 3, "choose": "together"},
+    {"strategy": "infobatch", "n_networks": 2, "record_losses": True},
+]
 
 
 def make_varied(task, **params):
@@ -82,13 +110,18 @@ def predictions_of(model, X):
     return (model.predict(X) - model.target_mean_) / model.target_scale_
 
 
+def choices_of(model):
+    return model.chosen_ if isinstance(model.chosen_, list) else [model.chosen_]
+
+
 def assert_twins(model, twin, X, tolerance=1e-10):
     """Expect what two ways of fitting have found out to be the same."""
     assert_close(predictions_of(model, X), predictions_of(twin, X), tolerance)
     assert_close(weights_of(model), weights_of(twin), tolerance)
     assert_close(model.loss_curve_, twin.loss_curve_, tolerance)
     assert_close(model.sample_losses_, twin.sample_losses_, tolerance)
-    np.testing.assert_array_equal(model.chosen_, twin.chosen_)
+    chosen = zip(choices_of(model), choices_of(twin), strict=True)
+    assert all(np.array_equal(own, its) for own, its in chosen)
     assert model.n_iter_ == twin.n_iter_
     assert model.n_redistributed_ == twin.n_redistributed_
     assert model.batch_size_ == twin.batch_size_
@@ -97,6 +130,12 @@ def assert_twins(model, twin, X, tolerance=1e-10):
         assert_close(
             model.validation_loss_curve_, twin.validation_loss_curve_, tolerance
         )
+    if hasattr(twin, "recorded_losses_"):
+        epochs, losses, choices, times = records_of(twin)
+        np.testing.assert_array_equal(model.recorded_epochs_, epochs)
+        np.testing.assert_array_equal(model.recorded_choices_, choices)
+        np.testing.assert_array_equal(model.times_chosen_, times)
+        assert_close(model.recorded_losses_, losses, max(tolerance, 1e-6))
 
 
 def assert_all_twins(models, twins, X, tolerance=1e-10):
@@ -120,6 +159,54 @@ def test_after_100_epochs_every_network_equals_its_twin(task):
     # They are different networks: equality above is no accident.
     for one, other in itertools.combinations(models, 2):
         assert not np.allclose(predictions_of(one, X), predictions_of(other, X))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("max_stack", [100, "auto"])
+def test_every_method_in_a_stack_equals_its_twin(task, max_stack):
+    X, y = make_data(task, n=ROWS)
+    shared = {"dtype": "float64", "conv_channels": (4, 6), "max_epochs": 12}
+    all_params = [*METHODS, *VARIED]
+    if task in ("binary", "multiclass"):
+        balanced = [p for p in METHODS[:12] if p["strategy"] not in ("ohem", "tsw")]
+        all_params += [{**params, "class_balanced": True} for params in balanced]
+    models = [make(task, **{**shared, **params}) for params in all_params]
+    rng = np.random.default_rng(1)
+    folds = [rng.permutation(ROWS)[: ROWS - i % 25] for i in range(len(models))]
+    fit_fused(models, X, y, folds, max_stack=max_stack)
+    twins = fit_alone(models, X, y, folds)
+    assert_all_twins(models, twins, X)
+    for model, rows in zip(models + twins, folds * 2, strict=True):
+        model.set_params(early_stopping=False).partial_fit(X[rows], y[rows])
+    assert_all_twins(models, twins, X)
+
+
+class Trim(MaxLoss):
+    """Leave out what another strategy would move."""
+
+    def plan(self, losses, epoch):
+        return Plan(super().plan(losses, epoch), repeats=0)
+
+
+class Numbers(Strategy):
+    """Weigh a batch with an array of NumPy's."""
+
+    uses_ratio = False
+
+    def batch_weights(self, losses):
+        return np.ones(tuple(losses.shape))
+
+
+def test_a_user_s_heir_of_a_strategy_equals_its_twin():
+    # It takes fewer steps than its parent, which a group in lockstep would not see.
+    X, y = make_data(n=ROWS)
+    params = {"dtype": "float64", "ratio": 0.5, "batch_size": 8, "max_epochs": 10}
+    models = [
+        make(strategy=strategy, random_state=i, **params)
+        for i, strategy in enumerate([Trim(), MaxLoss(), Trim(), MaxLoss()])
+    ]
+    fit_fused(models, X, y)
+    assert_all_twins(models, fit_alone(models, X, y), X)
 
 
 @pytest.mark.parametrize(
@@ -416,6 +503,12 @@ FAILURES = {
     "a failing strategy": ({"strategy": Moody()}, RuntimeError, "bad mood"),
     "a plan of nobody": ({"strategy": TooFar()}, ValueError, "outside"),
     "a batch without weights": ({"strategy": Unweighed()}, ValueError, "Unweighed"),
+    "weights of another kind": ({"strategy": Numbers()}, TypeError, "ndarray"),
+    "a schedule astray": (
+        {"ratio_schedule": lambda t: -1},
+        ValueError,
+        "ratio_schedule",
+    ),
 }
 
 

@@ -128,6 +128,22 @@ SPECS = {
         "lr": 0.1,
         "max_epochs": 30,
     },
+    "copies": {"n_augments": 1, "noise_std": 0.3},
+    "more copies": {"n_augments": 3, "noise_std": 0.1, "seed": 1, "repeats": 2},
+    "copies of small batches": {"n_augments": 2, "noise_std": 1, "batch_size": 3},
+    "copies with weights": {
+        "n_augments": 1,
+        "noise_std": 0.3,
+        "weights": WEIGHTS / WEIGHTS.mean(),
+    },
+    "copies, stopping early": {
+        "n_augments": 1,
+        "noise_std": 0.3,
+        "rows": ALL[:40],
+        "valid_rows": ALL[40:],
+        "patience": 2,
+    },
+    "copies, weighed": {"n_augments": 1, "noise_std": 0.3, "strategy": "ohem"},
     "best epoch": {
         "rows": ALL[:40],
         "valid_rows": ALL[40:],

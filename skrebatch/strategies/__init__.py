@@ -32,6 +32,7 @@ __all__ = [
     "SelfPaced",
     "SmallLoss",
     "Strategy",
+    "check_balances",
     "check_strategy",
 ]
 
@@ -67,3 +68,12 @@ def check_strategy(strategy: Any) -> Strategy:
         )
     strategy.check()
     return strategy
+
+
+def check_balances(strategy: Strategy) -> None:
+    """Refuse to choose within classes by a strategy that chooses no samples."""
+    if not strategy.plans:
+        raise ValueError(
+            f"class_balanced=True has no meaning for {strategy!r}, which weighs "
+            "the samples of mini-batches and chooses none."
+        )

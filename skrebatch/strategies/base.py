@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from skrebatch.samplers import Indices
+from skrebatch.samplers import Indices, as_samples
 
 Losses = NDArray[np.floating]
 
@@ -33,6 +33,9 @@ class Epoch:
     labels : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
         The class of every sample, as its place in ``classes_``; for numbers the
         targets as the network learns them. None where nobody knows them.
+    first : int, default=1
+        The first epoch that is planned: the second one, or the one after the
+        warm-up.
 
     Examples
     --------
@@ -48,11 +51,17 @@ class Epoch:
     n_chosen: int
     rng: np.random.Generator
     labels: NDArray[Any] | None = None
+    first: int = 1
+
+    @property
+    def planned(self) -> int:
+        """How many epochs have been planned with this one."""
+        return self.number - self.first + 1
 
     @property
     def progress(self) -> float:
-        """Share of the training that is over when this epoch ends, in (0, 1]."""
-        return min(self.number / self.max_epochs, 1.0)
+        """Share of the planned epochs that is over when this one ends, in (0, 1]."""
+        return min(self.planned / max(1, self.max_epochs - self.first + 1), 1.0)
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,12 @@ class Strategy(BaseEstimator):
     # Whether its plans are B chosen samples and nothing else. Networks of which this
     # is known beforehand can take their optimizer steps together.
     redistributes: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a class that plans by itself say anew what its plans are."""
+        super().__init_subclass__(**kwargs)
+        if "plan" in vars(cls):
+            cls.redistributes = vars(cls).get("redistributes", False)
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan | Indices:
         """Plan the next epoch.
@@ -199,21 +214,39 @@ def as_plan(planned: Plan | Indices) -> Plan:
     return planned if isinstance(planned, Plan) else Plan(chosen=planned)
 
 
+def weigh(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
+    """Let a strategy weigh batches (K, b); refuse what are no weights of theirs."""
+    weights = strategy.batch_weights(losses)
+    if not isinstance(weights, torch.Tensor):
+        raise TypeError(
+            f"{strategy!r} returned an object of type {type(weights).__name__} as "
+            "weights, where a tensor is needed."
+        )
+    if weights.shape != losses.shape:
+        raise ValueError(
+            f"{strategy!r} returned weights of shape {tuple(weights.shape)} for "
+            f"losses of shape {tuple(losses.shape)}."
+        )
+    return weights
+
+
 def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
     """Plan each class by itself, with its share of the samples to choose."""
     labels = epoch.labels
-    if labels is None:
-        raise ValueError("class_balanced=True needs the labels, which nobody knows.")
+    if labels is None or labels.ndim > 1:
+        known = "none is known" if labels is None else f"there are {labels.shape[1]}"
+        raise ValueError(
+            f"class_balanced=True needs one label for each sample, but {known}."
+        )
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     shares = apportion(epoch.n_chosen, [len(members) for members in classes])
-    plans = [
-        as_plan(
-            strategy.plan(
-                losses[members], replace(epoch, n_chosen=n, labels=labels[members])
-            )
-        )
-        for members, n in zip(classes, shares, strict=True)
-    ]
+    plans = []
+    for members, n in zip(classes, shares, strict=True):
+        plan = Plan()
+        if n > 0 or not strategy.uses_ratio:
+            own = replace(epoch, n_chosen=n, labels=labels[members])
+            plan = as_plan(strategy.plan(losses[members], own))
+        plans.append(plan)
     weights = None
     if any(plan.weights is not None for plan in plans):
         weights = np.ones(len(losses))
@@ -223,16 +256,15 @@ def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
     if any(plan.remaining is not None for plan in plans):
         remaining = interleave(
             [
-                members[
-                    np.setdiff1d(np.arange(len(members)), plan.chosen)
-                    if plan.remaining is None
-                    else plan.remaining
-                ]
+                np.delete(members, as_samples(plan.chosen, "chosen", len(members)))
+                if plan.remaining is None
+                else members[as_samples(plan.remaining, "remaining", len(members))]
                 for members, plan in zip(classes, plans, strict=True)
             ]
         )
     chosen = [
-        members[np.asarray(plan.chosen, dtype=np.intp)]
+        members[as_samples(plan.chosen, "chosen", len(members))]
         for members, plan in zip(classes, plans, strict=True)
     ]
-    return Plan(interleave(chosen), remaining, plans[0].repeats, weights)
+    repeats = next((p.repeats for p in plans if p.repeats is not None), None)
+    return Plan(interleave(chosen), remaining, repeats, weights)

@@ -23,7 +23,8 @@ _PACES: dict[str, Callable[[float], float]] = {
     "root": math.sqrt,
     "step": math.floor,
     "exponential": lambda t: math.expm1(10 * t) / math.expm1(10),
-    "logarithmic": lambda t: 1 + math.log(t + math.exp(-10)) / 10,
+    # In the end a trifle above 1.
+    "logarithmic": lambda t: min(1.0, 1 + math.log(t + math.exp(-10)) / 10),
 }
 
 
@@ -32,11 +33,11 @@ class Curriculum(Strategy):
 
     Difficulty is the loss under the network as it is. An epoch holds the easiest
     share ``start + (1 - start) g(t)`` of the samples, where t runs from 0 to 1
-    until the share `full_at` of all epochs is over, and g is the pacing function
-    of [2]_: ``t``, ``t ** 2``, ``sqrt(t)``, ``floor(t)``, ``(exp(10 t) - 1) /
-    (exp(10) - 1)`` or ``1 + log(t + exp(-10)) / 10``. With ``shuffle=False`` the
-    easiest sample comes first in each epoch. The first epoch, before which
-    there are no losses, holds all samples.
+    until the share `full_at` of the epochs that are planned is over, and g is the
+    pacing function of [2]_: ``t``, ``t ** 2``, ``sqrt(t)``, ``floor(t)``,
+    ``(exp(10 t) - 1) / (exp(10) - 1)`` or ``1 + log(t + exp(-10)) / 10``. With
+    ``shuffle=False`` the easiest sample comes first in each epoch. The first epoch,
+    before which there are no losses, holds all samples, and so does a warm-up.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class Curriculum(Strategy):
     start : float, default=0.3
         Share of the samples in the beginning, in (0, 1].
     full_at : float, default=0.5
-        Share of the training after which all samples are used, in (0, 1].
+        Share of the planned epochs after which all samples are used, in (0, 1].
 
     Raises
     ------
@@ -80,7 +81,7 @@ class Curriculum(Strategy):
 
     def check(self) -> None:
         """Refuse impossible parameters."""
-        if self.pacing not in _PACES:
+        if not isinstance(self.pacing, str) or self.pacing not in _PACES:
             names = ", ".join(f'"{name}"' for name in _PACES)
             raise ValueError(f"pacing must be one of {names}, got {self.pacing!r}.")
         check_share(self.start, "start", above=0)
@@ -96,13 +97,15 @@ class Curriculum(Strategy):
 class SelfPaced(Strategy):
     """Train on the samples whose loss is below a threshold that grows [1]_.
 
-    In epoch e the threshold is ``threshold * growth ** (e - 1)``; where no loss is
-    below it, the epoch holds the easiest sample. The first epoch, before which
-    there are no losses, holds all samples.
+    In the e-th epoch that is planned the threshold is ``threshold * growth ** (e -
+    1)``; where no loss is below it, the epoch holds the easiest sample. The first
+    epoch, before which there are no losses, holds all samples, and so does a warm-up.
+    A threshold below most losses of the beginning trains on a few samples, mostly of
+    one class, and may never leave them: take it high, or warm up.
 
     Parameters
     ----------
-    threshold : float, default=0.5
+    threshold : float, default=1.0
         Threshold in the beginning, in units of the loss, more than 0. The
         binary cross-entropy of a coin toss is 0.69; the squared error of the
         mean of a standardised target is 1.
@@ -124,13 +127,14 @@ class SelfPaced(Strategy):
     >>> import numpy as np
     >>> from skrebatch import Epoch, SelfPaced
     >>> epoch = Epoch(3, 20, n_chosen=1, rng=np.random.default_rng(0))
-    >>> SelfPaced().plan(np.array([0.3, 0.1, 0.7, 0.6]), epoch).remaining  # 0.605
+    >>> losses = np.array([0.3, 0.1, 1.3, 1.2])
+    >>> SelfPaced().plan(losses, epoch).remaining  # below 1.1 ** 2 = 1.21
     array([0, 1, 3])
     """
 
     uses_ratio = False
 
-    def __init__(self, threshold: float = 0.5, growth: float = 1.1):
+    def __init__(self, threshold: float = 1.0, growth: float = 1.1):
         self.threshold = threshold
         self.growth = growth
 
@@ -142,7 +146,7 @@ class SelfPaced(Strategy):
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Take the samples below the threshold; see :class:`Strategy`."""
         try:
-            threshold = self.threshold * self.growth ** (epoch.number - 1)
+            threshold = self.threshold * self.growth ** (epoch.planned - 1)
         except OverflowError:
             threshold = math.inf
         below = np.flatnonzero(losses < threshold)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from skrebatch.data import check_real, check_share, check_whole
 from skrebatch.strategies.base import (
@@ -19,14 +18,14 @@ class SmallLoss(Strategy):
     """Leave the samples of highest loss out, more of them over the first epochs.
 
     The small-loss trick of Co-teaching [1]_, with one network: wrong labels are
-    learned late, so that after a few epochs they have the highest losses. Epoch e
-    leaves ``B min(1, e / ramp_epochs)`` samples out. Without the ramp it is
-    :class:`MaxLoss` with ``repeats=0``.
+    learned late, so that after a few epochs they have the highest losses. The e-th
+    epoch that is planned leaves ``B min(1, e / ramp_epochs)`` samples out. Without
+    the ramp it is :class:`MaxLoss` with ``repeats=0``.
 
     Parameters
     ----------
     ramp_epochs : int, default=10
-        Epochs until B samples are left out, at least 1.
+        Planned epochs until B samples are left out, at least 1.
 
     Raises
     ------
@@ -56,8 +55,9 @@ class SmallLoss(Strategy):
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Leave the hardest samples out; see :class:`Strategy`."""
-        risen = min(1.0, epoch.number / self.ramp_epochs)
-        return Plan(lowest(-losses, int(epoch.n_chosen * risen)), repeats=0)
+        risen = min(epoch.planned, self.ramp_epochs)
+        n_left_out = epoch.n_chosen * risen // self.ramp_epochs
+        return Plan(lowest(-losses, n_left_out), repeats=0)
 
 
 class InfoBatch(Strategy):
@@ -73,7 +73,7 @@ class InfoBatch(Strategy):
     prune : float, default=0.5
         Probability to leave an easy sample out, in [0, 1).
     full_from : float, default=0.875
-        Share of the training after which nothing is left out, in [0, 1].
+        Share of the planned epochs after which nothing is left out, in [0, 1].
 
     Raises
     ------
@@ -110,7 +110,8 @@ class InfoBatch(Strategy):
         """Leave easy samples out by chance; see :class:`Strategy`."""
         if epoch.progress > self.full_from:
             return Plan()
-        is_easy = losses < losses.mean()
+        # The hardest is not, even where rounding lifts the mean above equal losses.
+        is_easy = losses < min(losses.mean(), losses.max())
         stays = ~is_easy | (epoch.rng.random(len(losses)) >= self.prune)
         weights = np.where(is_easy, 1 / (1 - self.prune), 1.0)
         return Plan(remaining=np.flatnonzero(stays), weights=weights)
@@ -159,7 +160,10 @@ class SelectiveBackprop(Strategy):
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Hold samples by the rank of their losses; see :class:`Strategy`."""
-        probabilities = (rankdata(losses, method="max") / len(losses)) ** self.beta
-        # The hardest has probability 1, so that an epoch is never empty.
-        stays = epoch.rng.random(len(losses)) < probabilities
+        # F ** beta > u where the loss reaches the quantile of u ** (1 / beta): the
+        # hardest always does, so that an epoch is never empty.
+        quantiles = epoch.rng.random(len(losses)) ** (1 / self.beta)
+        last = len(losses) - 1
+        places = np.minimum(quantiles * len(losses), last).astype(np.intp)
+        stays = losses >= np.sort(losses)[places]
         return Plan(remaining=np.flatnonzero(stays))

@@ -27,7 +27,7 @@ class Breed(Strategy):
     start, end : float, default=0.15 and 0.75
         Shares of the draws by loss, in [0, 1].
     n_updates : int, default=10
-        Epochs until `end` is reached, at least 1.
+        Planned epochs until `end` is reached, at least 1.
 
     Raises
     ------
@@ -64,11 +64,14 @@ class Breed(Strategy):
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Draw N samples with replacement; see :class:`Strategy`."""
         n, rng = len(losses), epoch.rng
-        risen = min(1.0, (epoch.number - 1) / self.n_updates)
+        risen = min(1.0, (epoch.planned - 1) / self.n_updates)
         n_by_loss = round(n * (self.start + (self.end - self.start) * risen))
-        excess = losses.astype(np.float64) - losses.min()
-        total = excess.sum()
-        by_loss = rng.choice(n, n_by_loss, p=excess / total if total > 0 else None)
+        excess = np.cumsum(losses - losses.min(), dtype=np.float64)
+        if excess[-1] == 0:
+            return Plan(remaining=rng.integers(n, size=n))
+        # Sorted, so that a large table is searched from one end to the other.
+        draws = np.sort(rng.random(n_by_loss))
+        by_loss = np.searchsorted(excess / excess[-1], draws, side="right")
         return Plan(
             remaining=np.concatenate([by_loss, rng.integers(n, size=n - n_by_loss)])
         )

@@ -51,8 +51,9 @@ class OHEM(Strategy):
 
     def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
         """Give the hardest the weight b / k, the others 0; see :class:`Strategy`."""
-        is_hard = _is_hardest(losses, self.share)  # (K, b)
-        return is_hard / is_hard.mean(dim=1, keepdim=True)
+        hardest = _hardest(losses, self.share)  # (K, k)
+        weight = losses.shape[1] / hardest.shape[1]
+        return torch.zeros_like(losses).scatter_(1, hardest, weight)
 
 
 class TSW(Strategy):
@@ -102,12 +103,14 @@ class TSW(Strategy):
 
     def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
         """Weigh the hardest up; see :class:`Strategy`."""
-        weights = 1 + (self.weight - 1) * _is_hardest(losses, self.share)  # (K, b)
-        return weights / weights.mean(dim=1, keepdim=True)
+        hardest = _hardest(losses, self.share)  # (K, q)
+        b, q = losses.shape[1], hardest.shape[1]
+        mean = 1 + (self.weight - 1) * q / b
+        weights = torch.full_like(losses, 1 / mean)
+        return weights.scatter_(1, hardest, self.weight / mean)
 
 
-def _is_hardest(losses: torch.Tensor, share: float) -> torch.Tensor:
-    """Mark the share of highest losses in each row with 1, the rest with 0."""
+def _hardest(losses: torch.Tensor, share: float) -> torch.Tensor:
+    """Return the places of the share of highest losses in each row."""
     n_hard = max(1, round(share * losses.shape[1]))
-    hardest = losses.argsort(dim=1, descending=True, stable=True)[:, :n_hard]
-    return torch.zeros_like(losses).scatter_(1, hardest, 1.0)
+    return losses.argsort(dim=1, descending=True, stable=True)[:, :n_hard]

@@ -1,0 +1,253 @@
+"""How much padding, and how much time, do dynamic batches save?
+
+    python benchmarks/dynamic_batching.py           # some minutes
+    python benchmarks/dynamic_batching.py --page    # docs/lengths.md alone
+
+Rows are of log-uniform lengths from 8 to 512. Both kinds of batches are made of the
+same orders, those of re-Batch, and padded to their longest row. Fixed batches hold 32
+(or 128) rows; dynamic ones have a budget of as many elements as so many rows of mean
+length.
+
+What is timed runs in turns in one process, on one thread, from the call of `fit` to its
+end; CPU time counts. Everything goes to benchmarks/results/dynamic_batching.json.
+"""
+
+import argparse
+import itertools
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from skorch import NeuralNetBinaryClassifier
+from speed import environment, measure
+from tabulate import tabulate
+from threadpoolctl import threadpool_limits
+
+from skrebatch import (
+    DynamicBatchSampler,
+    IntervalInsertionSampler,
+    ReBatch,
+    ReBatchCNNClassifier,
+    TabularCNN,
+    redistribution_size,
+    row_lengths,
+)
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "dynamic_batching.json"
+PAGE = ROOT / "docs" / "lengths.md"
+N_ROWS, SHORTEST, LONGEST, ROWS = 2000, 8, 512, 32
+RATIO, EPOCHS, REPETITIONS = 0.15, 2, 5
+STRETCHES = (4, 16, 64)  # in full batches
+SEEDS = range(10)
+NETWORKS = (8, 16), (32, 64)  # channels
+TIMED_ROWS = (32, 128)
+
+
+def draw_lengths(seed):
+    """Draw whole lengths, log-uniform between the shortest and the longest."""
+    rng = np.random.default_rng(seed)
+    logs = rng.uniform(np.log(SHORTEST), np.log(LONGEST + 1), N_ROWS)
+    return np.minimum(np.exp(logs).astype(int), LONGEST)
+
+
+def make_data(seed=0):
+    """Draw rows whose mean tells the class, with errors, padded with NaN."""
+    rng = np.random.default_rng(seed)
+    lengths = draw_lengths(seed)
+    X = rng.standard_normal((N_ROWS, LONGEST), dtype=np.float32)
+    label = rng.integers(2, size=N_ROWS)
+    X += 0.2 * (2 * label[:, None] - 1)
+    X[np.arange(LONGEST) >= lengths[:, None]] = np.nan
+    return X, label
+
+
+def count(lengths, batches):
+    """Count batches, their elements and how many of these are padding."""
+    elements = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
+    values = sum(int(lengths[batch].sum()) for batch in batches)
+    return {
+        "batches": len(batches),
+        "elements": elements,
+        "padding": elements - values,
+    }
+
+
+def padding():
+    """Count the padding of one epoch of re-Batch, seed by seed."""
+    seeds = []
+    for seed in SEEDS:
+        lengths = draw_lengths(seed)
+        source = IntervalInsertionSampler(N_ROWS, random_state=seed)
+        n_chosen = redistribution_size(N_ROWS, RATIO)
+        source.redistribute(np.random.default_rng(seed).permutation(N_ROWS)[:n_chosen])
+        order = source.order()
+        fixed = [order[i : i + ROWS] for i in range(0, N_ROWS, ROWS)]
+        cell = {"fixed": count(lengths, fixed)}
+        budget = round(ROWS * lengths.mean())
+        for n_batches in STRETCHES:
+            sampler = DynamicBatchSampler(
+                lengths,
+                budget,
+                sampler=order,
+                stretch=n_batches * ROWS,
+                random_state=seed,
+            )
+            cell[str(n_batches)] = count(lengths, list(sampler))
+        seeds.append(cell)
+    return seeds
+
+
+def times():
+    """Time fits of the estimator, and of a skorch net with the callback."""
+    X, y = make_data()
+    target = y.astype(np.float32)
+    lengths = row_lengths(X)
+    cells = []
+    for channels, rows in itertools.product(NETWORKS, TIMED_ROWS):
+        network = {"conv_channels": channels, "pool_size": 4, "hidden_size": 64}
+        budget = round(rows * lengths.mean())
+        dynamic = {
+            "iterator_train__batch_sampler": DynamicBatchSampler(
+                lengths, budget, random_state=0
+            ),
+            "iterator_train__batch_size": 1,
+        }
+        fixed_net = make_net(network, batch_size=rows)
+        dynamic_net = make_net(network, batch_size=rows, **dynamic)
+        pairs = {
+            "estimator": {
+                "fixed": partial(make_estimator(network, batch_size=rows).fit, X, y),
+                "dynamic": partial(
+                    make_estimator(network, max_elements=budget).fit, X, y
+                ),
+            },
+            "skorch": {
+                "fixed": partial(fixed_net.fit, X, target),
+                "dynamic": partial(dynamic_net.fit, X, target),
+            },
+        }
+        for name, pair in pairs.items():
+            title = f"{name}, {channels}, {rows} rows"
+            seconds = measure(title, pair, REPETITIONS)
+            cell = {"training": name, "channels": channels, "rows": rows}
+            cells.append({**cell, "seconds": seconds})
+    return cells
+
+
+def make_estimator(network, **options):
+    return ReBatchCNNClassifier(
+        ratio=RATIO,
+        max_epochs=EPOCHS,
+        variable_length=True,
+        random_state=0,
+        **network,
+        **options,
+    )
+
+
+def make_net(network, **options):
+    return NeuralNetBinaryClassifier(
+        TabularCNN,
+        module__n_features=LONGEST,
+        module__variable_length=True,
+        **{f"module__{name}": value for name, value in network.items()},
+        optimizer=torch.optim.Adam,
+        lr=1e-3,
+        max_epochs=EPOCHS,
+        train_split=None,
+        callbacks=[ReBatch(RATIO, random_state=0)],
+        verbose=0,
+        **options,
+    )
+
+
+def spread(values, percent=False):
+    """Write a median with its quartiles."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    if percent:
+        return f"{middle:.1%} [{low:.1%}, {high:.1%}]".replace("%", " %")
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def write_page(results):
+    """Put the tables into the page."""
+    seeds = results["padding"]["seeds"]
+    names = {"fixed": f"fixed, {ROWS} rows"}
+    names |= {str(n): f"dynamic, stretches of {n} batches" for n in STRETCHES}
+    rows = []
+    for key, name in names.items():
+        cells = [seed[key] for seed in seeds]
+        fixed = [seed["fixed"] for seed in seeds]
+        pairs = list(zip(cells, fixed, strict=True))
+        saved = [1 - own["elements"] / other["elements"] for own, other in pairs]
+        avoided = [1 - own["padding"] / other["padding"] for own, other in pairs]
+        rows.append(
+            {
+                "batches": name,
+                "number": f"{np.median([cell['batches'] for cell in cells]):.0f}",
+                "padding in what is computed": spread(
+                    [cell["padding"] / cell["elements"] for cell in cells], True
+                ),
+                "elements saved": "" if key == "fixed" else spread(saved, True),
+                "padding saved": "" if key == "fixed" else spread(avoided, True),
+            }
+        )
+    tables = {"padding": tabulate(rows, headers="keys", tablefmt="github")}
+    titles = {
+        "estimator": "`ReBatchCNNClassifier`, `max_elements`",
+        "skorch": "skorch, `ReBatch`, `DynamicBatchSampler`",
+    }
+    rows = []
+    for cell in results["times"]["cells"]:
+        seconds = cell["seconds"]
+        ratios = np.divide(seconds["dynamic"]["cpu"], seconds["fixed"]["cpu"])
+        rows.append(
+            {
+                "training": titles[cell["training"]],
+                "channels": " → ".join(map(str, cell["channels"])),
+                "rows": cell["rows"],
+                "fixed, s": f"{np.median(seconds['fixed']['cpu']):.2f}",
+                "dynamic, s": f"{np.median(seconds['dynamic']['cpu']):.2f}",
+                "ratio": spread(ratios),
+            }
+        )
+    tables["times"] = tabulate(
+        rows, headers="keys", tablefmt="github", disable_numparse=True
+    )
+    text = PAGE.read_text("utf-8")
+    for name, table in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        ran = results[name]["environment"]
+        stamp = (
+            f"<sub>{ran['date']}, {ran['cpu']}, torch {ran['versions']['torch']}.</sub>"
+        )
+        text = f"{before}{begin}\n{table}\n\n{stamp}\n\n{end}{after}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="only write the tables from the results"
+    )
+    if not parser.parse_args().page:
+        torch.set_num_threads(1)
+        with threadpool_limits(1):
+            results = {
+                "padding": {"environment": environment(), "seeds": padding()},
+                "times": {"environment": environment(), "cells": times()},
+            }
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_page(json.loads(RESULTS.read_text("utf-8")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""What does each way to choose bring, and what does it cost?
+
+    python benchmarks/methods.py                  # all sections, some ten minutes
+    python benchmarks/methods.py --only effect    # one section anew
+    python benchmarks/methods.py --page           # tables of docs/methods.md
+
+Sections:
+
+- effect: every method with its defaults against plain training, on test rows;
+- balanced: methods that sweep out the rare class of an imbalanced table, with and
+  without `class_balanced`;
+- schedules: schedules, warm-up and smoothing where training labels are wrong;
+- cost: the CPU time of fits, and of the plan for a million rows.
+
+Arms train the same network from the same initial weights on the same splits, at the
+same batch size and for equally many epochs. Every score and repetition goes to
+benchmarks/results/methods.json.
+"""
+
+import argparse
+import gc
+import itertools
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import ENTRIES, SHARED_DATA, Dataset, load
+from methods_report import PLAIN, fill, summarise
+from sklearn.datasets import make_classification
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import RepeatedStratifiedKFold
+from speed import environment, make_data, measure
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from skrebatch import (
+    Epoch,
+    IntervalInsertionSampler,
+    Plan,
+    ReBatchCNNClassifier,
+    fit_fused,
+    redistribution_size,
+)
+from skrebatch.strategies import STRATEGIES, check_strategy
+from skrebatch.strategies.base import as_plan, plan_by_class
+
+ROOT = Path(__file__).parents[1]
+SEED = 42
+# Every method by its name, and what `repeats` makes of the paper's.
+METHODS = {
+    PLAIN: {"ratio": 0},
+    "min-loss": {"strategy": "min-loss"},
+    "min-loss, twice": {"strategy": "min-loss", "repeats": 2},
+    "max-loss": {"strategy": "max-loss"},
+    "max-loss, left out": {"strategy": "max-loss", "repeats": 0},
+    "random": {"strategy": "random"},
+    "random, twice": {"strategy": "random", "repeats": 2},
+    "random, left out": {"strategy": "random", "repeats": 0},
+} | {name: {"strategy": name} for name in list(STRATEGIES)[3:]}
+LEFT_OUT = METHODS["max-loss, left out"]
+BALANCED = {
+    PLAIN: {"ratio": 0},
+    "max-loss, left out": LEFT_OUT,
+    "max-loss, left out, class_balanced": LEFT_OUT | {"class_balanced": True},
+    "small-loss": {"strategy": "small-loss"},
+    "small-loss, class_balanced": {"strategy": "small-loss", "class_balanced": True},
+    "self-paced": {"strategy": "self-paced"},
+    "self-paced, class_balanced": {"strategy": "self-paced", "class_balanced": True},
+    "self-paced, warm-up 10": {"strategy": "self-paced", "warmup_epochs": 10},
+}
+SCHEDULES = {
+    PLAIN: {"ratio": 0},
+    "plain training, early stopping": {"ratio": 0, "early_stopping": True},
+} | {
+    f"{schedule}, warm-up {warmup}, smoothing {smoothing}": LEFT_OUT
+    | {
+        "ratio": 0.3,
+        "ratio_schedule": schedule,
+        "warmup_epochs": warmup,
+        "loss_smoothing": smoothing,
+    }
+    for schedule, warmup, smoothing in itertools.product(
+        ("constant", "linear", "cosine", "step"), (0, 10), (0, 0.95)
+    )
+}
+# By section: the scores, with scikit-learn's name and the sign.
+TWO = {"log loss": ("neg_log_loss", -1), "accuracy": ("accuracy", 1)}
+RARE = {"recall": ("recall", 1), "balanced accuracy": ("balanced_accuracy", 1)}
+WRONG = 0.2  # share of the training labels that is flipped in the set of that name
+GENERATED = {
+    "wrong labels": {"n_samples": 600, "n_features": 20, "n_informative": 5},
+    "imbalanced": {
+        "n_samples": 1000,
+        "n_features": 10,
+        "n_informative": 5,
+        "weights": [0.95],
+    },
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run."""
+
+    data: tuple[str, ...] = (
+        "breast_cancer",
+        "imbalanced",
+        "wrong labels",
+        "pid",
+        "heart",
+        "pdc",
+    )
+    folds: int = 3
+    repeats: int = 10
+    batch_size: int = 32
+    epochs: int = 30
+    schedule_epochs: int = 60
+    # rows, features, batch size, epochs, repetitions
+    costs: tuple[tuple[int, int, int, int, int], ...] = (
+        (614, 8, 32, 50, 5),
+        (100_000, 30, 1024, 3, 3),
+    )
+    plan_rows: int = 1_000_000
+    plan_repetitions: int = 5
+
+
+QUICK = Size(
+    data=("wrong labels",),
+    repeats=1,
+    epochs=3,
+    schedule_epochs=3,
+    costs=((200, 8, 32, 3, 1), (2000, 30, 256, 2, 1)),
+    plan_rows=10_000,
+    plan_repetitions=1,
+)
+
+
+def is_here(name):
+    """Tell whether a data set needs no download."""
+    file = ENTRIES[name].file if name in ENTRIES else None
+    folders = SHARED_DATA, Path(os.environ.get("SKREBATCH_DATA", SHARED_DATA))
+    return file is None or any((folder / file.name).is_file() for folder in folders)
+
+
+def find(name):
+    """Generate a data set, or load one of datasets.py."""
+    if name not in GENERATED:
+        return load(name)
+    X, y = make_classification(**GENERATED[name], flip_y=0, random_state=SEED)
+    X = pd.DataFrame(X).add_prefix("x")
+    return Dataset(name, X, y, "classification", "scikit-learn's make_classification")
+
+
+def compare(data, arms, scores, size, epochs):
+    """Fit all arms on every split, side by side, and score them on the test rows.
+
+    Returns
+    -------
+    dict
+        The data set, and by arm and score one number a split.
+    """
+    splits = RepeatedStratifiedKFold(
+        n_splits=size.folds, n_repeats=size.repeats, random_state=SEED
+    )
+    found = {arm: {score: [] for score in scores} for arm in arms}
+    splits = list(enumerate(splits.split(data.X, data.y)))
+    for split, (train, test) in tqdm(splits, data.name):
+        prepare = data.preprocessor().fit(data.X.iloc[train])
+        X, X_test = (prepare.transform(data.X.iloc[rows]) for rows in (train, test))
+        y = data.y[train].copy()
+        if data.name == "wrong labels":
+            rng = np.random.default_rng([SEED, split])
+            flipped = rng.choice(len(y), int(WRONG * len(y)), replace=False)
+            y[flipped] = 1 - y[flipped]
+        models = {
+            arm: ReBatchCNNClassifier(
+                batch_size=size.batch_size, max_epochs=epochs, random_state=split
+            ).set_params(**parameters)
+            for arm, parameters in arms.items()
+        }
+        fit_fused(list(models.values()), X, y)
+        for arm, model in models.items():
+            for score, (scorer, sign) in scores.items():
+                value = sign * get_scorer(scorer)(model, X_test, data.y[test])
+                found[arm][score].append(round(float(value), 5))
+    return {
+        "data": data.name,
+        "source": data.source,
+        "rows": len(data.X),
+        "features": int(X.shape[1]),
+        "positive": round(float(np.mean(data.y)), 3),
+        "epochs": epochs,
+        "scores": found,
+    }
+
+
+def effect(size):
+    """Compare every method with plain training."""
+    return [
+        compare(find(name), METHODS, TWO, size, size.epochs)
+        for name in size.data
+        if is_here(name)
+    ]
+
+
+def balanced(size):
+    """Leave out hard samples where one class is rare, and choose by class."""
+    return [compare(find("imbalanced"), BALANCED, RARE | TWO, size, size.epochs)]
+
+
+def schedules(size):
+    """Leave out the hardest samples, by several schedules, where labels are wrong."""
+    data = find("wrong labels")
+    return [compare(data, SCHEDULES, TWO, size, size.schedule_epochs)]
+
+
+def cost(size):
+    """Time fits, and what plans one epoch of a large table."""
+    gc.freeze()  # else most of the time goes by collecting garbage between the turns
+    cells = []
+    for rows, features, batch_size, epochs, repetitions in size.costs:
+        X, y = make_data(rows, features)
+        fixed = {"batch_size": batch_size, "max_epochs": epochs, "random_state": 0}
+        variants = {
+            arm: partial(ReBatchCNNClassifier(**fixed, **parameters).fit, X, y)
+            for arm, parameters in METHODS.items()
+        }
+        title = f"fits, {rows} x {features}"
+        cell = {
+            "rows": rows,
+            "features": features,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "seconds": measure(title, variants, repetitions, warm_up=False),
+        }
+        cells.append(cell)
+    cells.append(time_plans(size))
+    gc.unfreeze()
+    return cells
+
+
+def time_plans(size):
+    """Time the plan and the order of an epoch, or the weights of its mini-batches."""
+    rows, batch_size = size.plan_rows, size.costs[-1][2]
+    rng = np.random.default_rng(SEED)
+    losses = rng.standard_exponential(rows, dtype=np.float32)
+    labels = rng.integers(2, size=rows)
+    batch = torch.from_numpy(losses[:batch_size])[None]  # (1, b)
+    epoch = Epoch(20, 50, redistribution_size(rows, 0.15), rng, labels)
+
+    def plan_and_order(repeats, make_plan, *arguments):
+        plan = as_plan(make_plan(*arguments))
+        sampler = IntervalInsertionSampler(rows, repeats, random_state=0)
+        sampler.redistribute(plan.chosen, plan.remaining, plan.repeats)
+        sampler.order()
+
+    def weigh(strategy):
+        for _ in range(-(-rows // batch_size)):
+            strategy.batch_weights(batch)
+
+    variants = {PLAIN: partial(plan_and_order, 1, Plan)}
+    for arm, parameters in METHODS.items():
+        if arm == PLAIN:
+            continue
+        strategy = check_strategy(parameters["strategy"])
+        time_it = partial(plan_and_order, parameters.get("repeats", 1))
+        if strategy.weighs:
+            variants[arm] = partial(weigh, strategy)
+        else:
+            variants[arm] = partial(time_it, strategy.plan, losses, epoch)
+        if parameters == LEFT_OUT:
+            by_class = partial(time_it, plan_by_class, strategy, losses, epoch)
+            variants[f"{arm}, class_balanced"] = by_class
+    seconds = measure(f"plans, {rows} rows", variants, size.plan_repetitions)
+    return {"rows": rows, "batch_size": batch_size, "seconds": seconds}
+
+
+SECTIONS = {
+    "effect": effect,
+    "balanced": balanced,
+    "schedules": schedules,
+    "cost": cost,
+}
+
+
+def main(arguments=None):
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="only fill docs/methods.md from results"
+    )
+    arguments = parser.parse_args(arguments)
+    name = "methods_quick.json" if arguments.quick else "methods.json"
+    path, page = arguments.output / name, ROOT / "docs" / "methods.md"
+    if arguments.page:
+        results = json.loads(path.read_text("utf-8"))
+        page.write_text(fill(page.read_text("utf-8"), results), encoding="utf-8")
+        return
+
+    size = QUICK if arguments.quick else Size()
+    torch.set_num_threads(1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for section in arguments.only:
+        with threadpool_limits(1):
+            cells = SECTIONS[section](size)
+        # Read again: the sections before may have been run anew meanwhile.
+        results = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        results[section] = {
+            "environment": environment(),
+            "seed": SEED,
+            "size": asdict(size),
+            "cells": cells,
+        }
+        path.write_text(dump(results), encoding="utf-8")
+        print(summarise({section: results[section]}))
+    print(f"wrote {path}")
+
+
+def dump(results):
+    """Write JSON with each list of numbers on one line."""
+    text = json.dumps(results, indent=1)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text) + "\n"
+
+
+if __name__ == "__main__":
+    main()

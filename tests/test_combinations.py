@@ -1,0 +1,217 @@
+"""Any two options together: in a stack as alone, pickled, weighted, epoch by epoch."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.metrics import get_scorer
+from sklearn.utils.class_weight import compute_sample_weight
+from test_estimators import TASKS, assert_close, assert_same_bits, make, make_data
+from test_stacks import assert_twins, predictions_of
+
+from skrebatch import (
+    FusedGridSearchCV,
+    ReBatchCNNClassifierCV,
+    ReBatchCNNRegressorCV,
+    fit_fused,
+)
+from skrebatch.strategies import STRATEGIES
+
+SHARED = {"dtype": "float64", "lr": 0.02, "conv_channels": (3,)}
+# A new option, or a new value of one, takes its place here.
+OPTIONS = {
+    "strategy": [
+        *("min-loss", "max-loss", "random", "hybrid", "tsw", "ohem", "curriculum"),
+        *("self-paced", "breed", "small-loss", "infobatch", "selective-backprop"),
+    ],
+    "ratio": [0.3, 0, 1.5],
+    "repeats": [1, 0, 3],
+    "ratio_schedule": ["constant", "linear", "cosine", "step"],
+    "warmup_epochs": [0, 2],
+    "loss_smoothing": [0.0, 0.7],
+    "refresh_every": [1, 3],
+    "shuffle": [True, False],
+    "batch_size": ["auto", 7],
+    "optimizer": ["adam", "adamw", "sgd", "rmsprop", torch.optim.NAdam],
+    "weight_decay": [0.0, 0.1],
+    "lr_schedule": [
+        *(None, "step", "plateau", "cosine", "exponential", "one-cycle"),
+        torch.optim.lr_scheduler.ConstantLR,
+    ],
+    "n_augments": [0, 1, 2],
+    "noise_std": [0.0, 0.3],
+    "early_stopping": [False, True],
+    "n_networks": [1, 2],
+    "choose": ["own", "together"],
+    "record_losses": [False, True],
+    "variable_length": [False, True],
+    "architecture": ["cnn", "mlp"],
+    "hidden_layers": [None, (6, 5)],
+    "batch_norm": [False, True],
+    "dropout": [0.0, 0.3],
+}
+OWN_OPTIONS = {
+    "classifier": {"class_balanced": [False, True], "class_weight": [None, "balanced"]},
+    "regressor": {"standardize_target": [True, False]},
+}
+WEIGHING = "tsw", "ohem"
+# What is refused, or warned of because it does nothing.
+APART = {("class_balanced", True, "strategy", name) for name in WEIGHING}
+APART |= {("n_augments", 0, "noise_std", 0.3)}
+APART |= {("n_augments", n, "variable_length", True) for n in (1, 2)}
+APART |= {("noise_std", 0.3, "variable_length", True)}  # which would need copies
+APART |= {
+    (name, value, "variable_length", True)
+    for name, value in (("batch_norm", True), ("dropout", 0.3))
+}
+APART |= {
+    ("ratio_schedule", schedule, "strategy", name)
+    for schedule in ("linear", "cosine", "step")
+    for name, strategy in STRATEGIES.items()
+    if not strategy.uses_ratio
+}
+
+
+def covering_rows(options, apart):
+    """Settings in which any two values of two options stand together at least once."""
+    names = sorted(options)
+
+    def pairs_of(row):
+        for a, b in itertools.combinations(sorted(row), 2):
+            yield a, row[a], b, row[b]
+
+    wanted = {
+        (a, x, b, y)
+        for a, b in itertools.combinations(names, 2)
+        for x in options[a]
+        for y in options[b]
+    } - apart
+    rows = []
+    while wanted:
+        a, x, b, y = min(wanted, key=repr)
+        row = {a: x, b: y}
+        for name in sorted(options, key=lambda name: -len(options[name])):
+            if name not in row:
+                fits = [
+                    {**row, name: value}
+                    for value in options[name]
+                    if apart.isdisjoint(pairs_of({**row, name: value}))
+                ]
+                row = max(fits, key=lambda fit: len(wanted & set(pairs_of(fit))))
+        wanted -= set(pairs_of(row))
+        rows.append(row)
+    return rows
+
+
+def models_of(task):
+    kind = "classifier" if task in ("binary", "multiclass") else "regressor"
+    rows = covering_rows({**OPTIONS, **OWN_OPTIONS[kind]}, APART)
+    return [make(task, **SHARED, **row) for row in rows]
+
+
+def tolerance_of(model):
+    """How near a network of a stack comes to its twin, in float64."""
+    # A batch norm takes the bias of a channel that is always active away again: all its
+    # gradient is rounding, which these optimizers divide by its own size. Those biases
+    # drift, by 4e-7 at most as seen, and nothing depends on them.
+    drifts = (
+        model.batch_norm and model.architecture == "cnn" and model.optimizer != "sgd"
+    )
+    return 1e-5 if drifts else 1e-8
+
+
+def test_the_rows_cover_every_pair():
+    options = {"a": [1, 2, 3], "b": [False, None], "c": ["x", "y"]}
+    rows = covering_rows(options, {("a", 1, "c", "y")})
+    for one, other in itertools.combinations(options, 2):
+        seen = {(row[one], row[other]) for row in rows}
+        expected = set(itertools.product(options[one], options[other]))
+        assert seen == expected - {(1, "y")}
+    assert len(rows) < 3 * 2 * 2 - 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_in_a_stack_as_alone_then_epoch_by_epoch(task):
+    X, y = make_data(task)
+    models = models_of(task)
+    assert len(models) < 200
+    fit_fused(models, X, y)
+    twins = [clone(model).fit(X, y) for model in models]
+    for model, twin in zip(models, twins, strict=True):
+        assert_twins(model, twin, X, tolerance_of(model))
+    for model in models + twins:
+        model.set_params(early_stopping=False).partial_fit(X, y).partial_fit(X, y)
+    for model, twin in zip(models, twins, strict=True):
+        assert_twins(model, twin, X, tolerance_of(model))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_with_weights_and_after_pickling(task):
+    X, y = make_data(task)
+    weights = np.random.default_rng(1).uniform(0, 3, size=len(X)).round(1)
+    weights[:3] = 0
+    for model in models_of(task):
+        model.set_params(dtype="float32").fit(X, y, sample_weight=weights)
+        # Rows of weight 0 are as good as none, but that they count in their class.
+        kept, own, other = weights > 0, weights, clone(model)
+        if getattr(model, "class_weight", None):
+            own = weights * compute_sample_weight("balanced", y)
+            other.set_params(class_weight=None)
+        other.fit(X[kept], y[kept], sample_weight=own[kept])
+        assert_close(predictions_of(model, X), predictions_of(other, X), 1e-6)
+        loaded = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+        warm = {"warm_start": True, "max_epochs": 2}
+        model.set_params(**warm).fit(X, y, sample_weight=weights)
+        loaded.set_params(**warm).fit(X, y, sample_weight=weights)
+        np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_in_a_search():
+    X, y = make_data()
+    rows = covering_rows({**OPTIONS, **OWN_OPTIONS["classifier"]}, APART)
+    grid = [{name: [value] for name, value in row.items()} for row in rows]
+    model = make(**SHARED)
+    split = np.arange(30), np.arange(30, len(X))
+    search = FusedGridSearchCV(
+        model, grid, cv=[split], scoring="neg_log_loss", refit=False
+    )
+    found = search.fit(X, y).cv_results_["mean_test_score"]
+    scorer = get_scorer("neg_log_loss")
+    expected = [
+        scorer(clone(model).set_params(**row).fit(X[:30], y[:30]), X[30:], y[30:])
+        for row in rows
+    ]
+    assert_close(found, expected, 1e-8)
+    assert len(set(found)) > 0.9 * len(rows)
+
+
+@pytest.mark.parametrize(
+    "task, cls",
+    [("binary", ReBatchCNNClassifierCV), ("regression", ReBatchCNNRegressorCV)],
+)
+def test_in_an_estimator_that_chooses_its_ratio(task, cls):
+    X, y = make_data(task)
+    params = {
+        "optimizer": "rmsprop",
+        "optimizer_params": {"momentum": 0.5},
+        "lr_schedule": "exponential",
+        "lr_schedule_params": {"gamma": 0.8},
+        "n_augments": 1,
+        "noise_std": 0.2,
+    }
+    shared = {"max_epochs": 3, "random_state": 0}
+    model = cls(ratios=(0, 0.3), cv=2, **params, **shared).fit(X, y)
+    twin = make(task, ratio=model.ratio_, lr=1e-3, **params, **shared)
+    assert_same_bits(model, twin.fit(X, y))
+
+
+@pytest.mark.parametrize("strategy", WEIGHING)
+def test_a_pair_that_is_refused(strategy):
+    X, y = make_data()
+    model = make(strategy=strategy, class_balanced=True)
+    with pytest.raises(ValueError, match="class_balanced=True has no meaning"):
+        model.fit(X, y)
