@@ -30,6 +30,7 @@ from skrebatch.data import (
     locate_bad_columns,
     resolve_device,
     resolve_dtype,
+    resolve_precision,
     row_lengths,
     to_width,
 )
@@ -97,6 +98,10 @@ default="constant"
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch. False keeps their
         natural order, as the paper does.
+    architecture : {{"cnn", "mlp"}}, default="cnn"
+        "cnn" is convolution blocks and a head, "mlp" a multilayer perceptron: the
+        head alone, on the features themselves. The parameters of the blocks, from
+        `conv_channels` to `padding`, have no meaning for it.
     conv_channels : tuple of int, default=(8, 16)
         Output channels of each convolution block; its length is the number of
         blocks.
@@ -108,13 +113,24 @@ default="constant"
     padding : int or "same", default="same"
         Zeros on either side of a sequence before its convolution.
     hidden_size : int or "auto", default="auto"
-        Width of the head's hidden layer; "auto" is twice the flattened size.
+        Width of the head's hidden layer; "auto" is twice the number of values that
+        the head reads.
+    hidden_layers : tuple of int, default=None
+        Widths of several hidden layers, such as (128, 64); None is one layer of
+        `hidden_size`. To give both is an error.
+    batch_norm : bool, default=False
+        Whether to normalise each hidden layer of the head over the batch, before
+        its ReLU. Predictions and losses of samples go by running statistics, and so
+        does a batch of one row. Needs batches of two rows or more.
+    dropout : float, default=0.0
+        Share of the values of each hidden layer of the head that a step of training
+        leaves out, in [0, 1).
     variable_length : bool, default=False
         Whether rows may end in NaN padding; a row's length is what comes before. The
         padding changes nothing: convolutions meet zeros beyond a row's end, pools
         leave them out, and the head reads zeros at the positions that a row doesn't
         have. An array to predict may be narrower than that of `fit`, or wider by
-        columns of NaN.
+        columns of NaN. Not with `batch_norm`, `dropout` or a `precision` of 16 bits.
     max_elements : int or None, default=None
         With `variable_length`, the most elements of a mini-batch, which is padded to
         its longest row: rows of similar length come together, as
@@ -165,6 +181,11 @@ default=None
         Where to train; "auto" takes the best device there is.
     dtype : {{"float32", "float64"}}, default="float32"
         Precision of data and network.
+    precision : {{"float32", "bf16", "fp16"}}, default="float32"
+        What the steps of training compute in: "float32" is `dtype`; the others are
+        16 bits, for a `dtype` of "float32". Parameters, optimizer and losses stay in
+        float32, and so do the losses of samples, validation and predictions. With
+        "fp16" gradients are scaled, and steps in which they overflow are left out.
     callbacks : list of skorch.callbacks.Callback, default=None
         skorch callbacks, notified of each epoch.
     n_networks : int, default=1
@@ -314,6 +335,10 @@ class _BaseReBatchCNN(BaseEstimator):
         check_real(self.lr, "lr", above=0)
         check_real(self.weight_decay, "weight_decay", at_least=0)
         check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
+        if self.architecture not in ("cnn", "mlp"):
+            raise ValueError(
+                f'architecture must be "cnn" or "mlp", got {self.architecture!r}.'
+            )
         check_optimizer(
             self.optimizer, self.optimizer_params, self.lr, self.weight_decay
         )
@@ -331,8 +356,16 @@ class _BaseReBatchCNN(BaseEstimator):
                 )
         if getattr(self, "class_balanced", False):
             check_balances(strategy)
-        resolve_dtype(self.dtype)
-        resolve_device(self.device)
+        device = resolve_device(self.device)
+        resolve_precision(self.precision, resolve_dtype(self.dtype), device)
+        if self.variable_length:
+            for name in ("batch_norm", "dropout", "precision"):
+                value = getattr(self, name)
+                if value and value != "float32":
+                    raise ValueError(
+                        f"{name}={value!r} can't be used with variable_length=True; "
+                        "leave one of them at its default."
+                    )
 
     def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
         """Return the optimizer's class, and what it is given."""
@@ -368,16 +401,30 @@ class _BaseReBatchCNN(BaseEstimator):
             raise ValueError(f"In X_val and y_val: {error}") from error
 
     def _architecture(self, n_outputs: int) -> Architecture:
+        blocks = {
+            "conv_channels": self.conv_channels,
+            "kernel_size": self.kernel_size,
+            "pool_size": self.pool_size,
+            "pool_stride": self.pool_stride,
+            "padding": self.padding,
+        }
+        if self.architecture == "mlp":
+            blocks = {"conv_channels": ()}
+        elif isinstance(self.conv_channels, list | tuple) and not self.conv_channels:
+            raise ValueError(
+                "conv_channels must be a tuple with the channels of each block, such "
+                f"as (8, 16), got {self.conv_channels!r}; without blocks it is "
+                'architecture="mlp".'
+            )
         return build_architecture(
             self.n_features_in_,
             n_outputs,
-            self.conv_channels,
-            self.kernel_size,
-            self.pool_size,
-            self.pool_stride,
-            self.padding,
-            self.hidden_size,
-            self.variable_length,
+            hidden_size=self.hidden_size,
+            hidden_layers=self.hidden_layers,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+            variable_length=self.variable_length,
+            **blocks,
         )
 
     def _prepare(
@@ -457,6 +504,13 @@ class _BaseReBatchCNN(BaseEstimator):
         if self.max_elements is not None:
             lengths = check_lengths(row_lengths(X), self.max_elements)[rows]
             batch_size = max(1, int(self.max_elements / lengths.mean()))
+        batch_size = min(int(batch_size), len(rows))
+        if self.batch_norm and batch_size < 2:
+            raise ValueError(
+                f"batch_norm needs mini-batches of at least 2 rows, but batch_size="
+                f"{self.batch_size!r} makes them of {batch_size}; set a larger "
+                "batch_size."
+            )
 
         code = "targets", *key, self._encoding()
         if code not in cache:
@@ -468,8 +522,9 @@ class _BaseReBatchCNN(BaseEstimator):
             networks = before = self._networks()
             if (before[0].architecture, len(before)) != (architecture, self.n_networks):
                 raise ValueError(
-                    "The network's parameters (conv_channels, kernel_size, pool_size, "
-                    "pool_stride, padding, hidden_size, variable_length, n_networks) "
+                    "The network's parameters (architecture, conv_channels, "
+                    "kernel_size, pool_size, pool_stride, padding, hidden_size, "
+                    "hidden_layers, batch_norm, dropout, variable_length, n_networks) "
                     "changed since the last fit; training can't go on from it. Use "
                     "warm_start=False."
                 )
@@ -481,8 +536,9 @@ class _BaseReBatchCNN(BaseEstimator):
             self.sample_index_ = index
         n_before = self.n_iter_ if goes_on else 0
         labels = self._labels(encoded[0])[rows]
+        dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
+        precision = resolve_precision(self.precision, dtype, device)
         self._data_seen, known = self._recognise(X, y, rows, goes_on)
-        batch_size = min(int(batch_size), len(rows))
         steps = -(-len(rows) * (1 + self.n_augments) // batch_size)
         if valid_rows is None and self._monitor == "valid_loss":
             raise ValueError(
@@ -529,6 +585,7 @@ class _BaseReBatchCNN(BaseEstimator):
                     valid_rows=valid_rows,
                     patience=self.n_iter_no_change if stops_early else None,
                     seed=int(seeds[k]),
+                    may_skip=precision == torch.float16,
                     team=id(self) if together else None,
                     log=log,
                     lengths=lengths,
@@ -543,8 +600,9 @@ class _BaseReBatchCNN(BaseEstimator):
             architecture=architecture,
             loss=self._loss(architecture.n_outputs),
             optimizer=resolve_optimizer(self.optimizer),
-            dtype=resolve_dtype(self.dtype),
-            device=resolve_device(self.device),
+            dtype=dtype,
+            device=device,
+            precision=precision,
             goes_on=goes_on,
         )
 

@@ -61,6 +61,7 @@ class Member:
     valid_rows: Indices | None = None
     patience: int | None = None  # None: no early stopping
     seed: int = 0
+    may_skip: bool = False  # steps in which its gradient overflows
     team: int | None = None  # members of a team choose by their mean losses
     log: LossLog | None = None  # of every row of its job
     latest: Floats | None = None  # (N,), losses after the last epoch, where known
@@ -79,8 +80,8 @@ class Member:
     )
     losses: Floats | None = None  # of every row of its job, in the end
     _best_epoch: int = 0
-    _best: torch.Tensor | None = None  # (n_parameters,)
-    final: torch.Tensor | None = None  # (n_parameters,)
+    _best: torch.Tensor | None = None  # (n_parameters + n_running,)
+    final: torch.Tensor | None = None  # (n_parameters + n_running,)
 
     @property
     def goes_alone(self) -> bool:
@@ -88,6 +89,7 @@ class Member:
         return (
             self.patience is not None
             or self.selection.entries is None
+            or self.may_skip
             or (self.rate is not None and self.rate.goes_alone)
         )
 
@@ -173,21 +175,21 @@ class Member:
         self.history.record(f"{name}_best", is_best)
         return is_best
 
-    def end_epoch(self, parameters: torch.Tensor, improved: bool) -> None:
+    def end_epoch(self, state: torch.Tensor, improved: bool) -> None:
         """Count the epoch; keep the best parameters and stop where it is time."""
         self.epochs += 1
         waited_out = False
         if self.patience is not None:
             if improved:
-                self._best_epoch, self._best = self.epochs, parameters.clone()
+                self._best_epoch, self._best = self.epochs, state.clone()
             waited_out = self.epochs - self._best_epoch >= self.patience
         if waited_out or self.epochs >= self.max_epochs:
-            self.finish(parameters)
+            self.finish(state)
 
-    def finish(self, parameters: torch.Tensor) -> None:
-        """Settle on the final parameters: the best ones under early stopping."""
+    def finish(self, state: torch.Tensor) -> None:
+        """Settle on the final state: the best one under early stopping."""
         self.done = True
-        self.final = (self._best if self._best is not None else parameters).clone()
+        self.final = (self._best if self._best is not None else state).clone()
 
     def fail(self, error: Exception) -> None:
         """Stop for good; the estimator raises the error."""
@@ -240,6 +242,7 @@ class Job:
     optimizer: type[torch.optim.Optimizer]
     dtype: torch.dtype
     device: torch.device
+    precision: torch.dtype | None = None  # of training, where lower
     goes_on: bool = False  # from the networks of an earlier fit
 
     @property
@@ -251,6 +254,7 @@ class Job:
             self.optimizer,
             self.dtype,
             str(self.device),
+            self.precision,
             self.members[0].lengths is None,
         )
 

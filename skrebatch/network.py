@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from skrebatch.data import check_real
 
 
 @dataclass(frozen=True)
@@ -60,22 +64,28 @@ class Block:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Every size of a :class:`TabularCNN`; equal architectures can be stacked."""
+    """All that shapes a :class:`TabularCNN`; equal architectures can be stacked."""
 
-    blocks: tuple[Block, ...]
-    hidden_size: int
+    n_features: int
+    blocks: tuple[Block, ...]  # none: a multilayer perceptron
+    hidden_sizes: tuple[int, ...]
     n_outputs: int
+    batch_norm: bool = False
+    dropout: float = 0.0
     variable_length: bool = False
 
     @property
-    def n_features(self) -> int:
-        """Number of columns of the table."""
-        return self.blocks[0].length
+    def flat_size(self) -> int:
+        """Number of values that the head reads."""
+        if not self.blocks:
+            return self.n_features
+        return self.blocks[-1].out_channels * self.blocks[-1].pooled_length
 
     @property
-    def flat_size(self) -> int:
-        """Number of values that the last block hands to the head."""
-        return self.blocks[-1].out_channels * self.blocks[-1].pooled_length
+    def linear_sizes(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of each linear layer of the head."""
+        sizes = self.flat_size, *self.hidden_sizes, self.n_outputs
+        return list(itertools.pairwise(sizes))
 
     @property
     def n_parameters(self) -> int:
@@ -83,8 +93,8 @@ class Architecture:
         blocks = sum(
             (b.kernel_size * b.in_channels + 1) * b.out_channels for b in self.blocks
         )
-        hidden = (self.flat_size + 1) * self.hidden_size
-        return blocks + hidden + (self.hidden_size + 1) * self.n_outputs
+        head = sum((n_in + 1) * n_out for n_in, n_out in self.linear_sizes)
+        return blocks + head + 2 * self.batch_norm * sum(self.hidden_sizes)
 
     @property
     def multiplications(self) -> int:
@@ -92,7 +102,7 @@ class Architecture:
 
         The fused engine needs fewer on long sequences.
         """
-        head = self.hidden_size * (self.flat_size + self.n_outputs)
+        head = sum(n_in * n_out for n_in, n_out in self.linear_sizes)
         blocks = sum(
             b.length * b.in_channels * b.pool_size * b.pooled_length * b.out_channels
             for b in self.blocks
@@ -103,7 +113,7 @@ class Architecture:
     def width(self) -> int:
         """Values of the widest layer for one row."""
         blocks = (b.pool_size * b.pooled_length * b.out_channels for b in self.blocks)
-        return max(self.hidden_size, *blocks)
+        return max(*self.hidden_sizes, self.n_features, *blocks)
 
 
 @lru_cache(maxsize=1024)
@@ -118,14 +128,14 @@ def shorten(architecture: Architecture, length: int) -> Architecture:
         size = n_features * eighth // 8
         if size < length:
             continue
-        blocks, own_end = [], end
+        n_first, blocks, own_end = size, [], end
         for block in architecture.blocks:
             blocks.append(replace(block, length=size))
             size, own_end = blocks[-1].pooled_length, block.pooled_ends(own_end)
             if size < own_end:
                 break
         else:
-            return replace(architecture, blocks=tuple(blocks))
+            return replace(architecture, n_features=n_first, blocks=tuple(blocks))
     return architecture
 
 
@@ -160,6 +170,9 @@ def build_architecture(
     pool_stride: int | Sequence[int] | None = None,
     padding: int | str = "same",
     hidden_size: int | str = "auto",
+    hidden_layers: Sequence[int] | None = None,
+    batch_norm: bool = False,
+    dropout: float = 0.0,
     variable_length: bool = False,
 ) -> Architecture:
     """Work out every size of the network, or say which block is impossible.
@@ -168,7 +181,35 @@ def build_architecture(
     convolved one, is clamped to it, so that one feature is enough. The
     parameters are those of :class:`TabularCNN`.
     """
-    if not isinstance(conv_channels, list | tuple) or not conv_channels:
+    n_features = _whole(n_features, "n_features", 1)
+    blocks = _build_blocks(
+        n_features, conv_channels, kernel_size, pool_size, pool_stride, padding
+    )
+    if not isinstance(batch_norm, bool | np.bool_):
+        raise ValueError(f"batch_norm must be True or False, got {batch_norm!r}.")
+    check_real(dropout, "dropout", at_least=0, below=1)
+    architecture = Architecture(
+        n_features,
+        blocks,
+        (),
+        _whole(n_outputs, "n_outputs", 1),
+        bool(batch_norm),
+        float(dropout),
+        bool(variable_length),
+    )
+    hidden = _hidden_sizes(hidden_size, hidden_layers, architecture.flat_size)
+    return replace(architecture, hidden_sizes=hidden)
+
+
+def _build_blocks(
+    n_features: int,
+    conv_channels: Sequence[int],
+    kernel_size: int | Sequence[int],
+    pool_size: int | Sequence[int],
+    pool_stride: int | Sequence[int] | None,
+    padding: int | str,
+) -> tuple[Block, ...]:
+    if not isinstance(conv_channels, list | tuple):
         raise ValueError(
             "conv_channels must be a tuple with the channels of each block, such as "
             f"(8, 16), got {conv_channels!r}."
@@ -186,7 +227,7 @@ def build_architecture(
         padding = _whole(padding, "padding", 0)
 
     blocks: list[Block] = []
-    length, in_channels = _whole(n_features, "n_features", 1), 1
+    length, in_channels = n_features, 1
     for i in range(n):
         if padding == "same":
             kernel = min(kernels[i], length)
@@ -203,21 +244,48 @@ def build_architecture(
         )
         blocks.append(block)
         length, in_channels = block.pooled_length, channels[i]
+    return tuple(blocks)
 
-    if hidden_size == "auto":
-        hidden = 2 * channels[-1] * length
-    elif isinstance(hidden_size, str):
-        raise ValueError(f'hidden_size must be "auto" or an int, got {hidden_size!r}.')
-    else:
-        hidden = _whole(hidden_size, "hidden_size", 1)
-    n_outputs = _whole(n_outputs, "n_outputs", 1)
-    return Architecture(tuple(blocks), hidden, n_outputs, bool(variable_length))
+
+def _hidden_sizes(
+    hidden_size: int | str, hidden_layers: Sequence[int] | None, flat_size: int
+) -> tuple[int, ...]:
+    """Return the width of each hidden layer of the head."""
+    if hidden_layers is None:
+        if hidden_size == "auto":
+            return (2 * flat_size,)
+        if isinstance(hidden_size, str):
+            raise ValueError(
+                f'hidden_size must be "auto" or an int, got {hidden_size!r}.'
+            )
+        return (_whole(hidden_size, "hidden_size", 1),)
+    if hidden_size != "auto":
+        raise ValueError(
+            f"hidden_size={hidden_size!r} is the width of a single hidden layer, and "
+            f"hidden_layers={hidden_layers!r} gives the width of each; leave one of "
+            "them at its default."
+        )
+    if not isinstance(hidden_layers, list | tuple) or not hidden_layers:
+        raise ValueError(
+            "hidden_layers must be a tuple with the width of each hidden layer, such "
+            f"as (128, 64), got {hidden_layers!r}."
+        )
+    return tuple(
+        _whole(width, f"hidden_layers[{i}]", 1) for i, width in enumerate(hidden_layers)
+    )
 
 
 def draw_weights(
     weight: torch.Tensor, bias: torch.Tensor, generator: torch.Generator | None
 ) -> None:
-    """Draw a layer's weights (out, ...) and bias as torch's own layers draw them."""
+    """Draw a layer's weights (out, ...) and bias as torch's own layers draw them.
+
+    Weights without a second dimension are a batch norm's, which begins with 1 and 0.
+    """
+    if weight.ndim == 1:
+        weight.data.fill_(1)
+        bias.data.fill_(0)
+        return
     # What kaiming_uniform_ with a = sqrt(5) comes to.
     bound = weight[0].numel() ** -0.5
     nn.init.uniform_(weight, -bound, bound, generator=generator)
@@ -246,12 +314,27 @@ class _BareLinear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
+class _CastBatchNorm1d(nn.BatchNorm1d):
+    """A batch norm that evaluates in its input's dtype."""
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            return super().forward(x)
+        values = self.running_mean, self.running_var, self.weight, self.bias
+        mean, variance, weight, bias = (value.to(x.dtype) for value in values)
+        return F.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
+
+
 class TabularCNN(nn.Module):
     """A 1D CNN that reads each row of a table as a sequence with one channel.
 
-    Blocks of Conv1d -> ReLU -> MaxPool1d, then a head of two linear layers
-    with a ReLU between them [1]_ (Table 3). A kernel or a pool that is longer
-    than its sequence is clamped to it.
+    Blocks of Conv1d -> ReLU -> MaxPool1d, then a head: hidden layers of Linear ->
+    BatchNorm1d -> ReLU -> Dropout, of which the norm and the dropout are options, and
+    a linear layer to the outputs. By default it is the paper's network [1]_ (Table
+    3). A kernel or a pool that is longer than its sequence is clamped to it.
 
     Parameters
     ----------
@@ -261,7 +344,8 @@ class TabularCNN(nn.Module):
         Number of outputs: one logit for two classes, one for each class or
         regression target otherwise.
     conv_channels : tuple of int, default=(8, 16)
-        Output channels of each block; its length is the number of blocks.
+        Output channels of each block; its length is the number of blocks. () leaves
+        the head alone: a multilayer perceptron.
     kernel_size, pool_size : int or tuple of int, default=3 and 2
         Kernel of the convolutions and of the pools, one for all blocks or one
         per block.
@@ -272,6 +356,12 @@ class TabularCNN(nn.Module):
         keeps its length.
     hidden_size : int or "auto", default="auto"
         Width of the head's hidden layer; "auto" is twice the flattened size.
+    hidden_layers : tuple of int, default=None
+        Widths of several hidden layers; None is one layer of `hidden_size`.
+    batch_norm : bool, default=False
+        Whether to normalise the values of each hidden layer over a batch.
+    dropout : float, default=0.0
+        Share of the values of each hidden layer that training leaves out, in [0, 1).
     variable_length : bool, default=False
         Whether rows may end in NaN padding, which is never seen: convolutions meet
         zeros beyond a row's end, pools leave them out, and the head reads zeros at
@@ -314,6 +404,9 @@ class TabularCNN(nn.Module):
         pool_stride: int | Sequence[int] | None = None,
         padding: int | str = "same",
         hidden_size: int | str = "auto",
+        hidden_layers: Sequence[int] | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
         variable_length: bool = False,
         *,
         generator: torch.Generator | None = None,
@@ -329,6 +422,9 @@ class TabularCNN(nn.Module):
                 pool_stride,
                 padding,
                 hidden_size,
+                hidden_layers,
+                batch_norm,
+                dropout,
                 variable_length,
             )
         )
@@ -380,11 +476,20 @@ class TabularCNN(nn.Module):
             pad = nn.ConstantPad1d((block.left, block.right), 0.0)
             layers += [nn.Sequential(pad, conv, nn.ReLU(), pool)]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            _BareLinear(architecture.flat_size, architecture.hidden_size, **kind),
-            nn.ReLU(),
-            _BareLinear(architecture.hidden_size, architecture.n_outputs, **kind),
-        )
+        head: list[nn.Module] = []
+        *hidden, last = architecture.linear_sizes
+        for n_in, n_out in hidden:
+            head.append(_BareLinear(n_in, n_out, **kind))
+            if architecture.batch_norm:
+                head.append(_CastBatchNorm1d(n_out, **kind))
+            head.append(nn.ReLU())
+            if architecture.dropout:
+                head.append(nn.Dropout(architecture.dropout))
+        self.head = nn.Sequential(*head, _BareLinear(*last, **kind))
+
+    def norms(self) -> list[nn.BatchNorm1d]:
+        """Return the batch norms, in order."""
+        return [layer for layer in self.head if isinstance(layer, nn.BatchNorm1d)]
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw new weights, distributed as torch's own layers draw them.
@@ -394,6 +499,8 @@ class TabularCNN(nn.Module):
         generator : torch.Generator, default=None
             Source of the weights; None is torch's global generator.
         """
+        for norm in self.norms():
+            norm.reset_running_stats()
         parameters = iter(self.parameters())
         for weight, bias in zip(parameters, parameters, strict=True):
             draw_weights(weight, bias, generator)
@@ -426,7 +533,7 @@ class TabularCNN(nn.Module):
         """Compute the outputs of rows that end in NaN, up to the longest row's end."""
         ends = x.isnan().logical_not().sum(1)  # (n,)
         x = x.nan_to_num(0.0).unsqueeze(1)  # (n, 1, F)
-        pooled_length = 0
+        pooled_length = x.shape[-1]
         layer: Any
         for block, layer in zip(self.architecture.blocks, self.features, strict=True):
             conv_ends, ends = block.conv_ends(ends), block.pooled_ends(ends)

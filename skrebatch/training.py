@@ -17,12 +17,14 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
 from skorch.history import History
 
-from skrebatch.batches import _EpochPlan, draw_noise, stack_table
+from skrebatch.batches import _EpochPlan, _Segment, draw_noise, stack_table
 from skrebatch.data import Floats, Table
+from skrebatch.dropout import draw_masks
 from skrebatch.fused import FusedCNN
 from skrebatch.members import DivergedError, Job, Member, Moving, group_in_lockstep
 from skrebatch.optimizers import is_familiar
 from skrebatch.samplers import Indices
+from skrebatch.steps import Step
 from skrebatch.strategies.base import weigh
 from skrebatch.threads import is_small, one_thread_if
 
@@ -53,6 +55,7 @@ def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
         module__group_sizes=[len(group) for group in groups],
         module__dtype=jobs[0].dtype,
         module__device=jobs[0].device,
+        module__precision=jobs[0].precision,
         optimizer=jobs[0].optimizer,
         optimizer__param_groups=own_options if differ or moves else [],
         lr=groups[0][0].lr,
@@ -167,13 +170,13 @@ class ReBatchNet(NeuralNet):
         """Leave every network with its final parameters."""
         for k, member in enumerate(self._live):
             if not member.done:
-                member.finish(self.module_.flat[k])
+                member.finish(self.module_.state_of(k))
         if len(self._live) < len(self.members):
             self.module_.keep([True] * len(self.module_.groups))
         self._live = self.members
         for k, member in enumerate(self.members):
             if member.final is not None:
-                self.module_.flat[k].copy_(member.final)
+                self.module_.restore(k, member.final)
 
     @property
     def is_small(self) -> bool:
@@ -197,6 +200,7 @@ class ReBatchNet(NeuralNet):
         """Take a job that goes on from these networks, in a new net if need be."""
         optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
         same = flat.dtype == job.dtype and flat.device.type == job.device.type
+        same = same and self.module_.precision == job.precision
         same = same and type(optimizer) is job.optimizer
         first = job.members[0]
         if optimizer is None or not same or self._setup != _setup_of(first):
@@ -234,18 +238,21 @@ class ReBatchNet(NeuralNet):
                 name: _take(value, own, old.shape)
                 for name, value in self.optimizer_.state[old].items()
             }
+        for k, member in enumerate(net.members):
+            net.module_.running[k] = self.module_.running[row_of[id(member)]]
         return net
 
     @contextlib.contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
         """Leave networks, optimizer and history as they were where training fails."""
-        flat = self.module_.flat.clone()
+        flat, running = self.module_.flat.clone(), self.module_.running.clone()
         optimizer = copy.deepcopy(self.optimizer_.state_dict())
         n_epochs = len(self.history)
         try:
             yield
         except BaseException:
             self.module_.flat.copy_(flat)
+            self.module_.running.copy_(running)
             self.optimizer_.load_state_dict(optimizer)
             del self.history[n_epochs:]
             raise
@@ -397,6 +404,9 @@ class ReBatchNet(NeuralNet):
         slope = loss.slope(all_targets.shape[-1])
         slopes = (all_scales * slope).unsqueeze(-1)
         weighing = any(member.selection.weighs for member in self._live)
+        has_options = module.architecture.batch_norm or module.architecture.dropout
+        rngs = self._mask_rngs() if module.architecture.dropout else []
+        may_skip = any(member.may_skip for member in self._live)
         varies = module.architecture.variable_length
         moving = self._moving_by_step(plan)
         noise = draw_noise(plan, self._live, table)
@@ -405,8 +415,11 @@ class ReBatchNet(NeuralNet):
             part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
             module.activate(segment.active)
             shape = segment.n_networks, segment.n_rows
+            ready: Iterator[None] = itertools.repeat(None)
             if not varies:
                 step = module.step(*shape)
+                if has_options:
+                    ready = self._get_ready(step, segment, plan, rngs)
             rows = all_rows[part].flatten(1)  # (T', K' * b')
             batches = zip(
                 rows, all_targets[part], slopes[part], all_outputs[part], strict=True
@@ -422,6 +435,7 @@ class ReBatchNet(NeuralNet):
                 if plan.copies is not None:
                     own = next(noise)[: segment.n_networks, : segment.n_rows]
                     step.rows[:, :-2].add_(own.flatten(0, 1))
+                next(ready)
                 o.copy_(step.forward())
                 if weighing:
                     scales = all_scales[t, : segment.n_networks, : segment.n_rows]
@@ -429,6 +443,8 @@ class ReBatchNet(NeuralNet):
                     torch.mul(scales.unsqueeze(-1), slope, out=s)
                 torch.sub(loss.link(o), y, out=step.d_outputs).mul_(s)
                 step.backward()
+                if may_skip:
+                    module.skip_overflows(segment.active)
                 if notify:
                     self._announce_gradient((r, y))
                 if first:
@@ -444,6 +460,42 @@ class ReBatchNet(NeuralNet):
                     self._announce_batch((r, y), o)
         losses = loss.per_sample(all_outputs, all_targets) * all_scales
         return losses.sum(-1).double().cpu().numpy()
+
+    def _mask_rngs(self) -> list[np.random.Generator]:
+        """Make generators for an epoch's dropout masks, one for each network.
+
+        Masks and noise are drawn some steps at a time, in a stack others than alone:
+        from one generator they would change each other.
+        """
+        return [
+            np.random.default_rng(0 if m.done else m.selection.rng.integers(2**63))
+            for m in self._live
+        ]
+
+    def _get_ready(
+        self,
+        step: Step,
+        segment: _Segment,
+        plan: _EpochPlan,
+        rngs: list[np.random.Generator],
+    ) -> Iterator[None]:
+        """Tell batch norm and dropout, before each step of a segment, of its rows."""
+        sizes = self.module_.architecture
+        counts = plan.counts[: segment.n_networks, segment.steps]
+        n_steps = counts.shape[1]
+        masks: Iterator[torch.Tensor | None] = itertools.repeat(None, n_steps)
+        if sizes.dropout:
+            own_rngs = rngs[: segment.n_networks]
+            width = sum(sizes.hidden_sizes)
+            masks = draw_masks(own_rngs, counts, segment.n_rows, width, sizes.dropout)
+        changes = (counts[:, 1:] != counts[:, :-1]).any(axis=0)
+        is_new = sizes.batch_norm & np.append(True, changes)
+        for own, new, keep in zip(counts.T, is_new.tolist(), masks, strict=True):
+            if new:
+                step.count_rows(torch.from_numpy(own))
+            if keep is not None:
+                step.drop(keep)
+            yield
 
     def _moving_by_step(self, plan: _EpochPlan) -> list[tuple[Moving, int]]:
         """Return what moves with every step, and the steps that its networks take."""
@@ -525,7 +577,7 @@ class ReBatchNet(NeuralNet):
             moving.end_epoch()
         for k, member in enumerate(members):
             if not member.done:
-                member.end_epoch(self.module_.flat[k], improved[k])
+                member.end_epoch(self.module_.state_of(k), improved[k])
         if table is not None:
             self._record_means("valid_loss")
 

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.utils.class_weight import compute_sample_weight
 from test_estimators import TASKS, assert_close, assert_same_bits, make, make_data
-from test_stacks import assert_all_twins, predictions_of
+from test_stacks import assert_twins, predictions_of
 
 from skrebatch import (
     FusedGridSearchCV,
@@ -48,6 +48,10 @@ OPTIONS = {
     "choose": ["own", "together"],
     "record_losses": [False, True],
     "variable_length": [False, True],
+    "architecture": ["cnn", "mlp"],
+    "hidden_layers": [None, (6, 5)],
+    "batch_norm": [False, True],
+    "dropout": [0.0, 0.3],
 }
 OWN_OPTIONS = {
     "classifier": {"class_balanced": [False, True], "class_weight": [None, "balanced"]},
@@ -61,6 +65,10 @@ APART |= {("n_augments", n, "variable_length", True) for n in (1, 2)}
 APART |= {("noise_std", 0.3, "variable_length", True)}  # which would need copies
 # Plain gradient descent diverges on a target of any scale.
 APART |= {("optimizer", "sgd", "standardize_target", False)}
+APART |= {
+    (name, value, "variable_length", True)
+    for name, value in (("batch_norm", True), ("dropout", 0.3))
+}
 APART |= {
     ("ratio_schedule", schedule, "strategy", name)
     for schedule in ("linear", "cosine", "step")
@@ -106,6 +114,17 @@ def models_of(task):
     return [make(task, **SHARED, **row) for row in rows]
 
 
+def tolerance_of(model):
+    """How near a network of a stack comes to its twin, in float64."""
+    # A batch norm takes the bias of a channel that is always active away again: all its
+    # gradient is rounding, which these optimizers divide by its own size. Those biases
+    # drift, by 4e-7 at most as seen, and nothing depends on them.
+    drifts = (
+        model.batch_norm and model.architecture == "cnn" and model.optimizer != "sgd"
+    )
+    return 1e-5 if drifts else 1e-8
+
+
 def test_the_rows_cover_every_pair():
     options = {"a": [1, 2, 3], "b": [False, None], "c": ["x", "y"]}
     rows = covering_rows(options, {("a", 1, "c", "y")})
@@ -123,10 +142,12 @@ def test_in_a_stack_as_alone_then_epoch_by_epoch(task):
     assert len(models) < 200
     fit_fused(models, X, y)
     twins = [clone(model).fit(X, y) for model in models]
-    assert_all_twins(models, twins, X, 1e-8)
+    for model, twin in zip(models, twins, strict=True):
+        assert_twins(model, twin, X, tolerance_of(model))
     for model in models + twins:
         model.set_params(early_stopping=False).partial_fit(X, y).partial_fit(X, y)
-    assert_all_twins(models, twins, X, 1e-8)
+    for model, twin in zip(models, twins, strict=True):
+        assert_twins(model, twin, X, tolerance_of(model))
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])

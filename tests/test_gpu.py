@@ -158,3 +158,31 @@ def test_a_device_that_is_not_there_is_named(data):
     absent = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(ValueError, match=absent):
         ReBatchCNNClassifier(device=absent).fit(*data)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_training_in_16_bits_comes_out_near_that_in_32(precision, data):
+    params = {"ratio": 0, "batch_size": 32, "device": "cuda"}
+    options = {"hidden_layers": (16, 8), "batch_norm": True, "dropout": 0.2}
+    exact, model = (
+        fit(ReBatchCNNClassifier(max_epochs=5, random_state=0), data, **p)
+        for p in ({**params, **options}, {**params, **options, "precision": precision})
+    )
+    # In fp16 the steps that overflow are left out.
+    np.testing.assert_allclose(model.loss_curve_, exact.loss_curve_, atol=0.1)
+
+
+def test_options_of_the_network_on_a_gpu_are_those_on_a_cpu(data):
+    estimator = ReBatchCNNClassifier(
+        max_epochs=5,
+        random_state=0,
+        architecture="mlp",
+        hidden_layers=(16, 8),
+        batch_norm=True,
+        dropout=0.2,
+        dtype="float64",
+    )
+    on_cpu, on_gpu = fit(estimator, data), fit(estimator, data, device="cuda")
+    np.testing.assert_allclose(
+        predictions(on_gpu, data[0]), predictions(on_cpu, data[0]), atol=1e-9
+    )

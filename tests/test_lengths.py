@@ -84,7 +84,7 @@ def output_of_row(network, row):
 
 def make_network(seed=0, n_features=FEATURES, **options):
     generator = torch.Generator().manual_seed(seed)
-    options = {"n_outputs": 2, "hidden_size": 7, **options}
+    options = {"n_outputs": 2, "hidden_layers": (7,), **options}
     network = TabularCNN(
         n_features, **options, variable_length=True, generator=generator
     )
@@ -99,6 +99,7 @@ ARCHITECTURES = st.fixed_dictionaries(
         "pool_size": st.integers(1, 4),
         "pool_stride": st.sampled_from([None, 1, 2, 3]),
         "padding": st.sampled_from(["same", 0, 1, 3]),
+        "hidden_layers": st.sampled_from([(7,), (5, 3)]),
     }
 )
 

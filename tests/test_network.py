@@ -90,7 +90,7 @@ def test_every_row_of_table_3(name):
     sizes, flat_size = TABLE_3[name]
     network = TabularCNN(**sizes, generator=generator())
     assert network.architecture.flat_size == flat_size
-    assert network.architecture.hidden_size == 2 * flat_size
+    assert network.architecture.hidden_sizes == (2 * flat_size,)
     x = torch.randn(5, sizes["n_features"], generator=generator())
     assert network.features(x.unsqueeze(1)).flatten(1).shape == (5, flat_size)
     assert network(x).shape == (5, 1)
@@ -211,7 +211,6 @@ def test_sizes_are_those_that_torch_computes(n_features, **sizes):
         (dict(n_features=0), "n_features must be .* at least 1, got 0"),
         (dict(n_features=2.0), r"n_features must be a whole number .* got 2\.0"),
         (dict(n_outputs=0), "n_outputs must be .* at least 1, got 0"),
-        (dict(conv_channels=()), r"conv_channels must be a tuple .* got \(\)"),
         (dict(conv_channels=8), "conv_channels must be a tuple .* got 8"),
         (dict(conv_channels=(8, 0)), r"conv_channels\[1\] must be .* got 0"),
         (dict(conv_channels=(8, "16")), r"conv_channels\[1\] must be .* got '16'"),

@@ -1,0 +1,197 @@
+"""What do the options of the network and its precision cost, and what do they bring?
+
+    python benchmarks/networks.py                  # all tables, about five minutes
+    python benchmarks/networks.py --only small     # one of them anew
+    python benchmarks/networks.py --page           # docs/networks.md from the results
+
+Every option is compared with the default network in float32, on the same data and
+from the same seed: the CPU time of a fit and the accuracy on 5,000 rows of a test
+set. Each seed has data of its own, from scikit-learn's make_classification with a
+tenth of the labels drawn anew. What is compared runs in turns in one process, on one
+thread; every repetition goes to benchmarks/results/networks.json.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from evidence import paired_difference
+from sklearn.datasets import make_classification
+from sklearn.preprocessing import StandardScaler
+from speed import environment
+from tabulate import tabulate
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from skrebatch import ReBatchCNNClassifier
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "networks.json"
+PAGE = ROOT / "docs" / "networks.md"
+N_TEST = 5000
+LECTURE = {
+    "architecture": "mlp",
+    "hidden_layers": (128, 64),
+    "batch_norm": True,
+    "dropout": 0.3,
+}
+OPTIONS = {
+    "default": {},
+    'precision="bf16"': {"precision": "bf16"},
+    'precision="fp16"': {"precision": "fp16"},
+    "batch_norm=True": {"batch_norm": True},
+    "dropout=0.3": {"dropout": 0.3},
+    "hidden_layers=(128, 64)": {"hidden_layers": (128, 64)},
+    'architecture="mlp"': {"architecture": "mlp"},
+    "the lecture's": LECTURE,
+}
+TABLES = {
+    "small": {"rows": 614, "features": 8, "epochs": 50, "seeds": 15},
+    "wide": {"rows": 1000, "features": 30, "epochs": 50, "seeds": 15},
+    "large": {
+        "rows": 100_000,
+        "features": 30,
+        "epochs": 2,
+        "seeds": 4,
+        "batch_size": 1024,
+    },
+    "wide layers": {
+        "rows": 5000,
+        "features": 30,
+        "epochs": 3,
+        "seeds": 10,
+        "batch_size": 1024,
+        "conv_channels": (64, 128),
+        "options": ["default", 'precision="bf16"'],
+    },
+}
+
+
+def make_data(rows, features, seed):
+    """Draw a training and a test set."""
+    X, y = make_classification(
+        rows + N_TEST,
+        features,
+        n_informative=features // 2,
+        n_redundant=0,
+        n_clusters_per_class=4,
+        flip_y=0.1,
+        random_state=seed,
+    )
+    X[:rows] = (scaler := StandardScaler().fit(X[:rows])).transform(X[:rows])
+    X[rows:] = scaler.transform(X[rows:])
+    X = X.astype(np.float32)
+    return X[:rows], y[:rows], X[rows:], y[rows:]
+
+
+def measure(title, rows, features, epochs, seeds, options=tuple(OPTIONS), **shared):
+    """Time and score every option, seed by seed."""
+    seconds = {name: [] for name in options}
+    accuracy = {name: [] for name in options}
+
+    def make(name, seed):
+        own = {**shared, **OPTIONS[name]}
+        return ReBatchCNNClassifier(max_epochs=epochs, random_state=seed, **own)
+
+    X, y, *_ = make_data(200, features, 0)
+    for name in options:
+        make(name, 0).fit(X, y)  # loads what a first fit loads
+    for seed in tqdm(range(seeds), title):
+        X, y, X_test, y_test = make_data(rows, features, seed)
+        first = seed % len(options)
+        for name in (*options[first:], *options[:first]):
+            model = make(name, seed)
+            start = time.process_time()
+            model.fit(X, y)
+            seconds[name].append(time.process_time() - start)
+            accuracy[name].append(model.score(X_test, y_test))
+    return {"batch_size": model.batch_size_, "seconds": seconds, "accuracy": accuracy}
+
+
+def ratios(values, base):
+    """Describe ratios, round by round: median and quartiles."""
+    low, middle, high = np.quantile(np.divide(values, base), [0.25, 0.5, 0.75])
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def differences(values, base):
+    """Describe differences in points: mean and 95 % interval."""
+    # Each seed has data of its own: nothing overlaps.
+    mean, low, high = paired_difference(100 * np.array(values), 100 * np.array(base), 0)
+    return f"{mean:+.1f} ± {(high - low) / 2:.1f}"
+
+
+def summarise(cell):
+    """Make the table of a cell."""
+    seconds, accuracy = cell["seconds"], cell["accuracy"]
+    lines = [
+        (
+            f"`{name}`" if "=" in name else name,
+            ratios(seconds[name], seconds["default"]),
+            differences(accuracy[name], accuracy["default"]),
+        )
+        for name in seconds
+        if name != "default"
+    ]
+    headers = "option", "time, ratio to the default", "accuracy, points"
+    return tabulate(lines, headers, "pipe")
+
+
+def write_page(results):
+    """Write the tables into the page, between its marks."""
+    parts = []
+    for cell in results.values():
+        mean = 100 * np.mean(cell["accuracy"]["default"])
+        channels = cell.get("conv_channels")
+        blocks = f", conv_channels={tuple(channels)}" if channels else ""
+        parts.append(
+            f"### {cell['rows']:,} rows, {cell['features']} features, batches of "
+            f"{cell['batch_size']:,}{blocks}\n\n{cell['epochs']} epochs, "
+            f"{cell['seeds']} seeds; accuracy of the default {mean:.1f} %.\n\n"
+            f"{summarise(cell)}\n"
+        )
+    machines = {cell["environment"]["cpu"] for cell in results.values()}
+    versions = {cell["environment"]["versions"]["torch"] for cell in results.values()}
+    parts.append(
+        f"CPU: {', '.join(sorted(machines))}; torch {', '.join(sorted(versions))}.\n"
+    )
+    page = PAGE.read_text("utf-8")
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(
+        before + BEGIN + "\n\n" + "\n".join(parts) + "\n" + END + after, "utf-8"
+    )
+
+
+BEGIN = "<!-- written by benchmarks/networks.py -->"
+END = "<!-- end -->"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument(
+        "--page", action="store_true", help="only write docs/networks.md from results"
+    )
+    arguments = parser.parse_args()
+    if not arguments.page:
+        torch.set_num_threads(1)
+        for name in arguments.only:
+            with threadpool_limits(1):
+                cell = measure(name, **TABLES[name])
+            # Read again: another table may have been measured meanwhile.
+            results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+            results[name] = {**TABLES[name], **cell, "environment": environment()}
+            results = {name: results[name] for name in TABLES if name in results}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+            print(summarise(results[name]))
+    write_page(json.loads(RESULTS.read_text("utf-8")))
+
+
+if __name__ == "__main__":
+    main()
