@@ -94,7 +94,8 @@ default="constant"
         Choose by a running mean of the losses over the epochs in which they are
         computed, old losses weighing this much, in [0, 1).
     refresh_every : int, default=1
-        Epochs for which a choice stands before the losses are computed anew.
+        Epochs for which a choice stands. The losses are computed once in so many,
+        unless `loss_smoothing` wants them.
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch. False keeps their
         natural order, as the paper does.
@@ -565,7 +566,7 @@ class _BaseReBatchCNN(BaseEstimator):
             )
             log = LossLog(n_samples) if self.record_losses else None
             if known:
-                selection.losses, selection.plan = self._memories[k]
+                selection.remember(self._memories[k])
                 if log is not None:
                     log = copy.deepcopy(self._logs[k]) or log
             members.append(

@@ -145,6 +145,8 @@ default="constant"
                 "`reduction`. Give the criterion a `reduction` attribute that may be "
                 'set to "none", as torch\'s losses have.'
             )
+        if self.strategy_.weighs:
+            _check_weighable(net.criterion_)
         self.batches_ = None
         for name in ("shuffle", "sampler", "batch_sampler"):
             there = getattr(net, f"iterator_train__{name}", None)
@@ -269,10 +271,12 @@ default="constant"
 
     def _before_loss(self, criterion: Any, args: Any) -> None:
         """Ask for the losses of single samples."""
-        self.reduction_, criterion.reduction = criterion.reduction, "none"
+        self.reduction_ = criterion.reduction
+        _check_weighable(criterion)
+        criterion.reduction = "none"
 
     def _after_loss(self, criterion: Any, args: Any, losses: Any) -> Any:
-        """Weigh them, and reduce them as the criterion would have done."""
+        """Weigh them, and take their mean or sum as the criterion would have done."""
         criterion.reduction = self.reduction_
         if losses is None:  # the criterion has failed
             return None
@@ -287,6 +291,18 @@ default="constant"
             weights *= torch.as_tensor(self.selection_.weights[rows]).to(weights)
         weighted = losses * weights.view(-1, *[1] * (losses.dim() - 1))
         return weighted.sum() if self.reduction_ == "sum" else weighted.mean()
+
+
+def _check_weighable(criterion: Any) -> None:
+    """Refuse a criterion whose batch loss is no plain mean or sum."""
+    weight = getattr(criterion, "weight", None)
+    if weight is not None or criterion.reduction not in ("mean", "sum"):
+        raise ValueError(
+            "The strategy weighs samples, and ReBatch can do that only where the loss "
+            'of a batch is a plain mean or sum. Give the criterion reduction="mean" '
+            f"and no weight, got reduction={criterion.reduction!r} and "
+            f"weight={weight!r}."
+        )
 
 
 def _by_sample(losses: torch.Tensor) -> torch.Tensor:
@@ -312,6 +328,11 @@ def _sample_losses(
             with torch.no_grad():
                 outputs = net.evaluation_step(batch, training=False)
                 loss = net.get_loss(outputs, batch[1], X=batch[0], training=False)
+            if loss.dim() == 0:
+                raise TypeError(
+                    f"ReBatch needs the loss of each sample, but {criterion!r} gives "
+                    'one for a whole batch although its `reduction` is "none".'
+                )
             losses.append(_by_sample(loss))
             targets.append(batch[1])
     finally:

@@ -84,7 +84,7 @@ def mean_log(
     times_chosen : ndarray of shape (n_samples,)
         Mean over the networks; whole numbers for one.
     """
-    longest = max(logs, key=lambda log: log.epochs[-1:])
+    longest = max(logs, key=lambda log: (log.epochs[-1:], log._stride))
     losses, choices = [], []
     for epoch in longest.epochs:
         at = [(log, log.epochs.index(epoch)) for log in logs if epoch in log.epochs]

@@ -58,4 +58,4 @@ def ratio_at(ratio: float, schedule: Schedule, progress: float) -> float:
             f"ratio_schedule must return a finite factor of at least 0, but returned "
             f"{factor!r} for the progress {progress:g}."
         )
-    return ratio if factor == 1 else ratio * float(factor)
+    return ratio if factor == 1 else float(ratio) * float(factor)

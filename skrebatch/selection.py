@@ -203,10 +203,30 @@ class Selection:
         return np.concatenate([sampler.chosen, np.flatnonzero(others)])
 
     @property
-    def memory(self) -> tuple[Losses | None, Plan | None]:
+    def _asked(self) -> tuple[Any, ...]:
+        """What a plan was made for, and holds as long as."""
+        return (
+            self.strategy_key,
+            self.ratio,
+            self.schedule,
+            self.warmup_epochs,
+            self.refresh_every,
+            self.class_balanced,
+        )
+
+    @property
+    def memory(self) -> tuple[Losses | None, Plan | None, tuple[Any, ...]]:
         """What training that goes on with the same samples goes on from."""
         losses = self.losses if self.smoothing > 0 else None
-        return losses, self.plan if self.refresh_every > 1 else None
+        plan = self.plan if self.refresh_every > 1 else None
+        return losses, plan, self._asked
+
+    def remember(
+        self, memory: tuple[Losses | None, Plan | None, tuple[Any, ...]]
+    ) -> None:
+        """Go on from the running mean, and from the plan if it is still asked for."""
+        self.losses, plan, asked = memory
+        self.plan = plan if asked == self._asked else None
 
 
 def _checked(plan: Plan, strategy: Strategy, n_samples: int) -> Plan:

@@ -761,3 +761,27 @@ def test_losses_must_come_in_the_order_of_the_samples(option):
     X = np.arange(40, dtype="float32").reshape(20, 2)
     with pytest.raises(ValueError, match=f"remove iterator_valid__{option}"):
         net.fit(X, X[:, :1])
+
+
+def test_what_is_no_plain_mean_is_not_weighed():
+    for strategy in ("ohem", "infobatch"):
+        net, _, _, X, y = make_net(
+            "cross-entropy",
+            rebatch=ReBatch(0.25, strategy, random_state=0),
+            criterion__weight=torch.ones(3),
+        )
+        with pytest.raises(ValueError, match="plain mean or sum"):
+            net.fit(X, y)
+
+
+class OneLoss(nn.MSELoss):
+    """A criterion that only pretends to have a reduction."""
+
+    def forward(self, outputs, targets):
+        return ((outputs - targets) ** 2).mean()
+
+
+def test_a_criterion_that_ignores_its_reduction_is_refused():
+    net, _, _, X, y = make_net("one target", criterion=OneLoss)
+    with pytest.raises(TypeError, match="one for a whole batch"):
+        net.fit(X, y)

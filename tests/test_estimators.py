@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -2075,3 +2076,31 @@ def test_a_schedule_goes_on_over_partial_fits():
     np.testing.assert_array_equal(weights_of(model), before)
     model.set_params(lr=2 * model.lr).partial_fit(X, y)
     assert not np.array_equal(weights_of(model), before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ratio": 0},
+        {"strategy": "tsw"},
+        {"strategy": "max-loss"},
+        {"ratio": 0.6},
+        {"warmup_epochs": 50},
+    ],
+    ids=str,
+)
+def test_a_plan_that_stands_falls_with_what_it_was_made_for(change):
+    X, y = make_data()
+    params = {"repeats": 0, "refresh_every": 50, "warm_start": True, "batch_size": 9}
+    model = make(max_epochs=3, **params).fit(X, y)
+    before = model.chosen_
+    np.testing.assert_array_equal(model.fit(X, y).chosen_, before)
+    after = model.set_params(**change).fit(X, y).chosen_
+    assert set(after) != set(before)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_a_ratio_may_be_a_decimal(schedule):
+    X, y = make_data()
+    model = make(ratio=Decimal("0.25"), ratio_schedule=schedule).fit(X, y)
+    assert_same_bits(model, make(ratio=0.25, ratio_schedule=schedule).fit(X, y))

@@ -610,3 +610,7 @@ def test_sample_dynamics_refuse_what_recorded_nothing(models, recorded):
     with pytest.raises(ValueError, match='"map" or "choices"'):
         SampleDynamicsDisplay.from_estimator(recorded, kind="heat")
     assert pyplot.get_fignums() == []
+
+
+def test_a_list_of_one_is_not_its_own_baseline(regressor):
+    assert LossCurveDisplay.from_estimator([regressor]).areas_ == {}

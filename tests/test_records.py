@@ -97,3 +97,16 @@ def test_logs_of_different_strides_are_averaged_where_they_meet():
     assert epochs.tolist() == list(range(2, 151, 2))
     expected = np.where(epochs <= 90, 2.0, 3.0) * epochs
     np.testing.assert_allclose(losses[:, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("longest_first", [True, False])
+def test_of_equally_long_logs_the_thinner_one_says_which_epochs(longest_first):
+    short, long = LossLog(1), LossLog(1)
+    for epoch in range(1, 102):
+        if epoch <= 100:
+            short.add(epoch, np.array([1.0]), np.array([], dtype=int))
+        long.add(epoch, np.array([3.0]), np.array([], dtype=int))
+    logs = [long, short] if longest_first else [short, long]
+    epochs, losses, *_ = mean_log(logs)
+    assert epochs.tolist() == list(range(2, 101, 2))
+    assert set(losses.ravel()) == {2.0}

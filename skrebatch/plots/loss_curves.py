@@ -196,8 +196,10 @@ class LossCurveDisplay:
             epochs = np.arange(1, len(curve) + 1)
             colour = colours.get(name, "black")
             label = self._label(key)
-            base = self.curves.get((self.baseline or "", part))
-            if base is not None and name != self.baseline:
+            base = None
+            if self.baseline is not None and name != self.baseline:
+                base = self.curves.get((self.baseline, part))
+            if base is not None:
                 n = min(len(curve), len(base))
                 self.areas_[key] = float(np.sum(base[:n] - curve[:n]))
                 label += f" (area {write_number(self.areas_[key])})"
