@@ -20,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.callbacks import LRScheduler
 
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
@@ -131,7 +132,8 @@ default="constant"
         padding changes nothing: convolutions meet zeros beyond a row's end, pools
         leave them out, and the head reads zeros at the positions that a row doesn't
         have. An array to predict may be narrower than that of `fit`, or wider by
-        columns of NaN. Not with `batch_norm`, `dropout` or a `precision` of 16 bits.
+        columns of NaN. Not with `n_augments`, `batch_norm`, `dropout` or a `precision`
+        of 16 bits.
     max_elements : int or None, default=None
         With `variable_length`, the most elements of a mini-batch, which is padded to
         its longest row: rows of similar length come together, as
@@ -157,7 +159,8 @@ default=None
         in `max_epochs`: "step" divides by 10 at each third, "plateau" after 5
         epochs without improvement (of the loss on the validation set if there is
         one, else of the training loss), "cosine" falls to 0, "exponential" to a
-        hundredth, "one-cycle" rises to `lr` and falls again, step by step.
+        hundredth, "one-cycle" rises to `lr` and falls again, step by step. After its
+        course the rate stays where it is, in `partial_fit` and warm starts too.
     lr_schedule_params : dict, default=None
         Arguments of the schedule, such as ``{{"step_size": 20}}``, and `step_every`
         ("epoch" or "batch") and `monitor` of :class:`skorch.callbacks.LRScheduler`.
@@ -309,7 +312,7 @@ class _BaseReBatchCNN(BaseEstimator):
                 f"noise_std={self.noise_std} has no effect with n_augments=0, which "
                 "makes no copies that could bear noise.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         counts = "max_epochs", "n_iter_no_change", "n_networks", "refresh_every"
         for name in counts:
@@ -334,6 +337,7 @@ class _BaseReBatchCNN(BaseEstimator):
                     "side by side would differ in their shapes."
                 )
         check_real(self.lr, "lr", above=0)
+        check_real(self.dropout, "dropout", at_least=0, below=1)
         check_real(self.weight_decay, "weight_decay", at_least=0)
         check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
         if self.architecture not in ("cnn", "mlp"):
@@ -349,8 +353,14 @@ class _BaseReBatchCNN(BaseEstimator):
             *self._optimizer(),
             self.max_epochs,
         )
+        for callback in self.callbacks or []:
+            if self.lr_schedule is not None and isinstance(callback, LRScheduler):
+                raise ValueError(
+                    "lr_schedule and the callback LRScheduler would both move the "
+                    "learning rate; leave one of them out."
+                )
         flags = "shuffle", "early_stopping", "warm_start", "record_losses"
-        for name in (*flags, "variable_length", *self._own_flags):
+        for name in (*flags, "batch_norm", "variable_length", *self._own_flags):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."

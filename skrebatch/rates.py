@@ -62,7 +62,7 @@ class Rate:
             by_batch = (defaults | params)["step_every"] == "batch"
             moves = max_epochs * (steps_per_epoch if by_batch else 1)
             defaults |= _defaults(schedule, self._optimizer, moves)
-            if "epochs" in params and "steps_per_epoch" in params:
+            if {"epochs", "steps_per_epoch"} & params.keys():
                 defaults.pop("total_steps", None)
         self._monitor = params.get("monitor")
         self._callback = LRScheduler(

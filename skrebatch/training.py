@@ -213,16 +213,27 @@ class ReBatchNet(NeuralNet):
             self._rates = self.lr, _ = _rates_of(first)
             for group in optimizer.param_groups:
                 group["lr"], group["weight_decay"] = self._rates
-        return self
+        members = iter(self.members)
+        groups = [
+            {id(m) for m in itertools.islice(members, len(group))}
+            for group in self.module_.groups
+        ]
+        asked = [{id(m) for m in group} for group in group_in_lockstep(job.members)]
+        if all(any(group <= other for other in asked) for group in groups):
+            return self
+        # Networks that stepped together may now have different numbers of steps.
+        net = self.extract(job, self.callbacks)
+        net.history = self.history
+        return net
 
     def forget(self) -> None:
         """Let go of the data that the members hold."""
         self.members = self._live = []
         self._moving = []
 
-    def extract(self, job: Job) -> ReBatchNet:
-        """Make the net that would have trained a finished job alone."""
-        net = make_net([job]).initialize()
+    def extract(self, job: Job, callbacks: list[Any] | None = None) -> ReBatchNet:
+        """Make the net that would have trained a job of this stack alone."""
+        net = make_net([job], callbacks).initialize()
         net.history = _mean_history(job.members)
         net.interrupted_ = self.interrupted_
         row_of = {id(member): k for k, member in enumerate(self.members)}

@@ -651,3 +651,19 @@ def test_records_of_networks_that_stop_at_different_epochs():
     assert model.recorded_epochs_.tolist() == list(range(1, max(ends) + 1))
     last = [log.losses[-1] for log in model._logs if log.epochs[-1] == max(ends)]
     assert_close(model.recorded_losses_[-1], np.mean(last, axis=0), 1e-6)
+
+
+def test_networks_that_part_no_longer_step_together():
+    X, y = make_data()
+    params = {"batch_size": 3, "lr": 0.1, "optimizer": "sgd"}
+    model = ensemble(**params).partial_fit(X, y).partial_fit(X, y)
+    # A pickle has no optimizer, so that it makes its groups anew; SGD has no state.
+    loaded = pickle.loads(pickle.dumps(model))
+    for one in (model, loaded):
+        one.set_params(strategy="infobatch").partial_fit(X, y).partial_fit(X, y)
+    assert_same_bits(model, loaded)
+    assert len(model.net_.module_.groups) == K
+    # And where they step together again.
+    for one in (model, loaded):
+        one.set_params(strategy="min-loss").partial_fit(X, y)
+    assert_same_bits(model, loaded)

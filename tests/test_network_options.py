@@ -448,3 +448,16 @@ def test_a_perceptron_reads_zeros_beyond_a_row_s_end():
     twin = make(**params).fit(filled, y)
     assert_close(weights_of(model), weights_of(twin))
     assert_close(model.predict_proba(padded), twin.predict_proba(filled))
+
+
+@pytest.mark.parametrize(
+    "params, name",
+    [
+        ({"batch_norm": "no", "batch_size": 1}, "batch_norm"),
+        ({"dropout": "x", "variable_length": True}, "dropout"),
+    ],
+    ids=str,
+)
+def test_an_impossible_option_is_named_before_what_it_would_not_go_with(params, name):
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        make(**params).fit(None, None)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import LRScheduler
 from test_estimators import (
     LR,
     TASKS,
@@ -464,3 +465,12 @@ def test_a_plateau_can_t_be_of_steps():
     model = make(lr_schedule="plateau", lr_schedule_params={"step_every": "batch"})
     with pytest.raises(ValueError, match=r"must be one of \('epoch',\)"):
         model.fit(*make_data())
+
+
+def test_two_that_move_the_learning_rate_are_refused():
+    X, y = make_data()
+    model = make(
+        lr_schedule="step", callbacks=[LRScheduler("ExponentialLR", gamma=0.5)]
+    )
+    with pytest.raises(ValueError, match="both move the learning rate"):
+        model.fit(X, y)
