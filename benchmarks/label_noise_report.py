@@ -334,7 +334,8 @@ def draw(results, folder, stem):
     if OUR_ARM not in arms_of(results) or len(rates) < 2:
         return []
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    axes = figure.subplots(2, -(-(len(names) + 1) // 2)).ravel()
+    # One for the mean, and one for the legend.
+    axes = figure.subplots(2, -(-(len(names) + 2) // 2)).ravel()
     for ax, name in zip(axes, ["mean", *names], strict=False):
         for arm, (colour, line) in STYLES.items():
             if arm not in arms_of(results):
@@ -351,10 +352,10 @@ def draw(results, folder, stem):
         ax.set_xticks(np.multiply(rates, 100))
     for ax in axes[len(names) + 1 :]:
         ax.set_axis_off()
-    axes[-2].set_xlabel("wrong training labels, %")
+    axes[len(names)].set_xlabel("wrong training labels, %")
     axes[0].set_ylabel("accuracy on clean test labels")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
+    axes[-1].legend(handles, labels, loc="center", fontsize=9)
     path = folder / f"{stem}.png"
     figure.savefig(path, dpi=100)
     return [path]

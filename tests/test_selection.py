@@ -366,10 +366,11 @@ def test_memory_is_what_going_on_needs(smoothing, refresh_every):
 
     whole = make_selection(Breed(), **params)
     expected, _ = run(whole, 8, losses_of)
-    orders, rng, memory = [], np.random.default_rng(0), (None, None)
+    orders, rng, memory = [], np.random.default_rng(0), None
     for epoch in range(8):
         one = Selection(N, Breed(), rng, 1.0, epoch=epoch, **params)
-        one.losses, one.plan = memory
+        if memory is not None:
+            one.remember(memory)
         orders += run(one, 1, losses_of)[0]
         memory = one.memory
         assert (memory[0] is None) == (smoothing == 0 or epoch == 0)
