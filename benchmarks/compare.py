@@ -20,17 +20,15 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import time
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import sklearn
-import torch
 from compare_report import draw, summarise, write_page
 from datasets import ENTRIES, load
+from environment import versions
 from joblib import Parallel, delayed
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
@@ -53,7 +51,6 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-import skrebatch
 from skrebatch import (
     FusedGridSearchCV,
     ReBatchCNNClassifier,
@@ -289,13 +286,7 @@ def compare(dataset, plan, device="cpu", n_jobs=1):
         "seed": SEED,
         "plan": asdict(plan),
         "device": str(device),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-            "torch": torch.__version__,
-            "skrebatch": skrebatch.__version__,
-        },
+        "versions": versions("numpy", "scikit-learn", "torch", "skrebatch"),
         "cpus": os.cpu_count(),
         "runs": sorted(
             (run for run in done if "arm" in run), key=lambda r: (r["arm"], r["split"])

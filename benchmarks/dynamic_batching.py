@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from environment import environment
 from skorch import NeuralNetBinaryClassifier
-from speed import environment, measure
+from speed import measure
 from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 

@@ -16,15 +16,13 @@ import importlib.util
 import itertools
 import json
 import os
-import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import sklearn
-import torch
 from datasets import Dataset, load
+from environment import versions
 from joblib import Parallel, delayed
 from label_noise_report import OPPONENT, OUR_ARM, draw, summarise, write_page
 from sklearn.datasets import (
@@ -41,7 +39,6 @@ from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold
 from tqdm import tqdm
 
-import skrebatch
 from skrebatch import ReBatchCNNClassifier, fit_fused, training_dynamics
 
 ROOT = Path(__file__).parents[1]
@@ -311,17 +308,7 @@ def run_all(datasets, plan, arms, cleaned, n_jobs):
     ]
     workers = Parallel(n_jobs=n_jobs, return_as="generator")
     runs = list(tqdm(workers(jobs), total=len(jobs), unit="split"))
-    versions = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
-        "torch": torch.__version__,
-        "skrebatch": skrebatch.__version__,
-    }
-    if cleaned:
-        from cleanlab import __version__
-
-        versions["cleanlab"] = __version__
+    packages = ["numpy", "scikit-learn", "torch", "skrebatch"]
     return {
         "data": [
             {
@@ -336,7 +323,7 @@ def run_all(datasets, plan, arms, cleaned, n_jobs):
         "plan": asdict(plan),
         "network": NETWORK,
         "arms": arms,
-        "versions": versions,
+        "versions": versions(*packages, *(["cleanlab"] if cleaned else [])),
         "cpus": os.cpu_count(),
         "runs": runs,
     }

@@ -12,13 +12,11 @@ to benchmarks/results/.
 import argparse
 import json
 import os
-import platform
 from pathlib import Path
 
 import numpy as np
-import sklearn
-import torch
 from datasets import load
+from environment import versions
 from evidence import corrected_interval
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
@@ -32,7 +30,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tabulate import tabulate
 from tqdm import tqdm
 
-import skrebatch
 from skrebatch import ReBatchCNNClassifier
 
 ROOT = Path(__file__).parents[1]
@@ -197,13 +194,7 @@ def run(n_seeds=N_SEEDS, max_epochs=NETWORK["max_epochs"], n_jobs=-1):
         "rows": len(dataset.X),
         "n_seeds": n_seeds,
         "network": {**NETWORK, "max_epochs": max_epochs},
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-            "torch": torch.__version__,
-            "skrebatch": skrebatch.__version__,
-        },
+        "versions": versions("numpy", "scikit-learn", "torch", "skrebatch"),
         "cpus": os.cpu_count(),
         "runs": list(tqdm(workers(jobs), total=len(jobs), unit="fit")),
     }

@@ -31,11 +31,12 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import ENTRIES, SHARED_DATA, Dataset, load
+from environment import environment
 from methods_report import PLAIN, fill, summarise
 from sklearn.datasets import make_classification
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import RepeatedStratifiedKFold
-from speed import environment, make_data, measure
+from speed import make_data, measure
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+from environment import where
 from evidence import paired_difference, verdict
 from tabulate import tabulate
 
@@ -134,13 +135,9 @@ def card(results, method):
     return _format([header, *table])
 
 
-def where(results, section):
+def place(results, section):
     """Say when and on what a section ran."""
-    environment = results[section]["environment"]
-    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items() if v)
-    machine = f"{environment['cpu']}, {environment['cores']} cores"
-    seed = results[section]["seed"]
-    return f"<sub>{environment['date']}, {machine}; {versions}; seed {seed}.</sub>"
+    return where(results[section]["environment"], f"seed {results[section]['seed']}")
 
 
 def size(results, section):
@@ -160,7 +157,7 @@ BLOCKS = {
     "scores": score_table,
     "cost": cost_table,
     "card": card,
-    "place": where,
+    "place": place,
     "size": size,
 }
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from environment import environment
 from evidence import paired_difference
 from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
-from speed import environment
 from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm

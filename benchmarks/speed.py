@@ -18,22 +18,20 @@ to benchmarks/results/speed.json.
 """
 
 import argparse
-import datetime
 import gc
 import json
 import multiprocessing
 import os
-import platform
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
+from environment import environment
 from joblib import parallel_config
 from joblib.externals.loky import get_reusable_executor
 from sklearn.exceptions import ConvergenceWarning
@@ -62,7 +60,6 @@ from skrebatch import (
 )
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("numpy", "scikit-learn", "skorch", "torch", "lightning", "skrebatch")
 CELLS = [  # rows, features, ratio
     (614, 8, 0.03),
     (614, 8, 0.15),
@@ -334,28 +331,6 @@ SECTIONS = {
     "large": large,
     "gpu": gpu,
 }
-
-
-def environment():
-    """Say when and on what a section ran."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        cpu = next((line.split(": ")[1] for line in lines if "model name" in line), cpu)
-    has_gpu = torch.cuda.is_available()
-    return {
-        "date": datetime.date.today().isoformat(),
-        "versions": versions,
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if has_gpu else None,
-    }
 
 
 def main():

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from environment import where
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from tabulate import tabulate
@@ -197,13 +198,13 @@ def write_page(path, docs):
             table = _format(TABLES[name](results[name]["cells"]), "pipe")
             facts = _facts(results[name]["cells"])
             sections.append(TEXTS[name].format(table=table, **facts))
-            sections.append(_where(results[name]["environment"]))
+            sections.append(where(results[name]["environment"]) + "\n")
     if "gpu" in results:
         sections.append("## On a GPU\n\nTime on the clock, not of the CPU.\n")
         sections += [
             f"{_format(table, 'pipe')}\n" for _, table in _tables(results, "gpu")
         ]
-        sections.append(_where(results["gpu"]["environment"]))
+        sections.append(where(results["gpu"]["environment"]) + "\n")
     page = PAGE.format(sections="\n".join(sections))
     (docs / "speed.md").write_text(page, encoding="utf-8")
 
@@ -225,15 +226,6 @@ def _facts(cells):
         facts["ratios"] = len(facts["ratios"])
         facts["fits"] = facts["ratios"] * facts["folds"] * facts["seeds"]
     return facts
-
-
-def _where(environment):
-    """Say when and on what a section ran."""
-    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items() if v)
-    machine = f"{environment['cpu']}, {environment['cores']} cores"
-    if environment["gpu"]:
-        machine += f", {environment['gpu']}"
-    return f"<sub>{environment['date']}, {machine}; {versions}.</sub>\n"
 
 
 def _shape(cell):

@@ -45,14 +45,9 @@ from skrebatch.optimizers import (
 )
 from skrebatch.rates import Rate, check_lr_schedule
 from skrebatch.records import LossLog, mean_log
-from skrebatch.samplers import (
-    check_ratio,
-    check_repeats,
-    redistribution_size,
-)
-from skrebatch.schedules import check_schedule
-from skrebatch.selection import Selection
-from skrebatch.strategies import check_balances, check_strategy
+from skrebatch.samplers import redistribution_size
+from skrebatch.selection import Selection, check_selection
+from skrebatch.strategies import check_strategy
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
 
@@ -295,12 +290,7 @@ class _BaseReBatchCNN(BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Refuse impossible parameters before any work."""
-        check_ratio(self.ratio)
-        check_repeats(self.repeats)
-        strategy = check_strategy(self.strategy)
-        check_schedule(self.ratio_schedule)
-        check_whole(self.warmup_epochs, "warmup_epochs", at_least=0)
-        check_real(self.loss_smoothing, "loss_smoothing", at_least=0, below=1)
+        check_selection(self)
         if self.choose not in ("own", "together"):
             raise ValueError(
                 f'choose must be "own" or "together", got {self.choose!r}.'
@@ -314,16 +304,10 @@ class _BaseReBatchCNN(BaseEstimator):
                 UserWarning,
                 stacklevel=5,
             )
-        counts = "max_epochs", "n_iter_no_change", "n_networks", "refresh_every"
-        for name in counts:
+        for name in ("max_epochs", "n_iter_no_change", "n_networks"):
             check_whole(getattr(self, name), name)
         if self.batch_size != "auto":
             check_whole(self.batch_size, "batch_size", 'or "auto"')
-        if self.variable_length and self.n_augments:
-            raise ValueError(
-                "n_augments can't be used with variable_length=True: the noise would "
-                "reach the padding."
-            )
         if self.max_elements is not None:
             check_whole(self.max_elements, "max_elements", "or None")
             if not self.variable_length or self.batch_size != "auto":
@@ -365,12 +349,10 @@ class _BaseReBatchCNN(BaseEstimator):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
                 )
-        if getattr(self, "class_balanced", False):
-            check_balances(strategy)
         device = resolve_device(self.device)
         resolve_precision(self.precision, resolve_dtype(self.dtype), device)
         if self.variable_length:
-            for name in ("batch_norm", "dropout", "precision"):
+            for name in ("n_augments", "batch_norm", "dropout", "precision"):
                 value = getattr(self, name)
                 if value and value != "float32":
                     raise ValueError(

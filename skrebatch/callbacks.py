@@ -13,17 +13,11 @@ from skorch.dataset import get_len
 from torch.utils.data import Subset
 from tqdm.auto import tqdm
 
-from skrebatch.data import check_real, check_whole
 from skrebatch.dynamic_batches import DynamicBatchSampler
-from skrebatch.samplers import (
-    Indices,
-    IntervalInsertionSampler,
-    check_ratio,
-    check_repeats,
-)
-from skrebatch.schedules import Schedule, check_schedule
-from skrebatch.selection import Selection
-from skrebatch.strategies import Strategy, check_balances, check_strategy
+from skrebatch.samplers import Indices, IntervalInsertionSampler
+from skrebatch.schedules import Schedule
+from skrebatch.selection import Selection, check_selection
+from skrebatch.strategies import Strategy
 from skrebatch.strategies.base import weigh
 
 
@@ -130,15 +124,7 @@ default="constant"
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Check everything, and put the sampler into the training iterator."""
-        check_ratio(self.ratio)
-        check_repeats(self.repeats)
-        self.strategy_ = clone(check_strategy(self.strategy))
-        check_schedule(self.ratio_schedule)
-        check_whole(self.warmup_epochs, "warmup_epochs", at_least=0)
-        check_real(self.loss_smoothing, "loss_smoothing", at_least=0, below=1)
-        check_whole(self.refresh_every, "refresh_every")
-        if self.class_balanced:
-            check_balances(self.strategy_)
+        self.strategy_ = clone(check_selection(self))
         if not hasattr(net.criterion_, "reduction"):
             raise TypeError(
                 f"ReBatch needs the loss of each sample, but {net.criterion_!r} has no "

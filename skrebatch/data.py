@@ -267,16 +267,15 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False)
     return f" Look at column {', '.join(bad[:5])}{more}."
 
 
-def check_whole(
-    value: Any, name: str, alternative: str = "", at_least: int = 1
-) -> None:
-    """Refuse what is not a whole number of at least 1, or another bound."""
+def check_whole(value: Any, name: str, alternative: str = "", at_least: int = 1) -> int:
+    """Return an int, refusing what is no whole number of at least 1 or the bound."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         also = f" {alternative}" if alternative else ""
         raise ValueError(
             f"{name} must be a whole number of at least {at_least}{also}, "
             f"got {value!r}."
         )
+    return int(value)
 
 
 def check_real(

@@ -122,21 +122,10 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
             "variability": variability,
             "times_chosen": model.times_chosen_,
             "first_learned": pandas.arrays.IntegerArray(learned, learned == 0),
-            "label_quality": _label_quality(confidence),
+            "label_quality": confidence,
         },
         index=getattr(model, "sample_index_", None),
     )
-
-
-def _label_quality(confidence: Floats) -> Floats:
-    """Rate labels from 0 to 1 by the mean confidence in them [1]_.
-
-    References
-    ----------
-    .. [1] S. Swayamdipta et al., "Dataset Cartography: Mapping and Diagnosing
-       Datasets with Training Dynamics", EMNLP 2020, section 5.
-    """
-    return confidence.copy()
 
 
 def _loss_scales(model: Any) -> Floats:

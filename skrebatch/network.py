@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skrebatch.data import check_real
+from skrebatch.data import check_real, check_whole
 
 
 @dataclass(frozen=True)
@@ -139,26 +138,20 @@ def shorten(architecture: Architecture, length: int) -> Architecture:
     return architecture
 
 
-def _whole(value: Any, name: str, at_least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
-        raise ValueError(
-            f"{name} must be a whole number of at least {at_least}, got {value!r}."
-        )
-    return int(value)
-
-
 def _per_block(
     value: int | Sequence[int], name: str, n_blocks: int, at_least: int
 ) -> list[int]:
     """Give every block its number, from one for all or one per block."""
     if not isinstance(value, list | tuple):
-        return [_whole(value, name, at_least)] * n_blocks
+        return [check_whole(value, name, at_least=at_least)] * n_blocks
     if len(value) != n_blocks:
         raise ValueError(
             f"{name} has {len(value)} entries, but conv_channels makes {n_blocks} "
             f"blocks; pass one number, or one for each block."
         )
-    return [_whole(v, f"{name}[{i}]", at_least) for i, v in enumerate(value)]
+    return [
+        check_whole(v, f"{name}[{i}]", at_least=at_least) for i, v in enumerate(value)
+    ]
 
 
 def build_architecture(
@@ -181,7 +174,7 @@ def build_architecture(
     convolved one, is clamped to it, so that one feature is enough. The
     parameters are those of :class:`TabularCNN`.
     """
-    n_features = _whole(n_features, "n_features", 1)
+    n_features = check_whole(n_features, "n_features")
     blocks = _build_blocks(
         n_features, conv_channels, kernel_size, pool_size, pool_stride, padding
     )
@@ -192,7 +185,7 @@ def build_architecture(
         n_features,
         blocks,
         (),
-        _whole(n_outputs, "n_outputs", 1),
+        check_whole(n_outputs, "n_outputs"),
         bool(batch_norm),
         float(dropout),
         bool(variable_length),
@@ -224,7 +217,7 @@ def _build_blocks(
     if padding != "same":
         if isinstance(padding, str):
             raise ValueError(f'padding must be "same" or an int, got {padding!r}.')
-        padding = _whole(padding, "padding", 0)
+        padding = check_whole(padding, "padding", at_least=0)
 
     blocks: list[Block] = []
     length, in_channels = n_features, 1
@@ -258,7 +251,7 @@ def _hidden_sizes(
             raise ValueError(
                 f'hidden_size must be "auto" or an int, got {hidden_size!r}.'
             )
-        return (_whole(hidden_size, "hidden_size", 1),)
+        return (check_whole(hidden_size, "hidden_size"),)
     if hidden_size != "auto":
         raise ValueError(
             f"hidden_size={hidden_size!r} is the width of a single hidden layer, and "
@@ -271,7 +264,8 @@ def _hidden_sizes(
             f"as (128, 64), got {hidden_layers!r}."
         )
     return tuple(
-        _whole(width, f"hidden_layers[{i}]", 1) for i, width in enumerate(hidden_layers)
+        check_whole(width, f"hidden_layers[{i}]")
+        for i, width in enumerate(hidden_layers)
     )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
+from skrebatch.data import check_whole
+
 Indices = NDArray[np.intp]
 
 
@@ -74,11 +76,8 @@ def redistribution_size(n_samples: int, ratio: float) -> int:
     3
     """
     exact = check_ratio(ratio)
-    if isinstance(n_samples, bool) or not isinstance(n_samples, Integral):
-        raise ValueError(f"n_samples must be a whole number, got {n_samples!r}.")
-    if n_samples < 0:
-        raise ValueError(f"n_samples must be at least 0, got {n_samples!r}.")
-    return math.floor(int(n_samples) * exact / (1 + exact))
+    n_samples = check_whole(n_samples, "n_samples", at_least=0)
+    return math.floor(n_samples * exact / (1 + exact))
 
 
 def _insertion_places(n_remaining: int, n_inserted: int) -> Indices:
@@ -233,11 +232,7 @@ class IntervalInsertionSampler(Sampler[int]):
         shuffle: bool = True,
         random_state: int | np.random.Generator | None = None,
     ):
-        if isinstance(n_samples, bool) or not isinstance(n_samples, Integral):
-            raise ValueError(f"n_samples must be a whole number, got {n_samples!r}.")
-        if n_samples < 0:
-            raise ValueError(f"n_samples must be at least 0, got {n_samples}.")
-        self.n_samples: int = int(n_samples)
+        self.n_samples: int = check_whole(n_samples, "n_samples", at_least=0)
         self.repeats: int = check_repeats(repeats)
         self.shuffle: bool = shuffle
         self._rng: np.random.Generator = np.random.default_rng(random_state)

@@ -12,13 +12,17 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from skrebatch.data import check_real, check_whole
 from skrebatch.samplers import (
     Indices,
     IntervalInsertionSampler,
+    check_ratio,
+    check_repeats,
     redistribution_size,
     warn_if_nothing_redistributed,
 )
-from skrebatch.schedules import Schedule, ratio_at
+from skrebatch.schedules import Schedule, check_schedule, ratio_at
+from skrebatch.strategies import check_balances, check_strategy
 from skrebatch.strategies.base import (
     Epoch,
     Losses,
@@ -227,6 +231,20 @@ class Selection:
         """Go on from the running mean, and from the plan if it is still asked for."""
         self.losses, plan, asked = memory
         self.plan = plan if asked == self._asked else None
+
+
+def check_selection(asked: Any) -> Strategy:
+    """Refuse impossible parameters of an estimator or callback; give its strategy."""
+    check_ratio(asked.ratio)
+    check_repeats(asked.repeats)
+    strategy = check_strategy(asked.strategy)
+    check_schedule(asked.ratio_schedule)
+    check_whole(asked.warmup_epochs, "warmup_epochs", at_least=0)
+    check_real(asked.loss_smoothing, "loss_smoothing", at_least=0, below=1)
+    check_whole(asked.refresh_every, "refresh_every")
+    if getattr(asked, "class_balanced", False):
+        check_balances(strategy)
+    return strategy
 
 
 def _checked(plan: Plan, strategy: Strategy, n_samples: int) -> Plan:

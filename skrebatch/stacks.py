@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.utils.validation import indexable
 
 from skrebatch.base import _BaseReBatchCNN
 from skrebatch.callbacks import EpochProgress
+from skrebatch.data import check_whole
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.members import Job
 from skrebatch.training import train
@@ -26,17 +26,8 @@ _FITS = ReBatchCNNClassifier.fit, ReBatchCNNRegressor.fit
 
 def check_max_stack(max_stack: Any) -> None:
     """Refuse an impossible bound."""
-    if max_stack == "auto":
-        return
-    if (
-        isinstance(max_stack, bool)
-        or not isinstance(max_stack, Integral)
-        or max_stack < 1
-    ):
-        raise ValueError(
-            f'max_stack must be "auto" or a whole number of at least 1, got '
-            f"{max_stack!r}."
-        )
+    if max_stack != "auto":
+        check_whole(max_stack, "max_stack", 'or "auto"')
 
 
 def _networks_per_stack(job: Job, max_stack: int | str) -> int:

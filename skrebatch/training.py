@@ -30,6 +30,7 @@ from skrebatch.threads import is_small, one_thread_if
 
 # Activations of the loss pass that fit a core's cache.
 _CACHED_VALUES = 200_000
+_NO_ROWS: Indices = np.empty(0, dtype=np.intp)
 
 
 def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
@@ -145,9 +146,7 @@ class ReBatchNet(NeuralNet):
             for parameter in group["params"]
         }
         moving = []
-        members = iter(self.members)
-        for parameter in self.module_.groups:
-            own = list(itertools.islice(members, len(parameter)))
+        for parameter, own in zip(self.module_.groups, self._by_group(), strict=True):
             rate = own[0].rate
             if rate is not None:
                 for member in own:
@@ -155,6 +154,13 @@ class ReBatchNet(NeuralNet):
                 moving.append(Moving(rate, options[id(parameter)], own))
                 moving[-1].hand_over()
         return moving
+
+    def _by_group(self) -> list[list[Member]]:
+        """Return the members of each group of the module."""
+        members = iter(self.members)
+        return [
+            list(itertools.islice(members, len(group))) for group in self.module_.groups
+        ]
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Open a row of the history, or end the training once all are done."""
@@ -213,11 +219,7 @@ class ReBatchNet(NeuralNet):
             self._rates = self.lr, _ = _rates_of(first)
             for group in optimizer.param_groups:
                 group["lr"], group["weight_decay"] = self._rates
-        members = iter(self.members)
-        groups = [
-            {id(m) for m in itertools.islice(members, len(group))}
-            for group in self.module_.groups
-        ]
+        groups = [{id(m) for m in group} for group in self._by_group()]
         asked = [{id(m) for m in group} for group in group_in_lockstep(job.members)]
         if all(any(group <= other for other in asked) for group in groups):
             return self
@@ -238,9 +240,8 @@ class ReBatchNet(NeuralNet):
         net.interrupted_ = self.interrupted_
         row_of = {id(member): k for k, member in enumerate(self.members)}
         ends = np.cumsum([len(group) for group in self.module_.groups])
-        new_members = iter(net.members)
-        for group in net.module_.groups:
-            rows = [row_of[id(m)] for m in itertools.islice(new_members, len(group))]
+        for group, members in zip(net.module_.groups, net._by_group(), strict=True):
+            rows = [row_of[id(member)] for member in members]
             i = int(np.searchsorted(ends, rows[0], side="right"))
             old = self.module_.groups[i]
             start = ends[i] - len(old)
@@ -331,9 +332,8 @@ class ReBatchNet(NeuralNet):
     def _next_orders(self, table: Table) -> list[Indices]:
         """Let every member plan the epoch by its losses, or its team's."""
         members = self._live
-        none = np.empty(0, dtype=np.intp)
         rows = [
-            m.rows if m.needs_losses and m.latest is None else none for m in members
+            m.rows if m.needs_losses and m.latest is None else _NO_ROWS for m in members
         ]
         losses = [
             own if member.latest is None else member.latest
@@ -341,7 +341,7 @@ class ReBatchNet(NeuralNet):
                 members, self.sample_losses(table, rows), strict=True
             )
         ]
-        orders = [none] * len(members)
+        orders = [_NO_ROWS] * len(members)
         leaders: dict[int, Member] = {}
         for k, member in enumerate(members):
             if member.done:
@@ -367,11 +367,10 @@ class ReBatchNet(NeuralNet):
 
     def _log_losses(self, table: Table) -> None:
         """Let the members that keep a log write the epoch into it."""
-        none = np.empty(0, dtype=np.intp)
         logs = [None if member.done else member.log for member in self._live]
         if not any(logs):
             return
-        rows = [none if log is None else np.arange(log.n_samples) for log in logs]
+        rows = [_NO_ROWS if log is None else np.arange(log.n_samples) for log in logs]
         losses = self.sample_losses(table, rows)
         for member, log, own in zip(self._live, logs, losses, strict=True):
             if log is not None:
@@ -384,10 +383,7 @@ class ReBatchNet(NeuralNet):
         """Make the stack smaller where a good part of it has stopped early."""
         if not any(member.done for member in self._live):
             return
-        members = iter(self.members)
-        groups = [
-            list(itertools.islice(members, len(group))) for group in self.module_.groups
-        ]
+        groups = self._by_group()
         lives = [any(not member.done for member in group) for group in groups]
         live = [m for group, on in zip(groups, lives, strict=True) if on for m in group]
         if len(live) <= 0.75 * len(self._live):
@@ -572,8 +568,7 @@ class ReBatchNet(NeuralNet):
         members = self._live
         losses: list[Floats | None] = [None] * len(members)
         if table is not None:
-            none = np.empty(0, dtype=np.intp)
-            rows = [none if m.valid_rows is None else m.valid_rows for m in members]
+            rows = [_NO_ROWS if m.valid_rows is None else m.valid_rows for m in members]
             losses = list(self.sample_losses(table, rows))
         improved = [False] * len(members)
         for k, (member, own) in enumerate(zip(members, losses, strict=True)):
