@@ -10,6 +10,7 @@ from skrebatch.estimators_cv import (
 )
 from skrebatch.inspection import training_dynamics
 from skrebatch.members import DivergedError
+from skrebatch.metrics import loss_area, loss_trend, nrmse
 from skrebatch.network import TabularCNN
 from skrebatch.plots import (
     LossCurveDisplay,
@@ -74,6 +75,9 @@ __all__ = [
     "TabularCNN",
     "fit_fused",
     "interval_insertion",
+    "loss_area",
+    "loss_trend",
+    "nrmse",
     "redistribution_size",
     "row_lengths",
     "training_dynamics",

@@ -83,6 +83,7 @@ def fit_fused(
     y: ArrayLike,
     indices: Sequence[ArrayLike] | None = None,
     *,
+    val_indices: Sequence[ArrayLike] | None = None,
     max_stack: int | str = "auto",
 ) -> list[_BaseReBatchCNN]:
     """Fit estimators side by side; each ends as if fitted alone.
@@ -104,6 +105,9 @@ def fit_fused(
         Labels or targets.
     indices : sequence of array-like of int, default=None
         For each estimator the rows that it is fitted on; None is all rows.
+    val_indices : sequence of array-like of int, default=None
+        For each estimator the rows that it is validated on, as by ``X_val`` and
+        ``y_val`` of its `fit`. Sets of rows that are the same object are stored once.
     max_stack : int or "auto", default="auto"
         Most networks in a stack; "auto" goes by the cache of a processor core.
 
@@ -115,7 +119,7 @@ def fit_fused(
     Raises
     ------
     ValueError
-        If `indices` has another length than `estimators`, or an estimator has
+        If there are not as many `indices` or `val_indices` as estimators, or one has
         callbacks, continues an earlier fit, or can't be fitted on the data. The
         others are fitted all the same.
     DivergedError
@@ -135,12 +139,15 @@ def fit_fused(
     """
     check_max_stack(max_stack)
     estimators = list(estimators)
-    if indices is not None:
-        indices = list(indices)
-        if len(indices) != len(estimators):
+    # Kept as lists, because sets of rows are told apart by their identity.
+    indices, val_indices = (
+        None if sets is None else list(sets) for sets in (indices, val_indices)
+    )
+    for name, sets in (("indices", indices), ("val_indices", val_indices)):
+        if sets is not None and len(sets) != len(estimators):
             raise ValueError(
-                f"There are {len(estimators)} estimators, but {len(indices)} sets of "
-                "indices; pass one for each."
+                f"There are {len(estimators)} estimators, but {len(sets)} sets of "
+                f"{name}; pass one for each."
             )
     for i, estimator in enumerate(estimators):
         if not isinstance(estimator, _BaseReBatchCNN):
@@ -153,20 +160,30 @@ def fit_fused(
         raise ValueError("An estimator occurs twice; pass clones of it.")
     X, y = indexable(X, y)
     parts: dict[int, tuple[Any, Any]] = {}
+
+    def part_of(sets: list[Any] | None, i: int, whole: tuple[Any, Any]) -> Any:
+        """Return X and y of a set of rows, which are taken out once."""
+        if sets is None:
+            return whole
+        if id(sets[i]) not in parts:
+            rows = np.asarray(sets[i])
+            parts[id(sets[i])] = _safe_indexing(X, rows), _safe_indexing(y, rows)
+        return parts[id(sets[i])]
+
     cache: dict[Any, Any] = {}
     jobs: list[Job] = []
     owners: list[int] = []
     errors: dict[int, Exception] = {}
     before = [estimator.__dict__.copy() for estimator in estimators]
     for i, estimator in enumerate(estimators):
-        part = X, y
         try:
-            if indices is not None:
-                key, rows = id(indices[i]), np.asarray(indices[i])
-                if key not in parts:
-                    parts[key] = _safe_indexing(X, rows), _safe_indexing(y, rows)
-                part = parts[key]
-            jobs.append(estimator._prepare(*part, cache=cache))
+            rows_X, rows_y = part_of(indices, i, (X, y))
+            X_val, y_val = part_of(val_indices, i, (None, None))
+            jobs.append(
+                estimator._prepare(
+                    rows_X, rows_y, X_val=X_val, y_val=y_val, cache=cache
+                )
+            )
             owners.append(i)
         except Exception as error:
             errors[i] = error

@@ -61,14 +61,14 @@ def test_shared_files(name):
         pytest.skip(f"{entry.file.name} is not in {datasets.SHARED_DATA}")
     dataset = load(name)
     n_samples = int(entry.shape[0] * (entry.sample or 1))
+    if name == "ccfd":  # of which the frauds are all kept
+        n_samples = int((entry.shape[0] - 492) * entry.sample) + 492
     assert dataset.X.shape == (n_samples, entry.shape[1])
     assert dataset.source.startswith(entry.file.name)
     assert (dataset.task == "classification") == bool(entry.n_positive)
     if entry.n_positive:
-        assert np.bincount(dataset.y).tolist() == [
-            n_samples - entry.n_positive[0],
-            entry.n_positive[0],
-        ]
+        n_positive = entry.n_positive[0]
+        assert np.bincount(dataset.y).tolist() == [n_samples - n_positive, n_positive]
     prepared = dataset.preprocessor().fit_transform(dataset.X)
     width = 11 if name == "insurance" else entry.shape[1]
     assert prepared.shape == (n_samples, width)
@@ -125,6 +125,45 @@ def test_missing_values_are_filled_from_the_rows_fitted(folder):
     expected = (median - np.mean(np.arange(3, 1338))) / np.std(np.arange(3, 1338))
     np.testing.assert_allclose(prepared[:3, 0], expected, atol=1e-12)
     np.testing.assert_array_equal(prepared[:3, 5:7], [[0, 1]] * 3)  # most say yes
+
+
+def credit_cards(n_rows=2000, n_frauds=7):
+    """A small table in the form of the credit card file."""
+    names = ["Time", *(f"V{i}" for i in range(1, 29)), "Amount"]
+    table = pd.DataFrame(np.arange(n_rows * 30.0).reshape(n_rows, 30), columns=names)
+    return table.assign(Class=(np.arange(n_rows) % (n_rows // n_frauds) == 5) + 0)
+
+
+def test_all_frauds_and_a_share_of_the_other_payments(folder, monkeypatch):
+    entry = ENTRIES["ccfd"]
+    assert entry.shape == (284807, 29) and entry.sample == 0.008
+    table = credit_cards()
+    monkeypatch.setitem(
+        ENTRIES, "ccfd", entry._replace(shape=(2000, 29), n_positive=(7,))
+    )
+    table.to_csv(folder / entry.file.name, index=False)
+    dataset = load("ccfd")
+    assert "Time" not in dataset.X
+    assert np.bincount(dataset.y).tolist() == [int(0.008 * 1993), 7]
+    frauds = table[table.Class == 1]
+    assert dataset.X.V1[dataset.y == 1].tolist() == frauds.V1.tolist()
+    assert set(dataset.X.V1[dataset.y == 0]) < set(table[table.Class == 0].V1)
+    assert not dataset.X.duplicated().any()
+    assert dataset.source == (
+        "creditcard.csv, a random 0.008 of the rows of class 0 (seed 42)"
+    )
+    pd.testing.assert_frame_equal(load("ccfd").X, dataset.X)
+
+
+def test_two_lines_of_names(folder):
+    rows = np.arange(756)
+    lines = ["," * 754, ",".join(["id", *(f"x{i}" for i in range(753)), "class"])]
+    lines += [",".join(map(str, [i // 3, *[i] * 753, int(i < 564)])) for i in rows]
+    (folder / "pd_speech_features.csv").write_text("\n".join(lines))
+    dataset = load("pdc_speech")
+    assert dataset.X.shape == (756, 753) and "id" not in dataset.X
+    assert dataset.X.x0.tolist() == rows.tolist()
+    assert dataset.y.sum() == 564
 
 
 def test_unknown_name():

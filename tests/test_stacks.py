@@ -441,6 +441,34 @@ def test_a_row_may_occur_twice():
     assert len(models[0].sample_losses_) == 44
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_validation_rows_of_each(early_stopping):
+    X, y = make_data(n=ROWS)
+    rng = np.random.default_rng(0)
+    folds = [rng.permutation(ROWS)[:size] for size in (ROWS - 30, ROWS - 20, 30)]
+    others = [np.setdiff1d(np.arange(ROWS), rows) for rows in folds]
+    kwargs = {"dtype": "float64", "early_stopping": early_stopping}
+    models = [make(ratio=ratio, **kwargs) for ratio in (0.1, 0.2, 0.3)]
+    twins = [
+        clone(model).fit(X[rows], y[rows], X_val=X[other], y_val=y[other])
+        for model, rows, other in zip(models, folds, others, strict=True)
+    ]
+    fit_fused(models, X, y, folds, val_indices=others)
+    assert_all_twins(models, twins, X)
+    for model, twin in zip(models, twins, strict=True):
+        assert_close(model.validation_loss_curve_, twin.validation_loss_curve_, 1e-10)
+
+
+def test_validation_rows_without_training_rows_of_each():
+    X, y = make_data(n=ROWS)
+    models = [make(dtype="float64", max_epochs=1) for _ in range(2)]
+    rows = np.arange(25)
+    fit_fused(models, X, y, val_indices=[rows, np.arange(ROWS)])
+    twin = make(dtype="float64", max_epochs=1).fit(X, y, X_val=X[rows], y_val=y[rows])
+    assert_close(models[0].validation_loss_curve_, twin.validation_loss_curve_, 1e-10)
+    assert models[1].validation_loss_curve_ != models[0].validation_loss_curve_
+
+
 def test_frames_series_and_labels():
     X, y = make_data("multiclass", n=ROWS)
     frame = pd.DataFrame(X, columns=list("abcde"), index=np.arange(ROWS)[::-1])
@@ -611,6 +639,12 @@ def test_an_estimator_may_not_occur_twice():
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_indices_of_another_length(n):
     refused(["2 estimators", f"{n} sets"], [make(), make()], [range(41)] * n)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_validation_rows_of_another_length(n):
+    words = ["2 estimators", f"{n} sets of val_indices"]
+    refused(words, [make(), make()], val_indices=[range(41)] * n)
 
 
 def test_estimators_with_callbacks_are_fitted_alone():

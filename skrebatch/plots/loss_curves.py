@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import is_regressor
 
 from skrebatch.inspection import final_step, import_extra
+from skrebatch.metrics import loss_area, loss_trend
 from skrebatch.plots.style import COLOURS, describe, get_axes, put_legend, write_number
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class LossCurveDisplay:
     areas_ : dict of (str, str) to float
         Loss area, eq. 3 [1]_: the sum over epochs of the baseline's loss
         :math:`\alpha` minus this loss :math:`\beta`, over the epochs that both
-        have. Above 0 this estimator's loss was the lower one on the whole.
+        have; see :func:`loss_area`. Above 0 this estimator's loss was the lower one
+        on the whole.
 
     References
     ----------
@@ -201,7 +203,7 @@ class LossCurveDisplay:
                 base = self.curves.get((self.baseline, part))
             if base is not None:
                 n = min(len(curve), len(base))
-                self.areas_[key] = float(np.sum(base[:n] - curve[:n]))
+                self.areas_[key] = loss_area(base, curve)
                 label += f" (area {write_number(self.areas_[key])})"
                 self.fills_[key] = ax.fill_between(
                     epochs[:n], base[:n], curve[:n], color=colour, **_FILLS[part]
@@ -209,7 +211,7 @@ class LossCurveDisplay:
             style = {"color": colour, "linestyle": _DASHES[part], "label": label}
             (self.lines_[key],) = ax.plot(epochs, curve, **{**style, **kwargs})
 
-            slope, intercept = _straight_line(curve)
+            slope, intercept = loss_trend(curve)
             self.slopes_[key], self.intercepts_[key] = slope, intercept
             if fit_line and len(curve) > 1:
                 sign = "−" if slope < 0 else "+"
@@ -255,11 +257,3 @@ def _loss_name(model: Any) -> str:
         return "log loss"
     scaled = " of the scaled target" if model.standardize_target else ""
     return f"squared error{scaled}"
-
-
-def _straight_line(curve: Floats) -> tuple[float, float]:
-    """Fit slope and intercept over the epochs 1, 2, ... by least squares."""
-    if len(curve) < 2:
-        return np.nan, np.nan
-    slope, intercept = np.polyfit(np.arange(1, len(curve) + 1), curve, 1)
-    return float(slope), float(intercept)

@@ -1,0 +1,174 @@
+"""The measures of the paper: loss curves in numbers, and an error without unit."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import mean_squared_error
+from sklearn.utils import check_array
+
+Floats = NDArray[np.float64]
+
+
+def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
+    r"""Compute the area between two loss curves, eq. 3 [1]_.
+
+    It is the sum over epochs of the baseline's loss :math:`\alpha` minus the loss
+    :math:`\beta` that is compared with it. Above 0 the second curve was the lower one
+    on the whole.
+
+    Parameters
+    ----------
+    baseline : array-like of shape (n_epochs,)
+        Loss after each epoch without re-Batch.
+    losses : array-like of shape (n_epochs,)
+        Loss after each epoch with it. Of curves of different length, as early
+        stopping leaves them, the epochs count that both have.
+
+    Returns
+    -------
+    area : float
+        In units of the loss.
+
+    Raises
+    ------
+    ValueError
+        If a curve is empty, or not one row of finite numbers.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> from skrebatch import loss_area
+    >>> loss_area([4, 3, 2], [3, 2, 2])
+    2.0
+    """
+    alpha, beta = _curve(baseline, "baseline"), _curve(losses, "losses")
+    n_epochs = min(len(alpha), len(beta))
+    return float(np.sum(alpha[:n_epochs] - beta[:n_epochs]))
+
+
+class LossTrend(NamedTuple):
+    """The straight line of a loss curve."""
+
+    slope: float
+    intercept: float
+
+
+def loss_trend(losses: ArrayLike) -> LossTrend:
+    """Fit a straight line to a loss curve by least squares, as the paper does [1]_.
+
+    Parameters
+    ----------
+    losses : array-like of shape (n_epochs,)
+        Loss after each epoch, the first being epoch 1.
+
+    Returns
+    -------
+    slope : float
+        Change of the loss by an epoch; NaN for a single epoch.
+    intercept : float
+        Loss of the line at epoch 0; NaN for a single epoch.
+
+    Raises
+    ------
+    ValueError
+        If the curve is empty, or not one row of finite numbers.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025, section 4.2.
+
+    Examples
+    --------
+    >>> from skrebatch import loss_trend
+    >>> slope, intercept = loss_trend([5, 4, 3])
+    >>> round(slope, 6), round(intercept, 6)
+    (-1.0, 6.0)
+    """
+    curve = _curve(losses, "losses")
+    if len(curve) < 2:
+        return LossTrend(np.nan, np.nan)
+    slope, intercept = np.polyfit(np.arange(1, len(curve) + 1), curve, 1)
+    return LossTrend(float(slope), float(intercept))
+
+
+def nrmse(
+    y_true: ArrayLike, y_pred: ArrayLike, *, normalization: str = "mean"
+) -> float:
+    """Compute the root mean squared error as a share of the target's size.
+
+    The paper divides by the mean of the target for prices and charges, and by its
+    standard deviation for Diabetes [1]_. With several outputs it is the mean over
+    them.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Predictions.
+    normalization : {"mean", "std"}, default="mean"
+        What to divide by: the absolute mean of `y_true`, or its standard deviation
+        (without Bessel's correction, so that :math:`R^2 = 1 - nrmse^2`).
+
+    Returns
+    -------
+    error : float
+        At least 0; less is better.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, the numbers aren't finite, or what to divide by is 0 or
+        unknown.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025, section 4.2.
+
+    Examples
+    --------
+    >>> from skrebatch import nrmse
+    >>> nrmse([1, 3, 5], [2, 4, 6])
+    0.333...
+    >>> nrmse([1, 3, 5], [2, 4, 6], normalization="std")
+    0.612...
+    """
+    if normalization not in ("mean", "std"):
+        raise ValueError(
+            f'normalization must be "mean" or "std", got {normalization!r}.'
+        )
+    options = {"ensure_2d": False, "dtype": np.float64}
+    true: Floats = check_array(y_true, input_name="y_true", **options)
+    predicted: Floats = check_array(y_pred, input_name="y_pred", **options)
+    if true.shape != predicted.shape:
+        # A column beside a row would broadcast to an error of all with all.
+        raise ValueError(
+            f"y_true and y_pred must have the same shape, got {true.shape} and "
+            f"{predicted.shape}."
+        )
+    size = np.abs(true.mean(axis=0)) if normalization == "mean" else true.std(axis=0)
+    if not np.all(size > 0):
+        raise ValueError(f"The {normalization} of y_true is 0: nothing to divide by.")
+    squares = mean_squared_error(true, predicted, multioutput="raw_values")
+    return float(np.mean(np.sqrt(squares) / size))
+
+
+def _curve(losses: ArrayLike, name: str) -> Floats:
+    """Return a loss curve as an array, refusing what is none."""
+    curve = np.asarray(losses, dtype=np.float64)
+    if curve.ndim != 1 or not len(curve) or not np.isfinite(curve).all():
+        raise ValueError(
+            f"{name} must be one finite number an epoch, got an array of shape "
+            f"{curve.shape}"
+            + (" with NaN or infinity." if curve.ndim == 1 and len(curve) else ".")
+        )
+    return curve
