@@ -1,0 +1,200 @@
+"""The paper's third future work: a search for the ratio, nested in cross-validation.
+
+What the search finds in one part of the data is scored on another, and so is what its
+opponents find: the same network without re-Batch, with as many candidates for its batch
+size, learning rate and weight decay, and scikit-learn's models with grids of their own.
+"""
+
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+from compare import SCORES, inner_splits, network, outer_splits
+from datasets import load
+from resume import as_line, rounded, run_jobs
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from skrebatch import FusedGridSearchCV
+
+OURS = "re-Batch"
+PLAIN = "no re-Batch"
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How much is searched."""
+
+    outer_folds: int = 3
+    outer_repeats: int = 1
+    inner_folds: int = 3
+    max_epochs: int = 60
+    ratios: tuple[float, ...] = (0.03, 0.08, 0.15, 0.3)
+    batch_sizes: tuple[int, ...] = (16, 32, 64, 128)
+    rates: tuple[float, ...] = (1e-3, 3e-3)
+    others: tuple[str, ...] = ("linear", "MLP", "random forest", "gradient boosting")
+
+
+QUICK_SEARCH = SearchPlan(
+    max_epochs=5, ratios=(0.3,), batch_sizes=(32,), rates=(3e-3,), others=("linear",)
+)
+
+
+def grids(plan):
+    """Return what our two arms search: as many candidates, learning rates and sizes.
+
+    The ratio sets the batch size, as in the paper. A ratio of 0 is not in the grid, so
+    that what re-Batch gains or loses shows.
+    """
+    common = {"lr": plan.rates}
+    return {
+        OURS: [
+            {"ratio": plan.ratios, "strategy": (strategy,), "repeats": (repeats,)}
+            | common
+            for strategy, repeats in (("min-loss", 1), ("min-loss", 2), ("max-loss", 0))
+        ],
+        PLAIN: [
+            {
+                "ratio": (0,),
+                "batch_size": plan.batch_sizes,
+                "weight_decay": (0.0, 1e-4, 1e-3),
+            }
+            | common
+        ],
+    }
+
+
+def other_models(task):
+    """Return scikit-learn's models, with a grid for each."""
+    forest = {"max_features": ("sqrt", 0.5), "min_samples_leaf": (1, 2, 5, 10)}
+    boosting = {
+        "learning_rate": (0.03, 0.1),
+        "max_leaf_nodes": (7, 31),
+        "min_samples_leaf": (10, 30),
+    }
+    mlp = {
+        "alpha": (1e-4, 1e-2),
+        "learning_rate_init": (1e-3, 5e-3),
+        "hidden_layer_sizes": ((50,), (100,)),
+    }
+    strengths = tuple(np.logspace(-3, 3, 8))
+    if task == "classification":
+        return {
+            "MLP": (MLPClassifier(random_state=0), mlp),
+            "logistic regression": (
+                LogisticRegression(max_iter=1000),
+                {"C": strengths},
+            ),
+            "random forest": (RandomForestClassifier(random_state=0), forest),
+            "gradient boosting": (
+                HistGradientBoostingClassifier(random_state=0),
+                boosting,
+            ),
+        }
+    scaled = TransformedTargetRegressor(
+        MLPRegressor(random_state=0), transformer=StandardScaler()
+    )
+    return {
+        "linear": (Ridge(), {"alpha": strengths}),
+        "MLP": (scaled, {f"regressor__{name}": mlp[name] for name in mlp}),
+        "random forest": (RandomForestRegressor(random_state=0), forest),
+        "gradient boosting": (HistGradientBoostingRegressor(random_state=0), boosting),
+    }
+
+
+class SearchJob(NamedTuple):
+    """A search on the training rows of one split."""
+
+    data: str
+    arm: str
+    split: int
+    plan: dict
+
+
+def run_search(job):
+    """Search, and score what was found on the rows left out."""
+    dataset, plan = load(job.data), SearchPlan(**job.plan)
+    train, test = outer_splits(dataset, plan)[job.split]
+    if job.arm in (OURS, PLAIN):
+        model = network(dataset, max_epochs=plan.max_epochs, random_state=job.split)
+        grid, search = grids(plan)[job.arm], FusedGridSearchCV
+    else:
+        model, grid = other_models(dataset.task)[job.arm]
+        grid, search = [grid], GridSearchCV
+    scored_by = SCORES[dataset.task]
+    scorer, _ = list(scored_by.values())[-1]
+    search = search(
+        Pipeline([("prepare", dataset.preprocessor()), ("model", model)]),
+        [{f"model__{name}": values for name, values in part.items()} for part in grid],
+        scoring=scorer,
+        cv=inner_splits(dataset.task, plan),
+    )
+    start = time.perf_counter()
+    with threadpool_limits(1), warnings.catch_warnings():
+        # The MLP's default number of epochs is where it ends, converged or not.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        search.fit(dataset.X.iloc[train], dataset.y[train])
+    seconds = time.perf_counter() - start
+    best = {
+        name.removeprefix("model__").removeprefix("regressor__"): value
+        for name, value in search.best_params_.items()
+    }
+    run = {
+        "data": job.data,
+        "arm": job.arm,
+        "split": job.split,
+        "candidates": len(search.cv_results_["params"]),
+        "best": best,
+        "scores": {
+            name: sign
+            * get_scorer(scorer)(search, dataset.X.iloc[test], dataset.y[test])
+            for name, (scorer, sign) in scored_by.items()
+        },
+    }
+    return {"run": rounded(run), "seconds": seconds, "refit": search.refit_time_}
+
+
+def run_searches(plan, setting, n_jobs, folder, stem):
+    """Run all searches; write what they found, and apart from it what they took.
+
+    Returns
+    -------
+    dict
+        Every run with its scores; it can be dumped as JSON.
+    """
+    jobs = [
+        SearchJob(name, arm, split, asdict(plan))
+        for name in setting["data"]
+        for arm in (OURS, PLAIN, *plan.others)
+        for split in range(plan.outer_folds * plan.outer_repeats)
+    ]
+    setting = {**setting, "plan": asdict(plan), "grids": grids(plan)}
+    parts = folder / f"{stem}.parts.jsonl"
+    done = run_jobs(run_search, jobs, setting, parts, n_jobs)
+    results = {**setting, "runs": [part["run"] for part in done]}
+    (folder / f"{stem}.json").write_text(as_line(results), encoding="utf-8")
+    costs = [
+        {**part["run"], "seconds": part["seconds"], "refit": part["refit"]}
+        for part in done
+    ]
+    kept = "data", "arm", "split", "seconds", "refit"
+    costs = [{name: cost[name] for name in kept} for cost in costs]
+    path = folder / f"{stem}_seconds.json"
+    path.write_text(as_line(rounded(costs, 3)), encoding="utf-8")
+    parts.unlink()
+    return results
