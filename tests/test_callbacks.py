@@ -703,6 +703,13 @@ def test_classes_of_several_targets_are_refused():
         net.fit(X, y)
 
 
+def test_classes_of_real_targets_are_refused():
+    rebatch = ReBatch(0.25, "max-loss", class_balanced=True)
+    net, _, _, X, y = make_net("one target", rebatch=rebatch)
+    with pytest.raises(ValueError, match="the targets are real numbers"):
+        net.fit(X, y)
+
+
 class Short(Strategy):
     """Give a weight too few."""
 
