@@ -217,7 +217,8 @@ _ATTRIBUTES = """n_features_in_ : int
         Mean training loss of each epoch, over the batches as they were trained
         on.
     validation_loss_curve_ : list of float
-        Loss on the validation set after each epoch, where there is one.
+        Loss on the validation set after each epoch, where there is one; NaN for
+        epochs of an earlier or later call that had none.
     sample_losses_ : ndarray of shape (n_samples,)
         Loss of every row of X under the fitted network, without weights.
     chosen_ : ndarray of int, or list of n_networks such arrays
@@ -717,16 +718,19 @@ class _BaseReBatchCNN(BaseEstimator):
         self.chosen_ = chosen[0] if len(chosen) == 1 else chosen
         self.n_redistributed_ = first.selection.n_chosen
         self.batch_size_ = first.batch_size
-        for name, attribute in (
-            ("train_loss", "loss_curve_"),
-            ("valid_loss", "validation_loss_curve_"),
-        ):
-            curve = getattr(self, attribute, []) if job.goes_on else []
-            curve = curve + _mean_curve([member.curves[name] for member in members])
-            if curve:
-                setattr(self, attribute, curve)
-            elif hasattr(self, attribute):
-                delattr(self, attribute)
+        trained = _mean_curve([member.curves["train_loss"] for member in members])
+        validated = _mean_curve([member.curves["valid_loss"] for member in members])
+        validated += [math.nan] * (len(trained) - len(validated))
+        if job.goes_on:
+            before = self.loss_curve_
+            unknown = [math.nan] * len(before)
+            validated = getattr(self, "validation_loss_curve_", unknown) + validated
+            trained = before + trained
+        self.loss_curve_ = trained
+        if not np.isnan(validated).all():
+            self.validation_loss_curve_ = validated
+        elif hasattr(self, "validation_loss_curve_"):
+            del self.validation_loss_curve_
         self.n_iter_ = len(self.loss_curve_)
         self._rngs = [member.selection.rng for member in members]
         self._rates = [member.rate for member in members]

@@ -1191,6 +1191,19 @@ def test_warm_start_goes_on():
     assert_same_bits(model, whole)
 
 
+@pytest.mark.parametrize("n_networks", [1, 2])
+def test_validation_losses_keep_the_place_of_their_epochs(n_networks):
+    X, y = make_data()
+    valid = {"X_val": X[:9], "y_val": y[:9]}
+    model = make(warm_start=True, max_epochs=2, n_networks=n_networks).fit(X, y)
+    assert not hasattr(model, "validation_loss_curve_")
+    model.fit(X, y, **valid).fit(X, y).partial_fit(X, y).fit(X, y, **valid)
+    assert len(model.validation_loss_curve_) == len(model.loss_curve_) == 9
+    known = np.flatnonzero(np.isfinite(model.validation_loss_curve_))
+    assert known.tolist() == [2, 3, 7, 8]
+    assert model.validation_loss_curve_[-2:] == model.history_[:, "valid_loss"]
+
+
 def test_without_warm_start_a_fit_begins_anew():
     X, y = make_data()
     model = make()

@@ -251,6 +251,23 @@ def test_straight_line_and_area_by_hand(ax):
     }  # fmt: skip
 
 
+def test_epochs_without_a_loss_keep_their_place(ax):
+    nan = math.nan
+    curves = {
+        ("a", "validation"): np.array([4.0, 3.0, 2.0]),
+        ("b", "validation"): np.array([nan, 3.5, 3.0, nan]),
+    }
+    display = LossCurveDisplay(curves, baseline="a").plot(ax, fit_line=True)
+    assert display.areas_ == {("b", "validation"): -1.5}
+    assert display.slopes_["b", "validation"] == pytest.approx(-0.5)
+    assert display.intercepts_["b", "validation"] == pytest.approx(4.5)
+    line = display.fit_lines_["b", "validation"]
+    assert line.get_xdata().tolist() == [2, 3]
+    assert line.get_ydata() == pytest.approx([3.5, 3])
+    vertices = display.fills_["b", "validation"].get_paths()[0].vertices
+    assert {tuple(v) for v in vertices} == {(2, 3), (3, 2), (3, 3), (2, 3.5)}
+
+
 def test_areas_against_an_estimator(models):
     plain, other = models
     apart = LossCurveDisplay.from_estimator({"other": other}, baseline=plain)

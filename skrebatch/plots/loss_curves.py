@@ -34,7 +34,7 @@ class LossCurveDisplay:
     ----------
     curves : dict of (str, str) to ndarray of shape (n_epochs,)
         Loss after each epoch, by the estimator's name and "training" or
-        "validation".
+        "validation"; NaN where there is none.
     baseline : str, default=None
         Name of the estimator that the others' areas are taken against.
     loss_name : str, default="loss"
@@ -52,8 +52,8 @@ class LossCurveDisplay:
         The shaded areas between the baseline's curves and the others.
     slopes_, intercepts_ : dict of (str, str) to float
         Straight line fitted to each curve by least squares, as in the paper [1]_:
-        change of the loss by an epoch, and its value at epoch 0. NaN for a curve of
-        one epoch.
+        change of the loss by an epoch, and its value at epoch 0. NaN for a curve
+        with a loss for one epoch alone.
     areas_ : dict of (str, str) to float
         Loss area, eq. 3 [1]_: the sum over epochs of the baseline's loss
         :math:`\alpha` minus this loss :math:`\beta`, over the epochs that both
@@ -201,7 +201,7 @@ class LossCurveDisplay:
                 base = self.curves.get((self.baseline, part))
             if base is not None:
                 n = min(len(curve), len(base))
-                self.areas_[key] = float(np.sum(base[:n] - curve[:n]))
+                self.areas_[key] = float(np.nansum(base[:n] - curve[:n]))
                 label += f" (area {write_number(self.areas_[key])})"
                 self.fills_[key] = ax.fill_between(
                     epochs[:n], base[:n], curve[:n], color=colour, **_FILLS[part]
@@ -209,14 +209,16 @@ class LossCurveDisplay:
             style = {"color": colour, "linestyle": _DASHES[part], "label": label}
             (self.lines_[key],) = ax.plot(epochs, curve, **{**style, **kwargs})
 
-            slope, intercept = _straight_line(curve)
+            known = ~np.isnan(curve)
+            slope, intercept = _straight_line(epochs[known], curve[known])
             self.slopes_[key], self.intercepts_[key] = slope, intercept
-            if fit_line and len(curve) > 1:
+            if fit_line and np.isfinite(slope):
                 sign = "−" if slope < 0 else "+"
                 step = f"{sign} {write_number(abs(slope))} · epoch"
                 label = f"{write_number(intercept)} {step}"
+                line = intercept + slope * epochs[known]
                 (self.fit_lines_[key],) = ax.plot(
-                    epochs, intercept + slope * epochs, ":", c=colour, lw=1, label=label
+                    epochs[known], line, ":", c=colour, lw=1, label=label
                 )
         ax.set(xlabel="epoch", ylabel=self.loss_name)
         ax.locator_params(axis="x", integer=True)
@@ -257,9 +259,9 @@ def _loss_name(model: Any) -> str:
     return f"squared error{scaled}"
 
 
-def _straight_line(curve: Floats) -> tuple[float, float]:
-    """Fit slope and intercept over the epochs 1, 2, ... by least squares."""
+def _straight_line(epochs: NDArray[np.intp], curve: Floats) -> tuple[float, float]:
+    """Fit slope and intercept over the epochs by least squares."""
     if len(curve) < 2:
         return np.nan, np.nan
-    slope, intercept = np.polyfit(np.arange(1, len(curve) + 1), curve, 1)
+    slope, intercept = np.polyfit(epochs, curve, 1)
     return float(slope), float(intercept)
