@@ -158,7 +158,8 @@ default=None
         course the rate stays where it is, in `partial_fit` and warm starts too.
     lr_schedule_params : dict, default=None
         Arguments of the schedule, such as ``{{"step_size": 20}}``, and `step_every`
-        ("epoch" or "batch") and `monitor` of :class:`skorch.callbacks.LRScheduler`.
+        ("epoch" or "batch") and, for a plateau, `monitor` ("train_loss" or
+        "valid_loss") of :class:`skorch.callbacks.LRScheduler`.
     weight_decay : float, default=0.0
         Weight decay of the optimizer.
     n_augments : int, default=0
@@ -587,6 +588,8 @@ class _BaseReBatchCNN(BaseEstimator):
                 )
             )
         members[0].selection.warn_of_no_effect()
+        if members[0].rate is not None:
+            members[0].rate.warn_if_over()
         return Job(
             X=parts,
             targets=encoded,
