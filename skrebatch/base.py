@@ -369,9 +369,16 @@ class _BaseReBatchCNN(BaseEstimator):
         return cls, optimizer_options(cls, self.lr, self.weight_decay, params)
 
     def _check_X(self, X: Any, **kwargs: Any) -> Any:
-        """Validate X (and y), naming the columns that are to blame."""
-        dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
-        if self.variable_length:
+        """Validate X (and y) for a fit, naming the columns that are to blame."""
+        return self._check_table(
+            X, resolve_dtype(self.dtype), self.variable_length, **kwargs
+        )
+
+    def _check_table(
+        self, X: Any, torch_dtype: torch.dtype, variable_length: bool, **kwargs: Any
+    ) -> Any:
+        dtype = np.dtype(str(torch_dtype).removeprefix("torch."))
+        if variable_length:
             kwargs["ensure_all_finite"] = "allow-nan"
             if not kwargs.get("reset", True):
                 X = to_width(X, self.n_features_in_)
@@ -380,11 +387,11 @@ class _BaseReBatchCNN(BaseEstimator):
             with np.errstate(over="ignore"):
                 checked = validate_data(self, X, dtype=dtype, **kwargs)
         except ValueError as error:
-            hint = locate_bad_columns(X, dtype, allow_nan=self.variable_length)
+            hint = locate_bad_columns(X, dtype, allow_nan=variable_length)
             if not hint:
                 raise
             raise type(error)(f"{error}{hint}") from error
-        if self.variable_length:
+        if variable_length:
             row_lengths(checked[0] if isinstance(checked, tuple) else checked)
         return checked
 
@@ -752,12 +759,15 @@ class _BaseReBatchCNN(BaseEstimator):
         row would vary in the sixth digit with the rows beside it.
         """
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        module = self.module_
-        device = next(module.parameters()).device
+        module, architecture = self.module_, self._networks()[0].architecture
+        # As the network was fitted, whatever the parameters have been set to since.
+        weights = next(module.parameters())
+        X = self._check_table(
+            X, weights.dtype, architecture.variable_length, reset=False
+        )
+        device = weights.device
         if device.type == "mps":  # which has no float64
             module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
-        architecture = self._networks()[0].architecture
         small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
         outputs = []
         with torch.no_grad(), one_thread_if(small):
