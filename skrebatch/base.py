@@ -25,6 +25,7 @@ from skorch.callbacks import LRScheduler
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
 from skrebatch.data import (
+    as_array,
     check_real,
     check_weights,
     check_whole,
@@ -378,6 +379,9 @@ class _BaseReBatchCNN(BaseEstimator):
         self, X: Any, torch_dtype: torch.dtype, variable_length: bool, **kwargs: Any
     ) -> Any:
         dtype = np.dtype(str(torch_dtype).removeprefix("torch."))
+        X = as_array(X)
+        if "y" in kwargs:
+            kwargs["y"] = as_array(kwargs["y"])
         if variable_length:
             kwargs["ensure_all_finite"] = "allow-nan"
             if not kwargs.get("reset", True):
@@ -386,7 +390,7 @@ class _BaseReBatchCNN(BaseEstimator):
             # What is too large for the dtype is refused, and needs no warning.
             with np.errstate(over="ignore"):
                 checked = validate_data(self, X, dtype=dtype, **kwargs)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             hint = locate_bad_columns(X, dtype, allow_nan=variable_length)
             if not hint:
                 raise

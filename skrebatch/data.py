@@ -182,11 +182,20 @@ def resolve_device(device: Any) -> torch.device:
     return resolved
 
 
+def as_array(values: Any) -> Any:
+    """Return a tensor's values, wherever it lies, as an array; all else as it is."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    # numpy has no bfloat16.
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
 def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
     """Return the sample weights as an array, or None where all are equal."""
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight)
+    weights = np.asarray(as_array(sample_weight))
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)
     if weights.shape != (n_samples,):
@@ -246,6 +255,8 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False)
     """Say which columns of a table are not finite numbers of the dtype."""
     columns = getattr(X, "columns", None)
     values = np.asarray(X)
+    if values.dtype == object and hasattr(X, "isna"):
+        values = np.where(X.isna(), np.nan, values)  # pd.NA is no number, but missing
     if values.ndim != 2 or values.dtype.kind == "c":
         return ""
     names = range(values.shape[1]) if columns is None else columns

@@ -81,7 +81,7 @@ BAD_TABLES = {
     "missing in a nullable column": (
         pd.DataFrame(with_cell(np.nan), columns=NAMES).astype("Float64"),
         "NaN",
-        "'b'",
+        "'b' (not finite in 1 rows, first 3)",
     ),
     "None": (with_cell(0).astype(object).tolist(), "NaN", "column 1"),
     "strings": (np.full((N, FEATURES), "x"), "could not convert", "column 0"),
@@ -162,6 +162,14 @@ def test_one_row_is_refused():
     refused(lambda model: model.fit(X[:1], y[:1]), *words)
     refused(lambda model: model.partial_fit(X[:1], y[:1]), *words)
     assert make().fit(X, y).predict(X[:1]).shape == (1,)
+
+
+def test_pandas_na_among_objects_is_refused_by_name():
+    X, y = make_data()
+    frame = pd.DataFrame(X, columns=NAMES, dtype=object)
+    frame.loc[3, "b"] = pd.NA
+    with pytest.raises(TypeError, match=r"NAType.*'b' \(not finite in 1 rows, first 3"):
+        make().fit(frame, y)
 
 
 def test_polars_nulls_are_refused_by_name():

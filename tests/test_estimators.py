@@ -1790,6 +1790,30 @@ def test_polars():
     np.testing.assert_array_equal(model.predict_proba(frame), expected.predict_proba(X))
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_tensors(task):
+    X, y = make_data(task)
+    weights = np.linspace(0.5, 1.5, N)
+    expected = make(task).fit(X, y, weights, X_val=X[:9], y_val=y[:9])
+    tensors = torch.tensor(X, requires_grad=True), torch.tensor(y)
+    if y.dtype == np.float64:
+        tensors[1].requires_grad_()
+    valid = {"X_val": tensors[0][:9], "y_val": tensors[1][:9]}
+    model = make(task).fit(*tensors, torch.tensor(weights), **valid)
+    assert_same_bits(model, expected)
+    np.testing.assert_array_equal(model.predict(tensors[0]), expected.predict(X))
+    once = make(task).partial_fit(*tensors)
+    assert_same_bits(once, make(task).partial_fit(X, y))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8])
+def test_tensors_of_any_type(dtype):
+    X, y = make_data()
+    short = torch.tensor(4 * X).to(dtype)
+    model, expected = make().fit(short, y), make().fit(short.float().numpy(), y)
+    assert_same_bits(model, expected)
+
+
 @pytest.mark.parametrize("form", ["list", "fortran", "int", "strided", "read-only"])
 def test_any_layout_of_the_table(form):
     X, y = make_data()
