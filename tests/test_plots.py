@@ -152,10 +152,11 @@ def test_a_missing_package_names_the_extra(package):
     code = f"""
 import sys
 import numpy as np
-sys.modules[{package!r}] = None
 import skrebatch
 model = skrebatch.ReBatchCNNClassifier(ratio=0, max_epochs=1, record_losses=True)
 model.fit(np.eye(4), [0, 1, 0, 1])
+# Only now: scikit-learn 1.6 takes what stands here for the package, in fit.
+sys.modules[{package!r}] = None
 calls = dict(
     training_dynamics=lambda: skrebatch.training_dynamics(model),
     LossCurveDisplay=lambda: skrebatch.LossCurveDisplay.from_estimator(model),
