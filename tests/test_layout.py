@@ -46,6 +46,7 @@ ORDER = [
     "search",
     "estimators_cv",
     "inspection",
+    "intervals",
     "plots.style",
     "plots.loss_curves",
     "plots.ratio_curves",
