@@ -38,7 +38,13 @@ from skrebatch.data import (
 )
 from skrebatch.dynamic_batches import check_lengths
 from skrebatch.members import Job, Member
-from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
+from skrebatch.network import (
+    Architecture,
+    Ensemble,
+    TabularCNN,
+    as_module,
+    build_architecture,
+)
 from skrebatch.optimizers import (
     check_optimizer,
     optimizer_options,
@@ -49,6 +55,7 @@ from skrebatch.records import LossLog, mean_log
 from skrebatch.samplers import redistribution_size
 from skrebatch.selection import Selection, check_selection
 from skrebatch.strategies import check_strategy
+from skrebatch.tasks import CallbackSupportMixin, EpochTasks, FitTask, with_callbacks
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
 
@@ -188,7 +195,8 @@ default=None
         float32, and so do the losses of samples, validation and predictions. With
         "fp16" gradients are scaled, and steps in which they overflow are left out.
     callbacks : list of skorch.callbacks.Callback, default=None
-        skorch callbacks, notified of each epoch.
+        skorch callbacks, notified of each epoch. Those of scikit-learn are given to
+        ``set_callbacks``, from scikit-learn 1.9 on.
     n_networks : int, default=1
         Networks trained side by side from different seeds; predictions are the
         mean of their probabilities or targets. Training K costs far less than K
@@ -284,7 +292,7 @@ def interrupts_raised() -> Iterator[None]:
         _interrupts_raise.reset(token)
 
 
-class _BaseReBatchCNN(BaseEstimator):
+class _BaseReBatchCNN(CallbackSupportMixin, BaseEstimator):
     """What the classifier and the regressor share."""
 
     _own_flags: ClassVar[tuple[str, ...]] = ()
@@ -673,10 +681,18 @@ class _BaseReBatchCNN(BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
         with unchanged_on_error(self):
             job = self._prepare(X, y, sample_weight, X_val, y_val)
-            net = train([job], self._all_callbacks())
-            self._conclude(job)
-            self._keep(net)
+            self._keep(self._train(job, X, y, sample_weight))
         return self
+
+    @with_callbacks
+    def _train(self, job: Job, X: Any, y: Any, sample_weight: Any) -> ReBatchNet:
+        """Train the job of a fit, for scikit-learn's callbacks to see."""
+        task = FitTask(self, X, y, sample_weight, self.max_epochs)
+        tasks = [] if task.context is None else [EpochTasks(task)]
+        net = train([job], [*tasks, *self._all_callbacks()])
+        self._conclude(job)
+        task.end()
+        return net
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None
@@ -724,7 +740,7 @@ class _BaseReBatchCNN(BaseEstimator):
             raise KeyboardInterrupt  # which skorch has caught
         first = members[0]
         networks = [member.network for member in members if member.network is not None]
-        self.module_ = networks[0] if len(networks) == 1 else Ensemble(networks)
+        self.module_ = as_module(networks)
         self.sample_losses_ = np.mean(
             [m.losses for m in members if m.losses is not None], axis=0
         )

@@ -30,6 +30,7 @@ from skrebatch.base import _BaseReBatchCNN, interrupts_raised, unchanged_on_erro
 from skrebatch.callbacks import EpochProgress
 from skrebatch.members import Job
 from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
+from skrebatch.tasks import is_watched
 from skrebatch.training import train
 
 
@@ -122,12 +123,12 @@ class FusedGridSearchCV(GridSearchCV):
     """Grid search whose fits are trained side by side.
 
     A drop-in for :class:`sklearn.model_selection.GridSearchCV` over a re-Batch
-    estimator, or a Pipeline (imbalanced-learn's, too) that ends in one: the same candidates, folds, scores
-    and attributes, in a fraction of the time. The earlier steps of a pipeline are
-    fitted once a fold and their own parameters. What can't be trained in a
-    stack (an estimator with callbacks, another kind of estimator) is fitted alone,
-    with the same result. So is everything after ``set_callbacks``, with which
-    scikit-learn (from 1.9 on) watches single fits.
+    estimator, or a Pipeline (imbalanced-learn's, too) that ends in one: the same
+    candidates, folds, scores and attributes, in a fraction of the time. The earlier
+    steps of a pipeline are fitted once a fold and their own parameters. What can't be
+    trained in a stack (an estimator with callbacks, another kind of estimator) is
+    fitted alone, with the same result. So is everything after ``set_callbacks``, with
+    which scikit-learn (from 1.9 on) watches single fits.
 
     In float64 the scores are those of ``GridSearchCV``; in float32 single scores
     may differ, because rounding can tip a choice of samples.
@@ -240,8 +241,7 @@ class FusedGridSearchCV(GridSearchCV):
         """
         check_max_stack(self.max_stack)
         with unchanged_on_error(self), interrupts_raised():
-            # Of scikit-learn's own: from 1.9 on a search takes callbacks.
-            if getattr(self, "_skl_callbacks", None):
+            if is_watched(self):
                 warnings.warn(
                     "Callbacks of scikit-learn watch single fits: with them the search "
                     "is scikit-learn's own, fit by fit. Without set_callbacks it is "
@@ -432,7 +432,9 @@ class _Data:
         estimator = clone(self.estimator).set_params(**params)
         steps = estimator.steps if _is_pipeline(estimator) else [("", estimator)]
         name, final = steps[-1]
+        watched = any(map(is_watched, [estimator, *(step for _, step in steps)]))
         fuses = isinstance(final, _BaseReBatchCNN) and not why_alone(final)
+        fuses = fuses and not watched
         early, fit_params = None, self.fit_params
         early_params: dict[str, Any] = {}
         if fuses and len(steps) > 1:

@@ -33,6 +33,7 @@ ORDER = [
     "selection",
     "records",
     "callbacks",
+    "tasks",
     "threads",
     "optimizers",
     "rates",
