@@ -26,6 +26,7 @@ from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
 from skrebatch.data import (
     as_array,
+    check_names,
     check_real,
     check_weights,
     check_whole,
@@ -215,7 +216,7 @@ default=None
         Source of initial weights, validation split and orders. An int gives the
         same bits on every run.
     verbose : int, default=0
-        1 shows a progress bar with the losses."""
+        0 is silent, 1 and more show a progress bar with the losses."""
 
 _ATTRIBUTES = """n_features_in_ : int
         Number of features seen in fit.
@@ -299,6 +300,27 @@ class _BaseReBatchCNN(CallbackSupportMixin, BaseEstimator):
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of a strategy as ``strategy__name``.
+
+        Parameters
+        ----------
+        **params : dict
+            Their values by name.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of a name; the nearest one is named.
+        """
+        names = [name.partition("__")[0] for name in params]
+        check_names(names, self.get_params(deep=False), self)
+        return super().set_params(**params)
+
     def _check_parameters(self) -> None:
         """Refuse impossible parameters before any work."""
         check_selection(self)
@@ -360,6 +382,8 @@ class _BaseReBatchCNN(CallbackSupportMixin, BaseEstimator):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
                 )
+        if not isinstance(self.verbose, bool | np.bool_):
+            check_whole(self.verbose, "verbose", at_least=0)
         device = resolve_device(self.device)
         resolve_precision(self.precision, resolve_dtype(self.dtype), device)
         if self.variable_length:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -276,6 +278,21 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False)
         return ""
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
     return f" Look at column {', '.join(bad[:5])}{more}."
+
+
+def check_names(names: Iterable[str], known: Iterable[str], owner: Any) -> None:
+    """Refuse names of parameters that are not known, naming the nearest that are."""
+    known = sorted(known)
+    told = []
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            told.append(f"{name!r}{f' (did you mean {near[0]!r}?)' if near else ''}")
+    if told:
+        raise ValueError(
+            f"Invalid parameter {', '.join(told)} for estimator {owner}. Valid "
+            f"parameters are: {known}."
+        )
 
 
 def check_whole(value: Any, name: str, alternative: str = "", at_least: int = 1) -> int:

@@ -149,8 +149,9 @@ class FusedGridSearchCV(GridSearchCV):
     cv : int, splitter, iterable or None, default=None
         Folds; None is five.
     verbose : int, default=0
-        1 shows a progress bar over all fits, and says what is fitted alone. The
-        estimator's own `verbose` shows the mean losses of each stack.
+        0 is silent; 1 and more show a progress bar over all fits, and say what is
+        fitted alone. The estimator's own `verbose` shows the mean losses of each
+        stack.
     pre_dispatch : int or str, default="2*n_jobs"
         How many stacks to send to the workers ahead of time.
     error_score : "raise" or float, default=np.nan

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from test_estimators import (
     FEATURES,
@@ -20,7 +22,7 @@ from test_estimators import (
     make_data,
 )
 
-from skrebatch import DivergedError, MinLoss, Plan, SmallLoss, Strategy
+from skrebatch import OHEM, DivergedError, MinLoss, Plan, SmallLoss, Strategy
 from skrebatch.strategies import STRATEGIES
 
 NAMES = list("abcde")
@@ -179,6 +181,39 @@ def test_polars_nulls_are_refused_by_name():
     columns["b"][3] = None
     with pytest.raises(ValueError, match=r"NaN[^$]*'b' \(not finite in 1 rows"):
         make().fit(polars.DataFrame(columns), y)
+
+
+# --- the names of parameters ---
+
+
+@pytest.mark.parametrize(
+    "params, words",
+    [
+        ({"ratoi": 0.1}, "'ratoi' (did you mean 'ratio'?) for estimator ReBatchCNN"),
+        ({"lr": 1, "max_epoch": 3, "lr_shedule": "step"}, "'max_epoch' (did you mean "),
+        ({"max_epoch": 3, "lr_shedule": "step"}, "'lr_shedule' (did you mean 'lr_sche"),
+        ({"xyzzy": 1}, "Invalid parameter 'xyzzy' for estimator"),
+        ({"stratgy__share": 0.1}, "'stratgy' (did you mean 'strategy'?)"),
+        ({"strategy__shar": 0.1}, "'shar' (did you mean 'share'?) for estimator OHEM"),
+    ],
+    ids=str,
+)
+def test_set_params_names_the_nearest_parameter(params, words):
+    model = make(strategy=OHEM())
+    before = model.get_params()
+    with pytest.raises(ValueError) as raised:
+        model.set_params(**params)
+    assert words in str(raised.value)
+    assert model.get_params().keys() == before.keys()
+    assert (
+        model.lr == before["lr"] and model.strategy.share == before["strategy__share"]
+    )
+    pipeline = make_pipeline(StandardScaler(), model)
+    with pytest.raises(ValueError) as raised:
+        pipeline.set_params(
+            **{f"{type(model).__name__.lower()}__{n}": v for n, v in params.items()}
+        )
+    assert words in str(raised.value)
 
 
 # --- the target ---
@@ -449,6 +484,8 @@ BAD_PARAMETERS = [
     ("record_losses", 1, "True or False"),
     ("record_losses", None, "True or False"),
     ("warm_start", None, "True or False"),
+    ("verbose", -1, "whole number of at least 0"),
+    ("verbose", "yes", "whole number of at least 0"),
     ("device", "nonsense", "can't be used here"),
     ("device", None, "can't be used here"),
     ("dtype", "float16", '"float32" or "float64"'),

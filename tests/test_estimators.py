@@ -1955,6 +1955,22 @@ def test_skorch_checkpoint_saves_the_best_epoch(tmp_path):
     np.testing.assert_array_equal(weights_of(model), weights_of(expected))
 
 
+@pytest.mark.parametrize("params", [{}, {"batch_norm": True}, {"n_networks": 2}])
+def test_skorch_early_stopping_restores_the_best_epoch(params):
+    X, y = noisy_data("binary")
+    stop = EarlyStopping("valid_loss", patience=5, load_best=True, sink=str)
+    params = {"lr": 0.05, "max_epochs": 60, "batch_size": 16, **params}
+    model = make(callbacks=[stop], **params)
+    model.fit(X[:48], y[:48], X_val=X[48:], y_val=y[48:])
+    best = int(np.argmin(model.validation_loss_curve_))
+    assert model.n_iter_ == best + 6 < 60
+    expected = make(**{**params, "max_epochs": best + 1}).fit(X[:48], y[:48])
+    np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_allclose(
+        model.sample_losses_, expected.sample_losses_, rtol=1e-5, atol=1e-7
+    )
+
+
 def weights_of_network(network):
     return np.concatenate([p.detach().ravel() for p in network.parameters()])
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skrebatch.data import check_names
 from skrebatch.samplers import Indices, as_samples
 
 Losses = NDArray[np.floating]
@@ -164,6 +165,12 @@ class Strategy(BaseEstimator):
             depends on the losses in that row alone.
         """
         raise NotImplementedError
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; of a name that is none, the nearest one is named."""
+        names = [name.partition("__")[0] for name in params]
+        check_names(names, self.get_params(deep=False), self)
+        return super().set_params(**params)
 
     def check(self) -> None:
         """Refuse impossible parameters with a ValueError, before any training."""
