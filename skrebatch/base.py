@@ -7,9 +7,9 @@ import copy
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import joblib
 import numpy as np
@@ -59,6 +59,8 @@ from skrebatch.strategies import check_strategy
 from skrebatch.tasks import CallbackSupportMixin, EpochTasks, FitTask, with_callbacks
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
+
+T = TypeVar("T")
 
 _PREDICTION_ROWS = 1024
 # What checking the data teaches an estimator.
@@ -259,11 +261,11 @@ _ATTRIBUTES = """n_features_in_ : int
         What the net recorded of each epoch."""
 
 
-def _fill_in(**fragments: str) -> Any:
+def _fill_in(**fragments: str) -> Callable[[type[T]], type[T]]:
     """Put shared fragments into a class docstring."""
 
-    def fill(cls: Any) -> Any:
-        cls.__doc__ = cls.__doc__.format(**fragments)
+    def fill(cls: type[T]) -> type[T]:
+        cls.__doc__ = (cls.__doc__ or "").format(**fragments)
         return cls
 
     return fill
