@@ -28,7 +28,9 @@ def mypy(path):
     """The lines in which mypy sees an error."""
     result = run("mypy", "--no-error-summary", str(path))
     assert result.stderr == ""
-    return sorted({int(line) for line in re.findall(r":(\d+): error", result.stdout)})
+    # Of the package itself it is asked elsewhere, with the newest numpy.
+    found = re.findall(rf"{path.name}:(\d+): error", result.stdout)
+    return sorted(map(int, set(found)))
 
 
 def pyright(path):
