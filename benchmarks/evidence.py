@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
+from skrebatch.intervals import corrected_errors, corrected_intervals
+
 
 class Interval(NamedTuple):
     """A mean with its confidence interval."""
@@ -52,9 +54,8 @@ def corrected_interval(scores, test_train_ratio, confidence=0.95):
     >>> corrected_interval([1, 2, 3], test_train_ratio=0.5)
     Interval(mean=2.0, low=-1.92..., high=5.92...)
     """
-    mean, error, n_splits = _mean_and_error(scores, test_train_ratio)
-    half = t.ppf((1 + confidence) / 2, n_splits - 1) * error
-    return Interval(float(mean), float(mean - half), float(mean + half))
+    scores = _checked(scores)
+    return Interval(*corrected_intervals(scores, test_train_ratio, confidence).tolist())
 
 
 def corrected_p_value(differences, test_train_ratio):
@@ -77,10 +78,11 @@ def corrected_p_value(differences, test_train_ratio):
     >>> corrected_p_value([1, 2, 3], test_train_ratio=0.5)
     0.16...
     """
-    mean, error, n_splits = _mean_and_error(differences, test_train_ratio)
+    differences = _checked(differences)
+    mean, error = differences.mean(), corrected_errors(differences, test_train_ratio)
     if error == 0:
         return float(mean == 0)
-    return float(2 * t.sf(abs(mean) / error, n_splits - 1))
+    return float(2 * t.sf(abs(mean) / error, len(differences) - 1))
 
 
 def holm(p_values):
@@ -112,13 +114,11 @@ def holm(p_values):
     return np.minimum(adjusted, 1)
 
 
-def _mean_and_error(scores, test_train_ratio):
-    """Mean, its corrected standard error, and the number of splits."""
+def _checked(scores):
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
         raise ValueError(f"scores must be two or more finite numbers, got {scores}.")
-    error = np.sqrt((1 / len(scores) + test_train_ratio) * scores.var(ddof=1))
-    return scores.mean(), error, len(scores)
+    return scores
 
 
 def paired_difference(ours, theirs, test_train_ratio, confidence=0.95):

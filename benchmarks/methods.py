@@ -49,7 +49,7 @@ from skrebatch import (
     redistribution_size,
 )
 from skrebatch.strategies import STRATEGIES, check_strategy
-from skrebatch.strategies.base import as_plan, plan_by_class
+from skrebatch.strategies.base import make_plan, plan_by_class
 
 ROOT = Path(__file__).parents[1]
 SEED = 42
@@ -255,8 +255,8 @@ def time_plans(size):
     batch = torch.from_numpy(losses[:batch_size])[None]  # (1, b)
     epoch = Epoch(20, 50, redistribution_size(rows, 0.15), rng, labels)
 
-    def plan_and_order(repeats, make_plan, *arguments):
-        plan = as_plan(make_plan(*arguments))
+    def plan_and_order(repeats, planning, *arguments):
+        plan = planning(*arguments)
         sampler = IntervalInsertionSampler(rows, repeats, random_state=0)
         sampler.redistribute(plan.chosen, plan.remaining, plan.repeats)
         sampler.order()
@@ -274,7 +274,7 @@ def time_plans(size):
         if strategy.weighs:
             variants[arm] = partial(weigh, strategy)
         else:
-            variants[arm] = partial(time_it, strategy.plan, losses, epoch)
+            variants[arm] = partial(time_it, make_plan, strategy, losses, epoch)
         if parameters == LEFT_OUT:
             by_class = partial(time_it, plan_by_class, strategy, losses, epoch)
             variants[f"{arm}, class_balanced"] = by_class

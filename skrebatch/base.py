@@ -7,9 +7,9 @@ import copy
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import joblib
 import numpy as np
@@ -25,6 +25,8 @@ from skorch.callbacks import LRScheduler
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
 from skrebatch.data import (
+    as_array,
+    check_names,
     check_real,
     check_weights,
     check_whole,
@@ -37,7 +39,13 @@ from skrebatch.data import (
 )
 from skrebatch.dynamic_batches import check_lengths
 from skrebatch.members import Job, Member
-from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
+from skrebatch.network import (
+    Architecture,
+    Ensemble,
+    TabularCNN,
+    as_module,
+    build_architecture,
+)
 from skrebatch.optimizers import (
     check_optimizer,
     optimizer_options,
@@ -48,8 +56,11 @@ from skrebatch.records import LossLog, mean_log
 from skrebatch.samplers import redistribution_size
 from skrebatch.selection import Selection, check_selection
 from skrebatch.strategies import check_strategy
+from skrebatch.tasks import CallbackSupportMixin, EpochTasks, FitTask, with_callbacks
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
+
+T = TypeVar("T")
 
 _PREDICTION_ROWS = 1024
 # What checking the data teaches an estimator.
@@ -158,7 +169,8 @@ default=None
         course the rate stays where it is, in `partial_fit` and warm starts too.
     lr_schedule_params : dict, default=None
         Arguments of the schedule, such as ``{{"step_size": 20}}``, and `step_every`
-        ("epoch" or "batch") and `monitor` of :class:`skorch.callbacks.LRScheduler`.
+        ("epoch" or "batch") and, for a plateau, `monitor` ("train_loss" or
+        "valid_loss") of :class:`skorch.callbacks.LRScheduler`.
     weight_decay : float, default=0.0
         Weight decay of the optimizer.
     n_augments : int, default=0
@@ -186,7 +198,8 @@ default=None
         float32, and so do the losses of samples, validation and predictions. With
         "fp16" gradients are scaled, and steps in which they overflow are left out.
     callbacks : list of skorch.callbacks.Callback, default=None
-        skorch callbacks, notified of each epoch.
+        skorch callbacks, notified of each epoch. Those of scikit-learn are given to
+        ``set_callbacks``, from scikit-learn 1.9 on.
     n_networks : int, default=1
         Networks trained side by side from different seeds; predictions are the
         mean of their probabilities or targets. Training K costs far less than K
@@ -205,7 +218,7 @@ default=None
         Source of initial weights, validation split and orders. An int gives the
         same bits on every run.
     verbose : int, default=0
-        1 shows a progress bar with the losses."""
+        0 is silent, 1 and more show a progress bar with the losses."""
 
 _ATTRIBUTES = """n_features_in_ : int
         Number of features seen in fit.
@@ -217,7 +230,8 @@ _ATTRIBUTES = """n_features_in_ : int
         Mean training loss of each epoch, over the batches as they were trained
         on.
     validation_loss_curve_ : list of float
-        Loss on the validation set after each epoch, where there is one.
+        Loss on the validation set after each epoch, where there is one; NaN for
+        epochs of an earlier or later call that had none.
     sample_losses_ : ndarray of shape (n_samples,)
         Loss of every row of X under the fitted network, without weights.
     chosen_ : ndarray of int, or list of n_networks such arrays
@@ -247,11 +261,11 @@ _ATTRIBUTES = """n_features_in_ : int
         What the net recorded of each epoch."""
 
 
-def _fill_in(**fragments: str) -> Any:
+def _fill_in(**fragments: str) -> Callable[[type[T]], type[T]]:
     """Put shared fragments into a class docstring."""
 
-    def fill(cls: Any) -> Any:
-        cls.__doc__ = cls.__doc__.format(**fragments)
+    def fill(cls: type[T]) -> type[T]:
+        cls.__doc__ = (cls.__doc__ or "").format(**fragments)
         return cls
 
     return fill
@@ -281,12 +295,33 @@ def interrupts_raised() -> Iterator[None]:
         _interrupts_raise.reset(token)
 
 
-class _BaseReBatchCNN(BaseEstimator):
+class _BaseReBatchCNN(CallbackSupportMixin, BaseEstimator):
     """What the classifier and the regressor share."""
 
     _own_flags: ClassVar[tuple[str, ...]] = ()
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of a strategy as ``strategy__name``.
+
+        Parameters
+        ----------
+        **params : dict
+            Their values by name.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of a name; the nearest one is named.
+        """
+        names = [name.partition("__")[0] for name in params]
+        check_names(names, self.get_params(deep=False), self)
+        return super().set_params(**params)
 
     def _check_parameters(self) -> None:
         """Refuse impossible parameters before any work."""
@@ -349,6 +384,8 @@ class _BaseReBatchCNN(BaseEstimator):
                 raise ValueError(
                     f"{name} must be True or False, got {getattr(self, name)!r}."
                 )
+        if not isinstance(self.verbose, bool | np.bool_):
+            check_whole(self.verbose, "verbose", at_least=0)
         device = resolve_device(self.device)
         resolve_precision(self.precision, resolve_dtype(self.dtype), device)
         if self.variable_length:
@@ -367,9 +404,19 @@ class _BaseReBatchCNN(BaseEstimator):
         return cls, optimizer_options(cls, self.lr, self.weight_decay, params)
 
     def _check_X(self, X: Any, **kwargs: Any) -> Any:
-        """Validate X (and y), naming the columns that are to blame."""
-        dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
-        if self.variable_length:
+        """Validate X (and y) for a fit, naming the columns that are to blame."""
+        return self._check_table(
+            X, resolve_dtype(self.dtype), self.variable_length, **kwargs
+        )
+
+    def _check_table(
+        self, X: Any, torch_dtype: torch.dtype, variable_length: bool, **kwargs: Any
+    ) -> Any:
+        dtype = np.dtype(str(torch_dtype).removeprefix("torch."))
+        X = as_array(X)
+        if "y" in kwargs:
+            kwargs["y"] = as_array(kwargs["y"])
+        if variable_length:
             kwargs["ensure_all_finite"] = "allow-nan"
             if not kwargs.get("reset", True):
                 X = to_width(X, self.n_features_in_)
@@ -377,12 +424,12 @@ class _BaseReBatchCNN(BaseEstimator):
             # What is too large for the dtype is refused, and needs no warning.
             with np.errstate(over="ignore"):
                 checked = validate_data(self, X, dtype=dtype, **kwargs)
-        except ValueError as error:
-            hint = locate_bad_columns(X, dtype, allow_nan=self.variable_length)
+        except (TypeError, ValueError) as error:
+            hint = locate_bad_columns(X, dtype, allow_nan=variable_length)
             if not hint:
                 raise
             raise type(error)(f"{error}{hint}") from error
-        if self.variable_length:
+        if variable_length:
             row_lengths(checked[0] if isinstance(checked, tuple) else checked)
         return checked
 
@@ -586,6 +633,8 @@ class _BaseReBatchCNN(BaseEstimator):
                 )
             )
         members[0].selection.warn_of_no_effect()
+        if members[0].rate is not None:
+            members[0].rate.warn_if_over()
         return Job(
             X=parts,
             targets=encoded,
@@ -658,10 +707,18 @@ class _BaseReBatchCNN(BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
         with unchanged_on_error(self):
             job = self._prepare(X, y, sample_weight, X_val, y_val)
-            net = train([job], self._all_callbacks())
-            self._conclude(job)
-            self._keep(net)
+            self._keep(self._train(job, X, y, sample_weight))
         return self
+
+    @with_callbacks
+    def _train(self, job: Job, X: Any, y: Any, sample_weight: Any) -> ReBatchNet:
+        """Train the job of a fit, for scikit-learn's callbacks to see."""
+        task = FitTask(self, X, y, sample_weight, self.max_epochs)
+        tasks = [] if task.context is None else [EpochTasks(task)]
+        net = train([job], [*tasks, *self._all_callbacks()])
+        self._conclude(job)
+        task.end()
+        return net
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None
@@ -709,7 +766,7 @@ class _BaseReBatchCNN(BaseEstimator):
             raise KeyboardInterrupt  # which skorch has caught
         first = members[0]
         networks = [member.network for member in members if member.network is not None]
-        self.module_ = networks[0] if len(networks) == 1 else Ensemble(networks)
+        self.module_ = as_module(networks)
         self.sample_losses_ = np.mean(
             [m.losses for m in members if m.losses is not None], axis=0
         )
@@ -717,16 +774,19 @@ class _BaseReBatchCNN(BaseEstimator):
         self.chosen_ = chosen[0] if len(chosen) == 1 else chosen
         self.n_redistributed_ = first.selection.n_chosen
         self.batch_size_ = first.batch_size
-        for name, attribute in (
-            ("train_loss", "loss_curve_"),
-            ("valid_loss", "validation_loss_curve_"),
-        ):
-            curve = getattr(self, attribute, []) if job.goes_on else []
-            curve = curve + _mean_curve([member.curves[name] for member in members])
-            if curve:
-                setattr(self, attribute, curve)
-            elif hasattr(self, attribute):
-                delattr(self, attribute)
+        trained = _mean_curve([member.curves["train_loss"] for member in members])
+        validated = _mean_curve([member.curves["valid_loss"] for member in members])
+        validated += [math.nan] * (len(trained) - len(validated))
+        if job.goes_on:
+            before = self.loss_curve_
+            unknown = [math.nan] * len(before)
+            validated = getattr(self, "validation_loss_curve_", unknown) + validated
+            trained = before + trained
+        self.loss_curve_ = trained
+        if not np.isnan(validated).all():
+            self.validation_loss_curve_ = validated
+        elif hasattr(self, "validation_loss_curve_"):
+            del self.validation_loss_curve_
         self.n_iter_ = len(self.loss_curve_)
         self._rngs = [member.selection.rng for member in members]
         self._rates = [member.rate for member in members]
@@ -745,12 +805,15 @@ class _BaseReBatchCNN(BaseEstimator):
         row would vary in the sixth digit with the rows beside it.
         """
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        module = self.module_
-        device = next(module.parameters()).device
+        module, architecture = self.module_, self._networks()[0].architecture
+        # As the network was fitted, whatever the parameters have been set to since.
+        weights = next(module.parameters())
+        X = self._check_table(
+            X, weights.dtype, architecture.variable_length, reset=False
+        )
+        device = weights.device
         if device.type == "mps":  # which has no float64
             module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
-        architecture = self._networks()[0].architecture
         small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
         outputs = []
         with torch.no_grad(), one_thread_if(small):

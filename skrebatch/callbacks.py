@@ -45,7 +45,8 @@ class ReBatch(Callback):
     ratio_schedule : {"constant", "linear", "cosine", "step"} or callable, \
 default="constant"
         How the ratio changes over the epochs; a callable maps the progress in (0, 1]
-        to a factor on `ratio`.
+        to a factor on `ratio`. Its course is over after the net's `max_epochs`
+        epochs, counted over all calls of `partial_fit`; `fit` begins it anew.
     warmup_epochs : int, default=0
         Epochs before the first redistribution; the first never has one.
     loss_smoothing : float, default=0.0
@@ -257,12 +258,16 @@ default="constant"
 
     def _before_loss(self, criterion: Any, args: Any) -> None:
         """Ask for the losses of single samples."""
+        if not criterion.training:  # an error in a batch has left the hook behind
+            return
         self.reduction_ = criterion.reduction
         _check_weighable(criterion)
         criterion.reduction = "none"
 
     def _after_loss(self, criterion: Any, args: Any, losses: Any) -> Any:
         """Weigh them, and take their mean or sum as the criterion would have done."""
+        if not criterion.training:
+            return None
         criterion.reduction = self.reduction_
         if losses is None:  # the criterion has failed
             return None

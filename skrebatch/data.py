@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -182,11 +184,20 @@ def resolve_device(device: Any) -> torch.device:
     return resolved
 
 
+def as_array(values: Any) -> Any:
+    """Return a tensor's values, wherever it lies, as an array; all else as it is."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    # numpy has no bfloat16.
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
 def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
     """Return the sample weights as an array, or None where all are equal."""
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight)
+    weights = np.asarray(as_array(sample_weight))
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)
     if weights.shape != (n_samples,):
@@ -246,6 +257,8 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False)
     """Say which columns of a table are not finite numbers of the dtype."""
     columns = getattr(X, "columns", None)
     values = np.asarray(X)
+    if values.dtype == object and hasattr(X, "isna"):
+        values = np.where(X.isna(), np.nan, values)  # pd.NA is no number, but missing
     if values.ndim != 2 or values.dtype.kind == "c":
         return ""
     names = range(values.shape[1]) if columns is None else columns
@@ -265,6 +278,21 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False)
         return ""
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
     return f" Look at column {', '.join(bad[:5])}{more}."
+
+
+def check_names(names: Iterable[str], known: Iterable[str], owner: Any) -> None:
+    """Refuse names of parameters that are not known, naming the nearest that are."""
+    known = sorted(known)
+    told = []
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            told.append(f"{name!r}{f' (did you mean {near[0]!r}?)' if near else ''}")
+    if told:
+        raise ValueError(
+            f"Invalid parameter {', '.join(told)} for estimator {owner}. Valid "
+            f"parameters are: {known}."
+        )
 
 
 def check_whole(value: Any, name: str, alternative: str = "", at_least: int = 1) -> int:

@@ -14,6 +14,7 @@ from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.schedules import Schedule
 from skrebatch.search import FusedGridSearchCV
 from skrebatch.strategies import Strategy
+from skrebatch.tasks import FitTask, with_callbacks
 
 
 class _ChoosesRatio:
@@ -43,13 +44,20 @@ class _ChoosesRatio:
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
+        return self._take_best(search, X, y, sample_weight)
+
+    @with_callbacks
+    def _take_best(self, search: Any, X: Any, y: Any, sample_weight: Any) -> Self:
+        """Search, which is one task to scikit-learn's callbacks, and take the best."""
+        task = FitTask(self, X, y, sample_weight)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        search.fit(X, y, **weights)
-        best = vars(search.best_estimator_)
-        self.__dict__.update({n: best[n] for n in best if n not in names})
+        best = vars(search.fit(X, y, **weights).best_estimator_)
+        parameters = search.estimator.get_params()
+        self.__dict__.update({n: best[n] for n in best if n not in parameters})
         self.cv_results_ = search.cv_results_
         self.best_params_, self.best_score_ = search.best_params_, search.best_score_
         self.ratio_ = self.best_params_["ratio"]
+        task.end()
         return self
 
     def _choices(self, name: str) -> list[Any]:

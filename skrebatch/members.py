@@ -189,7 +189,12 @@ class Member:
     def finish(self, state: torch.Tensor) -> None:
         """Settle on the final state: the best one under early stopping."""
         self.done = True
-        self.final = (self._best if self._best is not None else state).clone()
+        self.final = (state if self.kept is None else self.kept).clone()
+
+    @property
+    def kept(self) -> torch.Tensor | None:
+        """The state that it would end with, if that is not its present one."""
+        return self._best if self.final is None else self.final
 
     def fail(self, error: Exception) -> None:
         """Stop for good; the estimator raises the error."""

@@ -22,10 +22,10 @@ def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     Parameters
     ----------
     baseline : array-like of shape (n_epochs,)
-        Loss after each epoch without re-Batch.
+        Loss after each epoch without re-Batch; NaN where it is not known.
     losses : array-like of shape (n_epochs,)
-        Loss after each epoch with it. Of curves of different length, as early
-        stopping leaves them, the epochs count that both have.
+        Loss after each epoch with it. The epochs count that both curves know, of
+        different length as early stopping may leave them.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If a curve is empty, or not one row of finite numbers.
+        If a curve is empty, holds infinity, or is not one number an epoch.
 
     References
     ----------
@@ -50,7 +50,7 @@ def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     """
     alpha, beta = _curve(baseline, "baseline"), _curve(losses, "losses")
     n_epochs = min(len(alpha), len(beta))
-    return float(np.sum(alpha[:n_epochs] - beta[:n_epochs]))
+    return float(np.nansum(alpha[:n_epochs] - beta[:n_epochs]))
 
 
 class LossTrend(NamedTuple):
@@ -66,19 +66,19 @@ def loss_trend(losses: ArrayLike) -> LossTrend:
     Parameters
     ----------
     losses : array-like of shape (n_epochs,)
-        Loss after each epoch, the first being epoch 1.
+        Loss after each epoch, the first being epoch 1; NaN where it is not known.
 
     Returns
     -------
     slope : float
-        Change of the loss by an epoch; NaN for a single epoch.
+        Change of the loss by an epoch; NaN where less than two epochs are known.
     intercept : float
-        Loss of the line at epoch 0; NaN for a single epoch.
+        Loss of the line at epoch 0; NaN where the slope is.
 
     Raises
     ------
     ValueError
-        If the curve is empty, or not one row of finite numbers.
+        If the curve is empty, holds infinity, or is not one number an epoch.
 
     References
     ----------
@@ -93,9 +93,10 @@ def loss_trend(losses: ArrayLike) -> LossTrend:
     (-1.0, 6.0)
     """
     curve = _curve(losses, "losses")
-    if len(curve) < 2:
+    known = np.flatnonzero(~np.isnan(curve))
+    if len(known) < 2:
         return LossTrend(np.nan, np.nan)
-    slope, intercept = np.polyfit(np.arange(1, len(curve) + 1), curve, 1)
+    slope, intercept = np.polyfit(known + 1, curve[known], 1)
     return LossTrend(float(slope), float(intercept))
 
 
@@ -165,10 +166,11 @@ def nrmse(
 def _curve(losses: ArrayLike, name: str) -> Floats:
     """Return a loss curve as an array, refusing what is none."""
     curve = np.asarray(losses, dtype=np.float64)
-    if curve.ndim != 1 or not len(curve) or not np.isfinite(curve).all():
+    if curve.ndim != 1 or not len(curve):
         raise ValueError(
-            f"{name} must be one finite number an epoch, got an array of shape "
-            f"{curve.shape}"
-            + (" with NaN or infinity." if curve.ndim == 1 and len(curve) else ".")
+            f"{name} must be one number an epoch, got an array of shape {curve.shape}."
         )
+    if np.isinf(curve).any():
+        epoch = int(np.isinf(curve).argmax()) + 1
+        raise ValueError(f"{name} must be finite, but that of epoch {epoch} is not.")
     return curve

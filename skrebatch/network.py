@@ -578,3 +578,8 @@ class Ensemble(nn.Module):
         outputs : torch.Tensor of shape (n_networks, n_samples, n_outputs)
         """
         return torch.stack([network(x) for network in self.networks])
+
+
+def as_module(networks: Sequence[TabularCNN]) -> TabularCNN | Ensemble:
+    """Make one module of one network or several."""
+    return networks[0] if len(networks) == 1 else Ensemble(networks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +74,16 @@ class Rate:
         self._optimizer.step()
         self._steps_now = 0
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Be made anew where it has not moved yet.
+
+        A copy of the optimizer lacks the mark by which torch knows, at the first move,
+        that it may step, and torch would warn.
+        """
+        if self._position or self._steps_now:
+            return super().__reduce_ex__(protocol)
+        return type(self), (*self.asked, *self._course)
+
     def _seen(self, history: Any) -> Any:
         """Return what the callback sees of a net."""
         return SimpleNamespace(optimizer_=self._optimizer, history=history)
@@ -112,6 +123,18 @@ class Rate:
         """The optimizer's options now."""
         group = self._optimizer.param_groups[0]
         return {name: value for name, value in group.items() if name != "params"}
+
+    def warn_if_over(self) -> None:
+        """Warn where its course has left next to nothing to go on with."""
+        lr, begun_with = self.options["lr"], self.asked[3]["lr"]
+        if self._is_over and lr < begun_with / 1000:
+            warnings.warn(
+                f'lr_schedule="{self.asked[0]}" has run its course and the learning '
+                f"rate stays at {lr:.2g}: going on changes next to nothing. With "
+                "another lr, lr_schedule or lr_schedule_params a schedule begins anew.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def end_step(self, step: int, n_steps: int) -> None:
         """Move after a step, counted from 1, of an epoch's steps.
@@ -183,6 +206,11 @@ def check_lr_schedule(
             )
         return
     params = params or {}
+    if "monitor" in params and not _watches(schedule):
+        raise ValueError(
+            f"monitor={params['monitor']!r} in lr_schedule_params has no meaning for "
+            f"lr_schedule={schedule!r}, which watches no loss."
+        )
     choices = {
         "monitor": ("train_loss", "valid_loss"),
         "step_every": ("epoch",) if _watches(schedule) else ("epoch", "batch"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import time
 import traceback
 import warnings
@@ -29,6 +30,7 @@ from skrebatch.base import _BaseReBatchCNN, interrupts_raised, unchanged_on_erro
 from skrebatch.callbacks import EpochProgress
 from skrebatch.members import Job
 from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
+from skrebatch.tasks import is_watched
 from skrebatch.training import train
 
 
@@ -69,6 +71,14 @@ class _Outcome:
             if isinstance(error, Exception):
                 error.add_note("".join(traceback.format_exception(error)))
                 error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
+class _Keep(BaseEstimator):
+    """The last step of a pipeline that keeps what the earlier ones make of the data."""
+
+    def fit(self, X: Any, y: Any = None) -> _Keep:
+        self.X_, self.y_ = X, y
+        return self
 
 
 class _Replay(BaseEstimator):
@@ -113,12 +123,12 @@ class FusedGridSearchCV(GridSearchCV):
     """Grid search whose fits are trained side by side.
 
     A drop-in for :class:`sklearn.model_selection.GridSearchCV` over a re-Batch
-    estimator, or a Pipeline that ends in one: the same candidates, folds, scores
-    and attributes, in a fraction of the time. The earlier steps of a pipeline are
-    fitted once a fold and their own parameters. What can't be trained in a
-    stack (an estimator with callbacks, another kind of estimator) is fitted alone,
-    with the same result. So is everything after ``set_callbacks``, with which
-    scikit-learn (from 1.9 on) watches single fits.
+    estimator, or a Pipeline (imbalanced-learn's, too) that ends in one: the same
+    candidates, folds, scores and attributes, in a fraction of the time. The earlier
+    steps of a pipeline are fitted once a fold and their own parameters. What can't be
+    trained in a stack (an estimator with callbacks, another kind of estimator) is
+    fitted alone, with the same result. So is everything after ``set_callbacks``, with
+    which scikit-learn (from 1.9 on) watches single fits.
 
     In float64 the scores are those of ``GridSearchCV``; in float32 single scores
     may differ, because rounding can tip a choice of samples.
@@ -139,8 +149,9 @@ class FusedGridSearchCV(GridSearchCV):
     cv : int, splitter, iterable or None, default=None
         Folds; None is five.
     verbose : int, default=0
-        1 shows a progress bar over all fits, and says what is fitted alone. The
-        estimator's own `verbose` shows the mean losses of each stack.
+        0 is silent; 1 and more show a progress bar over all fits, and say what is
+        fitted alone. The estimator's own `verbose` shows the mean losses of each
+        stack.
     pre_dispatch : int or str, default="2*n_jobs"
         How many stacks to send to the workers ahead of time.
     error_score : "raise" or float, default=np.nan
@@ -231,8 +242,7 @@ class FusedGridSearchCV(GridSearchCV):
         """
         check_max_stack(self.max_stack)
         with unchanged_on_error(self), interrupts_raised():
-            # Of scikit-learn's own: from 1.9 on a search takes callbacks.
-            if getattr(self, "_skl_callbacks", None):
+            if is_watched(self):
                 warnings.warn(
                     "Callbacks of scikit-learn watch single fits: with them the search "
                     "is scikit-learn's own, fit by fit. Without set_callbacks it is "
@@ -421,9 +431,11 @@ class _Data:
         """Lay out one candidate on every fold, numbered from `first`."""
         params = {n: clone(value, safe=False) for n, value in candidate.items()}
         estimator = clone(self.estimator).set_params(**params)
-        steps = estimator.steps if type(estimator) is Pipeline else [("", estimator)]
+        steps = estimator.steps if _is_pipeline(estimator) else [("", estimator)]
         name, final = steps[-1]
+        watched = any(map(is_watched, [estimator, *(step for _, step in steps)]))
         fuses = isinstance(final, _BaseReBatchCNN) and not why_alone(final)
+        fuses = fuses and not watched
         early, fit_params = None, self.fit_params
         early_params: dict[str, Any] = {}
         if fuses and len(steps) > 1:
@@ -439,7 +451,7 @@ class _Data:
             )
         for fold, (rows, _) in enumerate(self.splits):
             own = self._of_rows(fit_params, rows)
-            data = self._fold((fold, key), early, early_params)
+            data = self._fold((fold, key), early, early_params, name)
             fitted = copy.deepcopy(final) if fuses else clone(estimator)
             yield _Task(first + fold, name, fitted, fuses, data, own)
 
@@ -466,6 +478,7 @@ class _Data:
         key: tuple[Any, ...],
         early: Pipeline | None,
         early_params: dict[str, Any],
+        last: str,
     ) -> _Fold | Exception:
         """Cut out the data of a fold and fit the earlier steps on it, once."""
         if key not in self.folds:
@@ -482,7 +495,11 @@ class _Data:
             try:
                 if early is not None:
                     early = clone(early)
-                    X = early.fit_transform(X, y, **self._of_rows(early_params, train))
+                    # Of imbalanced-learn's samplers a fit alone tells the new labels.
+                    early.steps.append((last, _Keep()))
+                    early.fit(X, y, **self._of_rows(early_params, train))
+                    _, kept = early.steps.pop()
+                    X, y = kept.X_, kept.y_
                 self.folds[key] = _Fold(X, y, early, scored)
             except Exception as error:
                 self.folds[key] = error
@@ -503,6 +520,13 @@ class _Data:
         if not hasattr(value, "__len__"):
             value = np.atleast_1d(np.asarray(value))
         return len(value) == self.n_samples
+
+
+def _is_pipeline(estimator: Any) -> bool:
+    """Tell scikit-learn's and imbalanced-learn's own pipelines from all else."""
+    module = sys.modules.get("imblearn.pipeline")
+    known = (Pipeline,) if module is None else (Pipeline, module.Pipeline)
+    return type(estimator) in known
 
 
 def _train_and_score(
@@ -533,7 +557,8 @@ def _train_and_score(
             outcome.error = error
             continue
         if task.fold.before is not None:
-            estimator = Pipeline([*task.fold.before.steps, (task.name, estimator)])
+            before = task.fold.before
+            estimator = type(before)([*before.steps, (task.name, estimator)])
         begin = time.perf_counter()
         for X, y, params in task.fold.scored[: 1 + return_train_score]:
             try:

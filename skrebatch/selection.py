@@ -28,7 +28,7 @@ from skrebatch.strategies.base import (
     Losses,
     Plan,
     Strategy,
-    as_plan,
+    make_plan,
     plan_by_class,
 )
 
@@ -183,10 +183,8 @@ class Selection:
         losses = self.losses
         assert losses is not None
         if self.class_balanced:
-            plan = plan_by_class(self.strategy, losses, epoch)
-        else:
-            plan = as_plan(self.strategy.plan(losses, epoch))
-        return _checked(plan, self.strategy, self.n_samples)
+            return plan_by_class(self.strategy, losses, epoch)
+        return make_plan(self.strategy, losses, epoch)
 
     @property
     def weights(self) -> Losses | None:
@@ -245,18 +243,3 @@ def check_selection(asked: Any) -> Strategy:
     if getattr(asked, "class_balanced", False):
         check_balances(strategy)
     return strategy
-
-
-def _checked(plan: Plan, strategy: Strategy, n_samples: int) -> Plan:
-    """Refuse a plan that can't be meant; the sampler checks the sample numbers."""
-    if plan.weights is not None:
-        weights = np.asarray(plan.weights)
-        if weights.shape != (n_samples,) or not (
-            np.isfinite(weights).all() and (weights >= 0).all()
-        ):
-            raise ValueError(
-                f"{strategy!r} planned weights of shape {weights.shape}; they must be "
-                f"finite, at least 0, and one for each of the {n_samples} samples."
-            )
-        plan = replace(plan, weights=weights)
-    return plan

@@ -15,6 +15,7 @@ from skrebatch.callbacks import EpochProgress
 from skrebatch.data import check_whole
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.members import Job
+from skrebatch.tasks import is_watched
 from skrebatch.training import train
 
 # Numbers of a stack that a core's cache holds: each parameter with its gradient and
@@ -70,7 +71,7 @@ def why_alone(estimator: _BaseReBatchCNN) -> str:
     """Say why an estimator can't be trained in a stack; nothing if it can."""
     if type(estimator).fit not in _FITS:
         return "has a fit of its own"
-    if estimator.callbacks:
+    if estimator.callbacks or is_watched(estimator):
         return "has callbacks, which watch one network"
     if estimator.warm_start and hasattr(estimator, "module_"):
         return "goes on from an earlier fit"

@@ -22,6 +22,7 @@ from skrebatch.data import Floats, Table
 from skrebatch.dropout import draw_masks
 from skrebatch.fused import FusedCNN
 from skrebatch.members import DivergedError, Job, Member, Moving, group_in_lockstep
+from skrebatch.network import Ensemble, TabularCNN, as_module
 from skrebatch.optimizers import is_familiar
 from skrebatch.samplers import Indices
 from skrebatch.steps import Step
@@ -201,6 +202,15 @@ class ReBatchNet(NeuralNet):
             if member.error is None and not np.isfinite(losses[k]).all():
                 member.fail(DivergedError.at(member.epochs, "after its last batch"))
         self.module_.release()
+
+    def snapshot(self) -> TabularCNN | Ensemble:
+        """Copy the networks as they would be if training ended now."""
+        module = copy.deepcopy(self.module_)
+        module.keep([True] * len(module.groups))
+        for k, member in enumerate(self.members):
+            if member.kept is not None:
+                module.restore(k, member.kept)
+        return as_module(module.read_all())
 
     def go_on(self, job: Job) -> ReBatchNet:
         """Take a job that goes on from these networks, in a new net if need be."""

@@ -7,6 +7,8 @@ from hypothesis import settings
 settings.register_profile("skrebatch", deadline=None)
 settings.load_profile("skrebatch")
 
+collect_ignore = ["typing_samples"]  # some of which must not run
+
 
 def pytest_configure():
     # Workers side by side, each with all the cores, would wait for one another.

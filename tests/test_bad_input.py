@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from test_estimators import (
     FEATURES,
@@ -20,7 +22,7 @@ from test_estimators import (
     make_data,
 )
 
-from skrebatch import DivergedError, MinLoss, Plan, SmallLoss, Strategy
+from skrebatch import OHEM, DivergedError, MinLoss, Plan, SmallLoss, Strategy
 from skrebatch.strategies import STRATEGIES
 
 NAMES = list("abcde")
@@ -81,7 +83,7 @@ BAD_TABLES = {
     "missing in a nullable column": (
         pd.DataFrame(with_cell(np.nan), columns=NAMES).astype("Float64"),
         "NaN",
-        "'b'",
+        "'b' (not finite in 1 rows, first 3)",
     ),
     "None": (with_cell(0).astype(object).tolist(), "NaN", "column 1"),
     "strings": (np.full((N, FEATURES), "x"), "could not convert", "column 0"),
@@ -164,6 +166,14 @@ def test_one_row_is_refused():
     assert make().fit(X, y).predict(X[:1]).shape == (1,)
 
 
+def test_pandas_na_among_objects_is_refused_by_name():
+    X, y = make_data()
+    frame = pd.DataFrame(X, columns=NAMES, dtype=object)
+    frame.loc[3, "b"] = pd.NA
+    with pytest.raises(TypeError, match=r"NAType.*'b' \(not finite in 1 rows, first 3"):
+        make().fit(frame, y)
+
+
 def test_polars_nulls_are_refused_by_name():
     polars = pytest.importorskip("polars")
     X, y = make_data()
@@ -171,6 +181,39 @@ def test_polars_nulls_are_refused_by_name():
     columns["b"][3] = None
     with pytest.raises(ValueError, match=r"NaN[^$]*'b' \(not finite in 1 rows"):
         make().fit(polars.DataFrame(columns), y)
+
+
+# --- the names of parameters ---
+
+
+@pytest.mark.parametrize(
+    "params, words",
+    [
+        ({"ratoi": 0.1}, "'ratoi' (did you mean 'ratio'?) for estimator ReBatchCNN"),
+        ({"lr": 1, "max_epoch": 3, "lr_shedule": "step"}, "'max_epoch' (did you mean "),
+        ({"max_epoch": 3, "lr_shedule": "step"}, "'lr_shedule' (did you mean 'lr_sche"),
+        ({"xyzzy": 1}, "Invalid parameter 'xyzzy' for estimator"),
+        ({"stratgy__share": 0.1}, "'stratgy' (did you mean 'strategy'?)"),
+        ({"strategy__shar": 0.1}, "'shar' (did you mean 'share'?) for estimator OHEM"),
+    ],
+    ids=str,
+)
+def test_set_params_names_the_nearest_parameter(params, words):
+    model = make(strategy=OHEM())
+    before = model.get_params()
+    with pytest.raises(ValueError) as raised:
+        model.set_params(**params)
+    assert words in str(raised.value)
+    assert model.get_params().keys() == before.keys()
+    assert (
+        model.lr == before["lr"] and model.strategy.share == before["strategy__share"]
+    )
+    pipeline = make_pipeline(StandardScaler(), model)
+    with pytest.raises(ValueError) as raised:
+        pipeline.set_params(
+            **{f"{type(model).__name__.lower()}__{n}": v for n, v in params.items()}
+        )
+    assert words in str(raised.value)
 
 
 # --- the target ---
@@ -441,6 +484,8 @@ BAD_PARAMETERS = [
     ("record_losses", 1, "True or False"),
     ("record_losses", None, "True or False"),
     ("warm_start", None, "True or False"),
+    ("verbose", -1, "whole number of at least 0"),
+    ("verbose", "yes", "whole number of at least 0"),
     ("device", "nonsense", "can't be used here"),
     ("device", None, "can't be used here"),
     ("dtype", "float16", '"float32" or "float64"'),

@@ -22,7 +22,14 @@ from test_estimators import (
 from torch import nn
 from torch.nn import functional as F
 
-from skrebatch import OHEM, InfoBatch, MaxLoss, ReBatch, Strategy
+from skrebatch import (
+    OHEM,
+    InfoBatch,
+    MaxLoss,
+    ReBatch,
+    Strategy,
+    redistribution_size,
+)
 
 N, FEATURES = 41, 5
 SIZE = 8  # 41 * .25 / 1.25
@@ -238,6 +245,18 @@ def test_partial_fits_follow_the_same_orders(strategy):
     assert orders == orders_by_hand(losses, strategy, 1, True)[0]
     net.fit(X, y)
     assert follow.orders_ == orders[:1]
+
+
+def test_a_schedule_runs_its_course_over_all_partial_fits():
+    sizes = []
+    rebatch = ReBatch(1, ratio_schedule="linear", random_state=0)
+    net, _, _, X, y = make_net(rebatch=rebatch, max_epochs=5)
+    for n_epochs in (2, 3, 5):
+        for _ in range(n_epochs):
+            net.partial_fit(X, y, epochs=1)
+            sizes.append(len(rebatch.chosen_))
+    shares = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1]  # of the ratio, in the next epoch
+    assert sizes == [redistribution_size(N, share) for share in shares]
 
 
 def test_a_partial_fit_on_other_rows_chooses_among_them():
@@ -478,11 +497,15 @@ def test_no_hook_is_left_on_the_criterion(strategy):
         train(X, y)
         assert look.seen_ == [0] * 4
         assert hooks_of(net) == 0
-    # The next training removes what an error in the midst of a batch has left.
+    # An error in the midst of a batch leaves hooks that do nothing, until the next
+    # training removes them.
     fail.on = True
     with pytest.raises(OSError, match="disk full"):
         net.partial_fit(X, y)
     fail.on = False
+    outputs, targets = net.forward(X), torch.tensor(y)
+    plain = net.validation_step((torch.tensor(X), targets))["loss"]
+    assert plain == F.cross_entropy(outputs, targets)
     net.partial_fit(X, y)
     assert hooks_of(net) == 0
     assert net.criterion_.reduction == "mean"
@@ -700,6 +723,13 @@ def test_classes_of_several_targets_are_refused():
     rebatch = ReBatch(0.25, "max-loss", class_balanced=True)
     net, _, _, X, y = make_net("two targets", rebatch=rebatch)
     with pytest.raises(ValueError, match="one label for each sample.*there are 2"):
+        net.fit(X, y)
+
+
+def test_classes_of_real_targets_are_refused():
+    rebatch = ReBatch(0.25, "max-loss", class_balanced=True)
+    net, _, _, X, y = make_net("one target", rebatch=rebatch)
+    with pytest.raises(ValueError, match="the targets are real numbers"):
         net.fit(X, y)
 
 

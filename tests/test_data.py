@@ -221,6 +221,11 @@ NAN, INF = np.nan, np.inf
             " Look at column 4 (not finite in 1 rows, first 0).",
         ),
         (
+            pd.DataFrame({"a": [1, pd.NA], "b": ["x", pd.NA]}).astype({"a": "Int64"}),
+            " Look at column 'a' (not finite in 1 rows, first 1), "
+            "'b' (not all numbers).",
+        ),
+        (
             np.array([[1, pd.NA], [2, 3]], dtype=object),
             " Look at column 1 (not all numbers).",
         ),

@@ -1191,6 +1191,19 @@ def test_warm_start_goes_on():
     assert_same_bits(model, whole)
 
 
+@pytest.mark.parametrize("n_networks", [1, 2])
+def test_validation_losses_keep_the_place_of_their_epochs(n_networks):
+    X, y = make_data()
+    valid = {"X_val": X[:9], "y_val": y[:9]}
+    model = make(warm_start=True, max_epochs=2, n_networks=n_networks).fit(X, y)
+    assert not hasattr(model, "validation_loss_curve_")
+    model.fit(X, y, **valid).fit(X, y).partial_fit(X, y).fit(X, y, **valid)
+    assert len(model.validation_loss_curve_) == len(model.loss_curve_) == 9
+    known = np.flatnonzero(np.isfinite(model.validation_loss_curve_))
+    assert known.tolist() == [2, 3, 7, 8]
+    assert model.validation_loss_curve_[-2:] == model.history_[:, "valid_loss"]
+
+
 def test_without_warm_start_a_fit_begins_anew():
     X, y = make_data()
     model = make()
@@ -1777,6 +1790,30 @@ def test_polars():
     np.testing.assert_array_equal(model.predict_proba(frame), expected.predict_proba(X))
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_tensors(task):
+    X, y = make_data(task)
+    weights = np.linspace(0.5, 1.5, N)
+    expected = make(task).fit(X, y, weights, X_val=X[:9], y_val=y[:9])
+    tensors = torch.tensor(X, requires_grad=True), torch.tensor(y)
+    if y.dtype == np.float64:
+        tensors[1].requires_grad_()
+    valid = {"X_val": tensors[0][:9], "y_val": tensors[1][:9]}
+    model = make(task).fit(*tensors, torch.tensor(weights), **valid)
+    assert_same_bits(model, expected)
+    np.testing.assert_array_equal(model.predict(tensors[0]), expected.predict(X))
+    once = make(task).partial_fit(*tensors)
+    assert_same_bits(once, make(task).partial_fit(X, y))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8])
+def test_tensors_of_any_type(dtype):
+    X, y = make_data()
+    short = torch.tensor(4 * X).to(dtype)
+    model, expected = make().fit(short, y), make().fit(short.float().numpy(), y)
+    assert_same_bits(model, expected)
+
+
 @pytest.mark.parametrize("form", ["list", "fortran", "int", "strided", "read-only"])
 def test_any_layout_of_the_table(form):
     X, y = make_data()
@@ -1916,6 +1953,22 @@ def test_skorch_checkpoint_saves_the_best_epoch(tmp_path):
     model.set_params(callbacks=[checkpoint])
     model.fit(X[:48], y[:48], X_val=X[48:], y_val=y[48:])
     np.testing.assert_array_equal(weights_of(model), weights_of(expected))
+
+
+@pytest.mark.parametrize("params", [{}, {"batch_norm": True}, {"n_networks": 2}])
+def test_skorch_early_stopping_restores_the_best_epoch(params):
+    X, y = noisy_data("binary")
+    stop = EarlyStopping("valid_loss", patience=5, load_best=True, sink=str)
+    params = {"lr": 0.05, "max_epochs": 60, "batch_size": 16, **params}
+    model = make(callbacks=[stop], **params)
+    model.fit(X[:48], y[:48], X_val=X[48:], y_val=y[48:])
+    best = int(np.argmin(model.validation_loss_curve_))
+    assert model.n_iter_ == best + 6 < 60
+    expected = make(**{**params, "max_epochs": best + 1}).fit(X[:48], y[:48])
+    np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_allclose(
+        model.sample_losses_, expected.sample_losses_, rtol=1e-5, atol=1e-7
+    )
 
 
 def weights_of_network(network):

@@ -66,6 +66,16 @@ def test_gpu_and_cpu_train_the_same_network(estimator, data):
     np.testing.assert_array_equal(on_gpu.chosen_, on_cpu.chosen_)
 
 
+def test_tensors_on_the_gpu_are_a_table_like_any_other(data):
+    X, y = (torch.tensor(values, device="cuda") for values in data)
+    for device in ("cpu", "cuda"):
+        estimator = ReBatchCNNClassifier(max_epochs=5, random_state=0, device=device)
+        expected = fit(estimator, data)
+        np.testing.assert_array_equal(
+            fit(estimator, (X, y)).predict_proba(X), expected.predict_proba(data[0])
+        )
+
+
 @ESTIMATORS
 def test_same_seed_same_bits(estimator, data):
     first, second = (fit(estimator, data, device="cuda") for _ in range(2))

@@ -75,16 +75,57 @@ def test_choosing_by_class_keeps_the_shares_that_a_sampler_leaves():
     assert np.bincount(sampled[model[-1].chosen_]).tolist() == [10, 5]
 
 
-def test_a_search_resamples_training_parts_alone():
+def test_a_search_resamples_training_parts_alone(capsys):
     X, y = make_uneven()
     grid = {"rebatchcnnclassifier__ratio": [0, 0.3], "smote__k_neighbors": [2, 5]}
+    options = {"cv": StratifiedKFold(3), "scoring": "neg_log_loss"}
+    options["return_train_score"] = True
+    model = pipeline(SMOTE(random_state=0), dtype="float64")
+    fused = FusedGridSearchCV(model, grid, verbose=1, **options).fit(X, y)
+    assert "alone" not in capsys.readouterr().out
+    one_by_one = GridSearchCV(model, grid, **options).fit(X, y)
+    scores = fused.cv_results_["mean_test_score"]
+    for name in ("mean_test_score", "mean_train_score"):
+        assert_close(fused.cv_results_[name], one_by_one.cv_results_[name])
+    assert len(set(scores)) == 4
+    assert type(fused.best_estimator_) is type(model)
+
+
+class Counting(RandomOverSampler):
+    calls = 0
+
+    def fit_resample(self, X, y, **params):
+        type(self).calls += 1
+        return super().fit_resample(X, y, **params)
+
+
+def test_a_search_resamples_once_a_fold():
+    X, y = make_uneven()
+    Counting.calls = 0
+    model = pipeline(Counting(random_state=0))
+    grid = {"rebatchcnnclassifier__ratio": [0, 0.1, 0.2, 0.3]}
+    FusedGridSearchCV(model, grid, cv=3, refit=False).fit(X, y)
+    assert Counting.calls == 3
+
+
+def test_a_search_over_samplers():
+    X, y = make_uneven()
+    grid = {"smote": ["passthrough", *SAMPLERS.values()]}
     options = {"cv": StratifiedKFold(3), "scoring": "neg_log_loss"}
     model = pipeline(SMOTE(random_state=0), dtype="float64")
     fused = FusedGridSearchCV(model, grid, **options).fit(X, y)
     one_by_one = GridSearchCV(model, grid, **options).fit(X, y)
-    scores = fused.cv_results_["mean_test_score"]
-    assert_close(scores, one_by_one.cv_results_["mean_test_score"])
-    assert len(set(scores)) == 4
+    name = "mean_test_score"
+    assert_close(fused.cv_results_[name], one_by_one.cv_results_[name])
+
+
+def test_a_search_refuses_weights_of_the_old_rows():
+    X, y = make_uneven()
+    model = pipeline(SMOTE(random_state=0))
+    grid = {"rebatchcnnclassifier__ratio": [0, 0.3]}
+    search = FusedGridSearchCV(model, grid, cv=3, error_score="raise")
+    with pytest.raises(ValueError, match=r"\(60,\), expected \(100,\)"):
+        search.fit(X, y, **{WEIGHTS: np.ones(90)})
 
 
 def test_weights_of_the_old_rows_are_refused():

@@ -1,6 +1,7 @@
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,25 @@ def test_import_adds_no_extra():
         "print(added & {'matplotlib', 'pandas', 'polars'})"
     )
     assert result.stdout == "set()\n", result.stderr
+
+
+def test_import_takes_little_more_than_what_it_stands_on():
+    # By modules, because times vary: what else is loaded is next to nothing.
+    result = run(
+        "import sys, torch, skorch, sklearn\n"
+        "before = set(sys.modules)\n"
+        "import skrebatch\n"
+        "added = set(sys.modules) - before\n"
+        "foreign = [name for name in added if name.split('.')[0] != 'skrebatch']\n"
+        "print(len(before), len(foreign))"
+    )
+    n_before, n_foreign = map(int, result.stdout.split())
+    assert n_foreign <= 0.02 * n_before
+
+
+def test_the_citation_is_of_this_version():
+    citation = (Path(__file__).parent.parent / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {skrebatch.__version__}\n" in citation
 
 
 def test_version_is_the_installed_one():

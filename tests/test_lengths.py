@@ -565,6 +565,21 @@ def test_a_scaler_passes_padding_on():
     np.testing.assert_allclose(pipeline.predict_proba(X), expected, atol=1e-7)
 
 
+def test_predictions_go_by_the_fitted_network():
+    X, y = make_data()
+    whole = np.nan_to_num(X)
+    plain = make().fit(whole, y)
+    expected = plain.predict_proba(whole)
+    plain.set_params(variable_length=True, dtype="float64")
+    np.testing.assert_array_equal(plain.predict_proba(whole), expected)
+    with pytest.raises(ValueError, match="contains NaN"):
+        plain.predict(X)
+    model = padded().fit(X, y)
+    expected = model.predict_proba(X)
+    model.set_params(variable_length=False, dtype="float32")
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
 def test_training_can_t_go_on_without_the_padding():
     X, y = make_data()
     model = padded(warm_start=True, max_epochs=1).fit(X, y)

@@ -51,11 +51,26 @@ def test_the_picture_shows_the_same_numbers():
     assert (display.slopes_[key], display.intercepts_[key]) == loss_trend(curves[key])
 
 
-@pytest.mark.parametrize("losses", [[], [[1.0, 2.0]], 3.0, [1.0, np.nan], [np.inf]])
-def test_what_is_no_curve_is_refused(losses):
-    with pytest.raises(ValueError, match="losses must be one finite number an epoch"):
+def test_epochs_without_a_loss_don_t_count():
+    nan = math.nan
+    assert loss_area([4, nan, 2, 1], [1, 1, nan, 5]) == -1.0
+    assert loss_trend([nan, 5, nan, 1]) == pytest.approx((-2, 9))
+    assert all(math.isnan(value) for value in loss_trend([nan, 3.0]))
+
+
+@pytest.mark.parametrize(
+    "losses, message",
+    [
+        ([], "one number an epoch, got an array of shape .0,."),
+        ([[1.0, 2.0]], "one number an epoch, got an array of shape .1, 2."),
+        (3.0, "one number an epoch"),
+        ([1.0, np.inf], "finite, but that of epoch 2 is not"),
+    ],
+)
+def test_what_is_no_curve_is_refused(losses, message):
+    with pytest.raises(ValueError, match=f"losses must be {message}"):
         loss_trend(losses)
-    with pytest.raises(ValueError, match="baseline must be"):
+    with pytest.raises(ValueError, match=f"baseline must be {message}"):
         loss_area(losses, [1.0])
 
 

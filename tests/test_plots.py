@@ -152,10 +152,11 @@ def test_a_missing_package_names_the_extra(package):
     code = f"""
 import sys
 import numpy as np
-sys.modules[{package!r}] = None
 import skrebatch
 model = skrebatch.ReBatchCNNClassifier(ratio=0, max_epochs=1, record_losses=True)
 model.fit(np.eye(4), [0, 1, 0, 1])
+# Only now: scikit-learn 1.6 takes what stands here for the package, in fit.
+sys.modules[{package!r}] = None
 calls = dict(
     training_dynamics=lambda: skrebatch.training_dynamics(model),
     LossCurveDisplay=lambda: skrebatch.LossCurveDisplay.from_estimator(model),
@@ -249,6 +250,23 @@ def test_straight_line_and_area_by_hand(ax):
     assert {tuple(v) for v in vertices} == {
         (1, 4), (2, 3), (3, 2), (3, 1), (2, 1)
     }  # fmt: skip
+
+
+def test_epochs_without_a_loss_keep_their_place(ax):
+    nan = math.nan
+    curves = {
+        ("a", "validation"): np.array([4.0, 3.0, 2.0]),
+        ("b", "validation"): np.array([nan, 3.5, 3.0, nan]),
+    }
+    display = LossCurveDisplay(curves, baseline="a").plot(ax, fit_line=True)
+    assert display.areas_ == {("b", "validation"): -1.5}
+    assert display.slopes_["b", "validation"] == pytest.approx(-0.5)
+    assert display.intercepts_["b", "validation"] == pytest.approx(4.5)
+    line = display.fit_lines_["b", "validation"]
+    assert line.get_xdata().tolist() == [2, 3]
+    assert line.get_ydata() == pytest.approx([3.5, 3])
+    vertices = display.fills_["b", "validation"].get_paths()[0].vertices
+    assert {tuple(v) for v in vertices} == {(2, 3), (3, 2), (3, 3), (2, 3.5)}
 
 
 def test_areas_against_an_estimator(models):

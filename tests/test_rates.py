@@ -1,14 +1,18 @@
 """Schedules of the learning rate: torch's own loop, alone and in a stack."""
 
+import copy
 import pickle
+import warnings
 from functools import partial
 
+import joblib
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import LRScheduler
+from skorch.history import History
 from test_estimators import (
     LR,
     TASKS,
@@ -25,6 +29,7 @@ from test_stacks import assert_all_twins, fit_alone
 from torch.optim import lr_scheduler
 
 from skrebatch import FusedGridSearchCV, fit_fused
+from skrebatch.rates import Rate
 
 EPOCHS, STEPS = 12, 6  # an epoch of 41 rows, 8 in a batch
 
@@ -408,7 +413,9 @@ def test_after_its_course_a_rate_stays(name):
     X, y = make_data()
     model = make(lr_schedule=name, max_epochs=5).fit(X, y)
     for _ in range(3):
-        model.partial_fit(X, y)
+        with pytest.warns(UserWarning, match="run its course") as caught:
+            model.partial_fit(X, y)
+        assert caught[0].filename == __file__
     rates = model.history_[:, "event_lr"]
     assert len(rates) == 8
     assert len(set(rates[-2:])) == 1
@@ -435,6 +442,58 @@ def test_a_schedule_of_other_parameters_begins_anew(changes, expected):
     assert_close(model.history_[-1, "event_lr"], expected)
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lr_schedule": "cosine", "lr_schedule_params": {"eta_min": LR / 10}},
+        {"lr_schedule": "step"},
+        {"lr_schedule": "cosine", "max_epochs": 30},
+    ],
+    ids=str,
+)
+def test_going_on_with_a_learning_rate_is_no_reason_to_warn(params, recwarn):
+    X, y = make_data()
+    model = make(**{"max_epochs": 3, "warm_start": True, **params})
+    for _ in range(3 if "max_epochs" in params else 1):
+        model.partial_fit(X, y)
+    model.set_params(max_epochs=3).fit(X, y).fit(X, y)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("name", ["plateau", "cosine", "one-cycle"])
+@pytest.mark.parametrize("n_moves", [0, 2])
+def test_a_rate_survives_a_pickle_without_a_warning(name, n_moves, recwarn):
+    optimizer, options = torch.optim.SGD, {"lr": LR, "momentum": 0.5}
+    rate = Rate(name, {}, optimizer, options, 10, 3)
+
+    def move(rate):
+        history = History()
+        history.new_epoch()
+        history.record("train_loss", 1.0)
+        if rate.by_batch:
+            rate.end_step(1, 3)
+        else:
+            rate.end_epoch(history)
+        return rate.options
+
+    for _ in range(n_moves):
+        move(rate)
+    again, copied = pickle.loads(pickle.dumps(rate)), copy.deepcopy(rate)
+    assert again.key == copied.key == rate.key
+    assert move(again) == move(copied) == move(rate)
+    assert not recwarn.list
+
+
+def test_a_search_in_processes_warns_of_no_schedule():
+    X, y = make_data()
+    search = FusedGridSearchCV(
+        make(lr_schedule="step"), {"ratio": [0, 0.3]}, cv=2, n_jobs=2, max_stack=1
+    )
+    with joblib.parallel_config(backend="loky"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search.fit(X, y)
+
+
 def test_without_a_schedule_again_the_rate_is_lr():
     X, y = make_data()
     model = make(lr_schedule="exponential", optimizer="sgd").fit(X, y)
@@ -450,7 +509,7 @@ def test_without_a_schedule_again_the_rate_is_lr():
         ({"step_size": "two"}, "'step' can't be used.*step_size.*two.*unsupported"),
         ({"size": 2}, "unexpected keyword argument 'size'"),
         ({"epochs": 2, "steps_per_epoch": 3}, "unexpected keyword argument 'epochs'"),
-        ({"monitor": "accuracy"}, "monitor in lr_schedule_params must be one of"),
+        ({"monitor": "valid_loss"}, "monitor='valid_loss'.*has no meaning for.*'step'"),
         ({"step_every": "hour"}, "step_every in lr_schedule_params must be one of"),
     ],
 )
@@ -461,9 +520,16 @@ def test_arguments_that_are_refused(params, words):
     assert not hasattr(model, "module_")
 
 
-def test_a_plateau_can_t_be_of_steps():
-    model = make(lr_schedule="plateau", lr_schedule_params={"step_every": "batch"})
-    with pytest.raises(ValueError, match=r"must be one of \('epoch',\)"):
+@pytest.mark.parametrize(
+    "params, words",
+    [
+        ({"monitor": "accuracy"}, "monitor in lr_schedule_params must be one of"),
+        ({"step_every": "batch"}, r"must be one of \('epoch',\)"),
+    ],
+)
+def test_what_a_plateau_can_t_watch(params, words):
+    model = make(lr_schedule="plateau", lr_schedule_params=params)
+    with pytest.raises(ValueError, match=words):
         model.fit(*make_data())
 
 

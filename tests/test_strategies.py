@@ -38,7 +38,12 @@ from skrebatch import (
     Strategy,
 )
 from skrebatch.strategies import STRATEGIES, check_strategy
-from skrebatch.strategies.base import apportion, as_plan, interleave, plan_by_class
+from skrebatch.strategies.base import (
+    apportion,
+    interleave,
+    make_plan,
+    plan_by_class,
+)
 
 BUILT_IN = {
     "min-loss": MinLoss,
@@ -195,10 +200,8 @@ def test_a_plan_is_possible_whatever_the_losses(name, losses, data):
     number = data.draw(st.integers(2, 300))
     seed = data.draw(st.integers(0, 9))
     before = losses.copy()
-    plan = as_plan(
-        check_strategy(name).plan(
-            losses, make_epoch(n_chosen, number, max_epochs, seed)
-        )
+    plan = make_plan(
+        check_strategy(name), losses, make_epoch(n_chosen, number, max_epochs, seed)
     )
     assert losses.tobytes() == before.tobytes()
     chosen = np.asarray(plan.chosen, dtype=int)
@@ -215,7 +218,7 @@ def test_a_plan_is_possible_whatever_the_losses(name, losses, data):
         assert np.all(plan.weights >= 1)
     # Among equals nobody asks for the labels.
     labelled = make_epoch(n_chosen, number, max_epochs, seed, labels=np.arange(n) % 2)
-    again = as_plan(check_strategy(name).plan(losses, labelled))
+    again = make_plan(check_strategy(name), losses, labelled)
     for one, other in zip(vars(plan).values(), vars(again).values(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -356,6 +359,47 @@ def test_plans_of_different_kinds_are_joined():
     assert plan.weights.tolist() == [0.5, 1, 4, 1, 1]
 
 
+class ByLabel(Strategy):
+    """Plan each class by what the test says of it."""
+
+    uses_ratio = False
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def plan(self, losses, epoch):
+        return self.answers[epoch.labels[0]]
+
+
+def test_an_epoch_has_one_number_of_repeats():
+    labels, losses = np.array([0, 0, 1, 1, 2, 2]), np.zeros(6)
+    epoch = make_epoch(labels=labels)
+    differing = ByLabel([Plan([0], repeats=0), Plan([1], repeats=2), Plan([])])
+    with pytest.raises(ValueError, match=r"differ from class to class \(0, 2\)"):
+        plan_by_class(differing, losses, epoch)
+    unsaid = ByLabel([Plan([0]), Plan([1], repeats=2), Plan([])])
+    with pytest.raises(ValueError, match=r"differ from class to class \(2, None\)"):
+        plan_by_class(unsaid, losses, epoch)
+    # What a class that chooses nobody says of repeats has no meaning.
+    alike = ByLabel([Plan([], repeats=3), Plan([0], repeats=0), Plan([1], repeats=0)])
+    plan = plan_by_class(alike, losses, epoch)
+    assert (plan.chosen.tolist(), plan.repeats) == ([2, 5], 0)
+
+
+@pytest.mark.parametrize("weights", [[2.0], 2.0, [[1.0, 2.0, 3.0]], [1, 1, -1]])
+def test_weights_of_a_class_are_one_for_each_of_its_samples(weights):
+    strategy = ByLabel([Plan(weights=np.array(weights)), Plan()])
+    epoch = make_epoch(labels=np.array([0, 0, 0, 1]))
+    with pytest.raises(ValueError, match="planned weights .* each of the 3 samples"):
+        plan_by_class(strategy, np.zeros(4), epoch)
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1, 2, 3], [np.nan, 0, 0, 1]])
+def test_real_targets_are_no_classes(labels):
+    with pytest.raises(ValueError, match="the targets are real numbers"):
+        plan_by_class(MaxLoss(), np.zeros(4), make_epoch(1, labels=np.array(labels)))
+
+
 @pytest.mark.parametrize(
     "chosen", [[-1], [3], [0.0], [True, False, False], np.ones(3, dtype=bool)]
 )
@@ -403,7 +447,7 @@ def test_each_class_keeps_its_share(name, losses, data):
 def test_of_one_class_the_plan_is_the_plain_one(name):
     losses = np.random.default_rng(0).exponential(size=50)
     strategy, labels = check_strategy(name), np.full(50, 3)
-    plain = as_plan(strategy.plan(losses, make_epoch(9)))
+    plain = make_plan(strategy, losses, make_epoch(9))
     plan = plan_by_class(strategy, losses, make_epoch(9, labels=labels))
     for name, value in vars(plain).items():
         np.testing.assert_array_equal(getattr(plan, name), value)

@@ -35,7 +35,7 @@ class LossCurveDisplay:
     ----------
     curves : dict of (str, str) to ndarray of shape (n_epochs,)
         Loss after each epoch, by the estimator's name and "training" or
-        "validation".
+        "validation"; NaN where there is none.
     baseline : str, default=None
         Name of the estimator that the others' areas are taken against.
     loss_name : str, default="loss"
@@ -53,8 +53,8 @@ class LossCurveDisplay:
         The shaded areas between the baseline's curves and the others.
     slopes_, intercepts_ : dict of (str, str) to float
         Straight line fitted to each curve by least squares, as in the paper [1]_:
-        change of the loss by an epoch, and its value at epoch 0. NaN for a curve of
-        one epoch.
+        change of the loss by an epoch, and its value at epoch 0. NaN for a curve
+        with a loss for one epoch alone.
     areas_ : dict of (str, str) to float
         Loss area, eq. 3 [1]_: the sum over epochs of the baseline's loss
         :math:`\alpha` minus this loss :math:`\beta`, over the epochs that both
@@ -213,12 +213,14 @@ class LossCurveDisplay:
 
             slope, intercept = loss_trend(curve)
             self.slopes_[key], self.intercepts_[key] = slope, intercept
-            if fit_line and len(curve) > 1:
+            if fit_line and np.isfinite(slope):
                 sign = "−" if slope < 0 else "+"
                 step = f"{sign} {write_number(abs(slope))} · epoch"
                 label = f"{write_number(intercept)} {step}"
+                known = epochs[~np.isnan(curve)]
+                line = intercept + slope * known
                 (self.fit_lines_[key],) = ax.plot(
-                    epochs, intercept + slope * epochs, ":", c=colour, lw=1, label=label
+                    known, line, ":", c=colour, lw=1, label=label
                 )
         ax.set(xlabel="epoch", ylabel=self.loss_name)
         ax.locator_params(axis="x", integer=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
 from sklearn.base import is_regressor
 from sklearn.model_selection import (
     GroupKFold,
@@ -20,6 +19,7 @@ from sklearn.model_selection import (
 )
 
 from skrebatch.inspection import final_step, import_extra
+from skrebatch.intervals import corrected_intervals
 from skrebatch.plots.style import COLOURS, MARKERS, describe, get_axes, put_legend
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class RatioCurveDisplay:
         transforms = import_extra("matplotlib.transforms", type(self).__name__)
         self.errorbars_, self.intervals_ = {}, {}
         for i, (label, scores) in enumerate(self.scores.items()):
-            intervals = _corrected_intervals(
+            intervals = corrected_intervals(
                 scores, self.test_train_ratio, self.confidence
             )
             self.intervals_[label] = intervals
@@ -356,15 +356,3 @@ def _group_by_others(
 def _is_called(name: str, parameter: str) -> bool:
     """Whether a parameter, of a pipeline's step or not, has this name."""
     return name.rpartition("__")[2] == parameter
-
-
-def _corrected_intervals(
-    scores: Floats, test_train_ratio: float, confidence: float
-) -> Floats:
-    """Return mean and both ends: (n_ratios, n_splits) -> (n_ratios, 3)."""
-    n_splits = scores.shape[1]
-    mean, half = scores.mean(axis=1), np.full(len(scores), np.nan)
-    if n_splits > 1:
-        variance = (1 / n_splits + test_train_ratio) * scores.var(axis=1, ddof=1)
-        half = student_t.ppf((1 + confidence) / 2, n_splits - 1) * np.sqrt(variance)
-    return np.column_stack([mean, mean - half, mean + half])

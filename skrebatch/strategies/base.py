@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skrebatch.data import check_names
 from skrebatch.samplers import Indices, as_samples
 
 Losses = NDArray[np.floating]
@@ -165,6 +166,12 @@ class Strategy(BaseEstimator):
         """
         raise NotImplementedError
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; of a name that is none, the nearest one is named."""
+        names = [name.partition("__")[0] for name in params]
+        check_names(names, self.get_params(deep=False), self)
+        return super().set_params(**params)
+
     def check(self) -> None:
         """Refuse impossible parameters with a ValueError, before any training."""
 
@@ -209,9 +216,24 @@ def apportion(total: int, sizes: Sequence[int]) -> list[int]:
     return counts
 
 
-def as_plan(planned: Plan | Indices) -> Plan:
-    """Return the plan that a strategy's answer stands for."""
-    return planned if isinstance(planned, Plan) else Plan(chosen=planned)
+def make_plan(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
+    """Let a strategy plan an epoch; refuse weights that can't be meant.
+
+    The sampler checks the sample numbers.
+    """
+    planned = strategy.plan(losses, epoch)
+    plan = planned if isinstance(planned, Plan) else Plan(chosen=planned)
+    if plan.weights is None:
+        return plan
+    weights = np.asarray(plan.weights)
+    if weights.shape != losses.shape or not (
+        np.isfinite(weights).all() and (weights >= 0).all()
+    ):
+        raise ValueError(
+            f"{strategy!r} planned weights of shape {weights.shape}; they must be "
+            f"finite, at least 0, and one for each of the {len(losses)} samples."
+        )
+    return replace(plan, weights=weights)
 
 
 def weigh(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
@@ -238,6 +260,11 @@ def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
         raise ValueError(
             f"class_balanced=True needs one label for each sample, but {known}."
         )
+    if not np.array_equal(labels, np.floor(labels)):
+        raise ValueError(
+            "class_balanced=True needs the class of each sample, but the targets are "
+            "real numbers."
+        )
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     shares = apportion(epoch.n_chosen, [len(members) for members in classes])
     plans = []
@@ -245,7 +272,7 @@ def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
         plan = Plan()
         if n > 0 or not strategy.uses_ratio:
             own = replace(epoch, n_chosen=n, labels=labels[members])
-            plan = as_plan(strategy.plan(losses[members], own))
+            plan = make_plan(strategy, losses[members], own)
         plans.append(plan)
     weights = None
     if any(plan.weights is not None for plan in plans):
@@ -266,5 +293,11 @@ def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
         members[as_samples(plan.chosen, "chosen", len(members))]
         for members, plan in zip(classes, plans, strict=True)
     ]
-    repeats = next((p.repeats for p in plans if p.repeats is not None), None)
-    return Plan(interleave(chosen), remaining, repeats, weights)
+    repeats = {plan.repeats for plan in plans if len(plan.chosen)} or {None}
+    if len(repeats) > 1:
+        raise ValueError(
+            f"{strategy!r} planned repeats that differ from class to class "
+            f"({', '.join(sorted(map(str, repeats)))}); an epoch has one number of "
+            "repeats. Plan the entries of each class as `remaining` instead."
+        )
+    return Plan(interleave(chosen), remaining, repeats.pop(), weights)

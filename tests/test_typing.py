@@ -1,0 +1,49 @@
+"""The types of the public interface, as type checkers see them in users' code."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "tests" / "typing_samples"
+MISTAKES = [
+    number
+    for number, line in enumerate((SAMPLES / "wrong.py").read_text().splitlines(), 1)
+    if re.match(r"[\w.]+\(", line)
+]
+
+
+def run(*command):
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def mypy(path):
+    """The lines in which mypy sees an error."""
+    result = run("mypy", "--no-error-summary", str(path))
+    assert result.stderr == ""
+    # Of the package itself it is asked elsewhere, with the newest numpy.
+    found = re.findall(rf"{path.name}:(\d+): error", result.stdout)
+    return sorted(map(int, set(found)))
+
+
+def pyright(path):
+    """The lines in which pyright sees an error."""
+    result = run("pyright", "--pythonpath", sys.executable, "--outputjson", str(path))
+    found = json.loads(result.stdout)["generalDiagnostics"]
+    return sorted({1 + each["range"]["start"]["line"] for each in found})
+
+
+@pytest.mark.parametrize("check", [mypy, pyright])
+def test_types_are_those_that_users_see(check):
+    if importlib.util.find_spec(check.__name__) is None:
+        pytest.skip(f"needs {check.__name__}")
+    assert check(SAMPLES / "right.py") == []
+    assert len(MISTAKES) == 6
+    assert check(SAMPLES / "wrong.py") == MISTAKES
