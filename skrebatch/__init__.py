@@ -8,9 +8,11 @@ from skrebatch.estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
 )
+from skrebatch.export import to_onnx
 from skrebatch.inspection import training_dynamics
 from skrebatch.members import DivergedError
 from skrebatch.network import TabularCNN
+from skrebatch.persistence import ModelFileError, load_model, save_model
 from skrebatch.plots import (
     LossCurveDisplay,
     RatioCurveDisplay,
@@ -58,6 +60,7 @@ __all__ = [
     "LossCurveDisplay",
     "MaxLoss",
     "MinLoss",
+    "ModelFileError",
     "Plan",
     "RandomChoice",
     "RatioCurveDisplay",
@@ -74,7 +77,10 @@ __all__ = [
     "TabularCNN",
     "fit_fused",
     "interval_insertion",
+    "load_model",
     "redistribution_size",
     "row_lengths",
+    "save_model",
+    "to_onnx",
     "training_dynamics",
 ]

@@ -46,6 +46,10 @@ ORDER = [
     "search",
     "estimators_cv",
     "inspection",
+    "files",
+    "plain",
+    "persistence",
+    "export",
     "plots.style",
     "plots.loss_curves",
     "plots.ratio_curves",
@@ -119,7 +123,7 @@ def lower_bounds():
     extras = project["optional-dependencies"]
     requirements = project["dependencies"] + [
         requirement
-        for name in ("plot", "imbalance", "benchmark")
+        for name in ("plot", "imbalance", "files", "onnx", "benchmark")
         for requirement in extras[name]
     ]
     return dict(r.split(">=") for r in requirements if ">=" in r)
