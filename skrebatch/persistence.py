@@ -26,7 +26,7 @@ from skrebatch.network import (
     TabularCNN,
     build_architecture,
 )
-from skrebatch.plain import Arrays, from_plain, to_plain
+from skrebatch.plain import Arrays, from_plain, is_plain, to_plain
 
 FORMAT_VERSION = 1
 
@@ -142,7 +142,7 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     """
     safetensors = import_extra("safetensors.numpy", "save_model", "files")
     check_savable(estimator, "save_model")
-    state = estimator.__getstate__()  # with the networks on the CPU
+    state = _forget_unsavable(vars(estimator))
     arrays: Arrays = {}
     content = {
         "format_version": FORMAT_VERSION,
@@ -156,20 +156,18 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
             for name, value in estimator.get_params(deep=False).items()
         },
         "learned": {
-            name: to_plain(state[name], arrays, name)
+            name: _learned_to_plain(name, state[name], arrays)
             for name in _LEARNED
             if name in state
         },
     }
     networks = estimator._networks()
-    sizes = _sizes_of(networks[0].architecture)
-    content["sizes"] = to_plain(sizes, arrays, "the network")
+    content["sizes"] = _sizes_of(networks[0].architecture)
     content["n_networks"] = len(networks)
-    module = state["module_"]
-    own = [module] if isinstance(module, TabularCNN) else module.members()
-    for k, network in enumerate(own):
+    for k, network in enumerate(networks):
         for name, tensor in network.state_dict().items():
-            arrays[f"network.{k}.{name}"] = tensor.numpy()
+            own = tensor.cpu().numpy()
+            arrays[f"network.{k}.{name}"] = np.asarray(own, order="C")
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(
@@ -229,7 +227,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     ...         load_model(path)
     ...     except ModelFileError as error:
     ...         print(str(error).split(": ")[-1])
-    its header is missing. load_model reads what save_model has written.
+    it does not begin with a header. load_model reads what save_model has written.
     """
     content, arrays = _read(Path(path))
     try:
@@ -248,15 +246,35 @@ def check_savable(estimator: Any, user: str) -> None:
     check_is_fitted(estimator)
 
 
+def _forget_unsavable(state: dict[str, Any]) -> dict[str, Any]:
+    """Leave out plans and courses of parameters that can't be saved.
+
+    They would hold only for a training with the same parameters, which the estimator to
+    be saved has no more.
+    """
+    rates = [rate if is_plain(rate) else None for rate in state["_rates"]]
+    memories = [
+        own if is_plain(own) else (own[0], None, None) for own in state["_memories"]
+    ]
+    return {**state, "_rates": rates, "_memories": memories}
+
+
 def _parameter_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
     try:
         return to_plain(value, arrays, name)
     except ValueError as error:
         raise ValueError(
-            f"{error} Set the parameter to what the loaded estimator shall have, such "
-            f"as `estimator.set_params({name}=...)`, before saving it; what fit has "
-            "learned stays."
+            f"{error} Before saving, set the parameter to what the loaded estimator "
+            f"shall have, by `set_params({name}=...)`; what `fit` has learned stays. "
+            "Or pickle the estimator."
         ) from error
+
+
+def _learned_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
+    try:
+        return to_plain(value, arrays, name)
+    except ValueError as error:
+        raise ValueError(f"{error} Pickle the estimator instead.") from error
 
 
 def _sizes_of(architecture: Architecture) -> dict[str, Any]:
@@ -290,7 +308,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
         size = os.fstat(file.fileno()).st_size
         n = int.from_bytes(file.read(8), "little")
         if size < 8 or n > _MAX_HEADER:
-            _refuse_foreign(path, "its header is missing")
+            _refuse_foreign(path, "it does not begin with a header")
         if n > size - 8:
             _refuse_damaged(path, f"its header has {n} bytes, the file {size}")
         raw = file.read(n)
@@ -361,7 +379,7 @@ def _build(content: dict[str, Any], arrays: Arrays) -> _BaseReBatchCNN:
     for name, value in learned.items():
         if not isinstance(value, _LEARNED[name]):
             raise TypeError(f"{name} is a {type(value).__name__}")
-    sizes, n_networks = from_plain(content["sizes"], arrays), content["n_networks"]
+    sizes, n_networks = content["sizes"], content["n_networks"]
     n_layers = len(sizes["conv_channels"]) + len(sizes["hidden_layers"])
     if not 1 <= n_networks <= len(arrays) or n_layers > len(arrays):
         raise ValueError("its tensors are not those of its networks")
@@ -427,13 +445,13 @@ def _check_fit(estimator: Any, architecture: Architecture, n_networks: int) -> N
 
 def _refuse_foreign(path: Any, why: str, error: Exception | None = None) -> NoReturn:
     raise ModelFileError(
-        f"{path} is no model file of skrebatch: {why}. load_model reads what "
-        "save_model has written."
+        f"{path} is no model file of skrebatch, or not any more: {why}. load_model reads "
+        "what save_model has written."
     ) from error
 
 
 def _refuse_damaged(path: Any, why: str, error: Exception | None = None) -> NoReturn:
     raise ModelFileError(
-        f"{path} is damaged: {why}. Copy it again from where it was saved, or save "
-        "the model anew."
+        f"{path} is damaged: {why.rstrip('.')}. Copy it again from where it was saved, "
+        "or save the model anew."
     ) from error

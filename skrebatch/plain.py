@@ -90,10 +90,11 @@ def _is_row_of_numbers(value: Any) -> bool:
     """Tell a list of so many numbers of one type that an array is shorter."""
     if type(value) is not list or len(value) < 16:
         return False
-    is_one_type = type(value[0]) in (bool, int, float) and (
-        len({type(item) for item in value}) == 1
-    )
-    return is_one_type and np.asarray(value).dtype.name in _NUMBERS
+    types = {type(item) for item in value}
+    if types not in ({bool}, {int}, {float}):
+        return False
+    array = np.asarray(value)  # of floats, for some whole numbers past 64 bits
+    return array.dtype == np.dtype(types.pop()) and _is_finite(array)
 
 
 def _take_history_apart(history: History) -> dict[str, Any]:
@@ -110,11 +111,11 @@ def _take_history_apart(history: History) -> dict[str, Any]:
 def _make_history(columns: dict[str, Any]) -> History:
     # Every row has its `batches`.
     longest = max((len(rows) for rows, _ in columns.values()), default=0)
-    history = History({} for _ in range(longest))
+    history: list[dict[str, Any]] = [{} for _ in range(longest)]
     for name, (rows, values) in columns.items():
         for row, value in zip(rows, values, strict=True):
             history[row][name] = value
-    return history
+    return History(history)
 
 
 def _is_list_like(value: Any) -> bool:
@@ -162,7 +163,7 @@ def _make_rng(state: Any) -> np.random.Generator:
 def _is_index(value: Any) -> bool:
     """Tell a pandas Index, without importing pandas."""
     return any(
-        cls.__name__ == "Index" and cls.__module__.startswith("pandas.")
+        cls.__name__ == "Index" and cls.__module__.split(".")[0] == "pandas"
         for cls in type(value).__mro__
     )
 
@@ -226,7 +227,9 @@ _KINDS: dict[str, _Kind] = {
     ),
     "device": _Kind(_exactly(torch.device), str, torch.device),
     "rng": _Kind(
-        _exactly(np.random.Generator), lambda v: v.bit_generator.state, _make_rng
+        lambda v: type(getattr(v, "bit_generator", None)) is np.random.PCG64,
+        lambda v: v.bit_generator.state,
+        _make_rng,
     ),
     "plan": _Kind(_exactly(Plan), lambda v: dict(vars(v)), lambda v: Plan(**v)),
     "log": _Kind(_exactly(LossLog), LossLog.take_apart, LossLog.put_together),
@@ -268,9 +271,20 @@ def to_plain(value: Any, arrays: Arrays, where: str) -> Any:
     for name, kind in _KINDS.items():
         if kind.fits(value):
             return {name: to_plain(kind.take_apart(value), arrays, where)}
+    if isinstance(value, type):
+        raise ValueError(f"{where} is {value.__name__}, which a model file can't hold.")
     raise ValueError(
-        f"{where} is a {type(value).__name__}, which a model file can't hold."
+        f"{where} is of type {type(value).__name__}, which a model file can't hold."
     )
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether :func:`to_plain` can write a value out."""
+    try:
+        to_plain(value, {}, "")
+    except ValueError:
+        return False
+    return True
 
 
 def from_plain(plain: Any, arrays: Arrays) -> Any:
