@@ -314,9 +314,9 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
         raw = file.read(n)
         try:
             header = _parse(raw.decode())
-            ends = [v["data_offsets"][1] for k, v in header.items() if k[:2] != "__"]
-            content = _parse(header["__metadata__"][_KEY])
+            content = _parse(header.pop("__metadata__")[_KEY])
             found, digest = content["format_version"], content["sha256"]
+            end = max((v["data_offsets"][1] for v in header.values()), default=0)
         except Exception as error:
             _refuse_foreign(path, f"its header can't be read ({error!r:.200})", error)
         if type(found) is not int or found < 1:
@@ -327,7 +327,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
                 f"reads {FORMAT_VERSION} at most: install a newer skrebatch, or save "
                 "the model with this one."
             )
-        if size != 8 + n + max(ends, default=0):
+        if size != 8 + n + end:
             _refuse_damaged(path, f"its size is {size} bytes, not what its header says")
         file.seek(0)
         data = file.read()
@@ -445,8 +445,8 @@ def _check_fit(estimator: Any, architecture: Architecture, n_networks: int) -> N
 
 def _refuse_foreign(path: Any, why: str, error: Exception | None = None) -> NoReturn:
     raise ModelFileError(
-        f"{path} is no model file of skrebatch, or not any more: {why}. load_model reads "
-        "what save_model has written."
+        f"{path} is no model file of skrebatch, or not any more: {why}. load_model "
+        "reads what save_model has written."
     ) from error
 
 

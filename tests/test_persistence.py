@@ -1,10 +1,12 @@
 """Model files: what they keep, what they refuse, and that old ones load for ever."""
 
+import ast
 import functools
 import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -425,17 +427,11 @@ def hostile_files():
         return other(sizes={**content["sizes"], **changes})
 
     weight, norm = "network.1.head.0.weight", "network.0.head.1.running_var"
-    bad, infinite = (
-        np.full_like(arrays[weight], np.nan),
-        np.full_like(arrays[norm], np.inf),
-    )
-    yield "NaN", array(weight, bad)
-    yield "infinity", array(norm, infinite)
+    yield "NaN", array(weight, np.full_like(arrays[weight], np.nan))
+    yield "infinity", array(norm, np.full_like(arrays[norm], np.inf))
     yield "transposed", array(weight, arrays[weight].T.copy())
-    yield (
-        "one row more",
-        array(weight, np.vstack([arrays[weight], np.zeros_like(bad[:1])])),
-    )
+    longer = np.vstack([arrays[weight], arrays[weight][:1]])
+    yield "one row more", array(weight, longer)
     yield "no rows", array(weight, arrays[weight][:0])
     yield "no dimensions", array(weight, np.array(1, dtype="float32"))
     yield "whole numbers", array(weight, arrays[weight].astype(int))
@@ -447,7 +443,7 @@ def hostile_files():
     yield (
         "empty tensors",
         forge(
-            {**content, "sizes": {**content["sizes"], "hidden_layers": [1] * 3000}},
+            {**content, "sizes": content["sizes"] | {"hidden_layers": [1] * 3000}},
             {
                 **arrays,
                 **{f"network.0.{i}": np.empty(0, "float32") for i in range(6000)},
@@ -556,6 +552,8 @@ def hostile_files():
     for start in (b"8,", b"-8,", b"99999999999,", b"null,", b"0.0,"):
         changed = header[:first] + b'"data_offsets":[' + start + header[first + 18 :]
         yield f"start {start}", signed(changed)
+    text = re.sub(rb'offsets":\[0,(\d+)', rb'offsets":[0,"\1"', header, count=1)
+    yield "an end that is text", signed(text)
     yield "a tensor twice", signed(header.rstrip()[:-1] + b',"a":{},"a":{}}')
     yield (
         "a large tensor",
@@ -646,7 +644,7 @@ def test_bad_files_take_little_memory_and_run_nothing(bad_files):
     megabytes, events = result.stdout.splitlines()
     assert float(megabytes) < 100
     # No import, exec, compile, find_class, system call: files are opened to be read.
-    assert events == "[('open', 'rb')]"
+    assert set(ast.literal_eval(events)) <= {("open", "r"), ("open", "rb")}
 
 
 def test_a_newer_format_is_told_from_damage(tmp_path):
