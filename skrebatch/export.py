@@ -117,12 +117,11 @@ def _labels(classes: NDArray[Any]) -> NDArray[Any]:
     """Return labels as int64, or as objects that are strings."""
     if all(isinstance(label, str) for label in classes):
         return classes.astype(object)
-    numbers = np.array(classes.tolist())
-    if numbers.dtype.kind in "biuf":
+    if classes.dtype.kind in "biuf":
         with np.errstate(invalid="ignore"):
-            whole = numbers.astype(np.int64)
-        if (whole == numbers).all():
-            return whole
+            numbers = classes.astype(np.int64)
+        if (numbers == classes).all():
+            return numbers
     raise ValueError(
         "to_onnx needs labels that are strings or whole numbers in 64 bits, got "
         f"{classes.tolist()}."
