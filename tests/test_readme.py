@@ -14,7 +14,11 @@ PAGES = {
     if CODE_BLOCK.search(path.read_text(encoding="utf-8"))
 }
 # Pages about a package that may not be there.
-NEEDED = {"docs/imbalance.md": "imblearn", "docs/lecture.md": "imblearn"}
+NEEDED = {
+    "docs/imbalance.md": "imblearn",
+    "docs/lecture.md": "imblearn",
+    "docs/save.md": "onnxruntime",
+}
 
 
 @pytest.mark.parametrize("page", PAGES)
