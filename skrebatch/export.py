@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from skrebatch.estimators import ReBatchCNNClassifier
 from skrebatch.files import replace_file
 from skrebatch.inspection import import_extra
 from skrebatch.network import TabularCNN
-from skrebatch.persistence import check_savable
+from skrebatch.persistence import check_savable, package_versions
 
 # Those of 2021 and 2022: what has come since is not needed here.
 _OPSET, _IR_VERSION = 15, 8
@@ -228,5 +227,5 @@ class _Graph:
             opset_imports=[helper.make_opsetid("", _OPSET)],
             ir_version=_IR_VERSION,
             producer_name="skrebatch",
-            producer_version=version("skrebatch"),
+            producer_version=package_versions()["skrebatch"],
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from importlib.metadata import version
+import sys
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import sklearn
 import torch
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
@@ -148,9 +149,7 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
         "format_version": FORMAT_VERSION,
         "sha256": _NO_DIGEST,
         "class": type(estimator).__name__,
-        "versions": {
-            name: version(name) for name in ("skrebatch", "scikit-learn", "torch")
-        },
+        "versions": package_versions(),
         "parameters": {
             name: _parameter_to_plain(name, value, arrays)
             for name, value in estimator.get_params(deep=False).items()
@@ -209,7 +208,8 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     OSError
         If it can't be read.
     ImportError
-        If safetensors is missing, which comes with the extra ``files``.
+        If safetensors is missing, which comes with the extra ``files``, or pandas for a
+        model that keeps the index of its rows, which comes with the extra ``plot``.
 
     See Also
     --------
@@ -232,8 +232,21 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     content, arrays = _read(Path(path))
     try:
         return _build(content, arrays)
+    except ImportError:  # of pandas, for the index of the rows
+        raise
     except Exception as error:  # whatever a file that somebody made up leads to
-        _refuse_damaged(path, f"{type(error).__name__}: {error}", error)
+        why = (
+            f"{type(error).__name__}: {str(error).rstrip('.')} (written with "
+            f"{content.get('versions')!s:.100}, read with {package_versions()})"
+        )
+        _refuse_damaged(path, why, error)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of this package and of those that it builds on."""
+    own = sys.modules[__name__.partition(".")[0]]  # to import it here would be a circle
+    packages = {"skrebatch": own, "scikit-learn": sklearn, "torch": torch}
+    return {name: str(package.__version__) for name, package in packages.items()}
 
 
 def check_savable(estimator: Any, user: str) -> None:
@@ -452,6 +465,6 @@ def _refuse_foreign(path: Any, why: str, error: Exception | None = None) -> NoRe
 
 def _refuse_damaged(path: Any, why: str, error: Exception | None = None) -> NoReturn:
     raise ModelFileError(
-        f"{path} is damaged: {why.rstrip('.')}. Copy it again from where it was saved, "
-        "or save the model anew."
+        f"{path} is damaged: {why}. Copy it again from where it was saved, or save "
+        "the model anew."
     ) from error

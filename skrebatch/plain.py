@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from skorch.history import History
 from torch.optim import Optimizer, lr_scheduler
 
+from skrebatch.inspection import import_extra
 from skrebatch.rates import Rate
 from skrebatch.records import LossLog
 from skrebatch.strategies import STRATEGIES, Plan
@@ -169,12 +170,11 @@ def _is_index(value: Any) -> bool:
 
 
 def _make_index(content: Any) -> Any:
-    import pandas as pd
-
+    pandas = import_extra("pandas", "The index of the rows in a model file")
     values, names = content
     if isinstance(names, list):
-        return pd.MultiIndex.from_tuples(list(values), names=names)
-    return pd.Index(values, name=names)
+        return pandas.MultiIndex.from_tuples(list(values), names=names)
+    return pandas.Index(values, name=names)
 
 
 # The first that fits is taken.

@@ -1,4 +1,5 @@
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -28,6 +29,28 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         replace_file(path, parts())
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_killed_process_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    code = (
+        "import os, signal, sys\n"
+        "from skrebatch.files import replace_file\n"
+        "def parts():\n"
+        "    yield b'new'\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "replace_file(sys.argv[1], parts())\n"
+    )
+    command = [sys.executable, "-c", code, path]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert path.read_bytes() == b"old"
+    # What it leaves is hidden, and in nobody's way.
+    assert [name[0] for name in os.listdir(tmp_path) if name != "file"] == ["."]
+    replace_file(path, [b"newer"])
+    assert path.read_bytes() == b"newer"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on the size of files")

@@ -9,7 +9,6 @@ import pickle
 import re
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -204,7 +203,7 @@ def test_a_file_says_what_it_is_and_is_the_same_each_time(tmp_path):
     content, _ = take_apart(first.read_bytes())
     assert content["format_version"] == FORMAT_VERSION
     assert content["class"] == "ReBatchCNNClassifier"
-    assert content["versions"]["torch"] == version("torch")
+    assert content["versions"]["torch"] == torch.__version__
     with safetensors_open(first) as file:  # any reader of the format can read it
         weight = file.get_tensor("network.0.head.2.weight")
     np.testing.assert_array_equal(weight, model.module_.head[2].weight.detach())
@@ -349,6 +348,16 @@ def test_a_missing_package_is_named(call):
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True)
     assert 'comes with the extra "files": pip install' in result.stderr
+
+
+def test_an_index_of_rows_needs_pandas():
+    code = (
+        "import sys; sys.modules['pandas'] = None\n"
+        "from skrebatch import load_model; load_model(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", code, FOLDER / "words.safetensors"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "The index of the rows in a model file needs pandas" in result.stderr
 
 
 # --- what is refused ---
@@ -662,6 +671,11 @@ def test_a_newer_format_is_told_from_damage(tmp_path):
     flipped[-1] ^= 1
     path.write_bytes(flipped)
     with pytest.raises(ModelFileError, match="damaged: its checksum is not"):
+        load_model(path)
+    content, arrays = take_apart(good_files()["default"])
+    content["parameters"]["newer"], content["versions"]["skrebatch"] = 1, "99.9"
+    path.write_bytes(forge(content, arrays))
+    with pytest.raises(ModelFileError, match=r"'newer' \(written with .*99\.9"):
         load_model(path)
     with pytest.raises(FileNotFoundError):
         load_model(tmp_path / "missing")
