@@ -30,15 +30,14 @@ _NUMBERS = (
     *("uint64", "float16", "float32", "float64"),
 )
 _LAST_CHARACTER = 0x10FFFF
-_STRATEGIES = {cls.__name__: cls for cls in STRATEGIES.values()}
-_CLASSES: dict[str, type[Any]] = dict(_STRATEGIES)
-for _module in (torch.optim, lr_scheduler):
-    _CLASSES |= {
-        f"{_module.__name__}.{name}": value
-        for name, value in vars(_module).items()
-        if isinstance(value, type)
-        and issubclass(value, Optimizer | lr_scheduler.LRScheduler)
-    }
+_STRATEGIES: dict[str, type[Any]] = {cls.__name__: cls for cls in STRATEGIES.values()}
+_CLASSES: dict[str, type[Any]] = _STRATEGIES | {
+    f"{module.__name__}.{name}": value
+    for module in (torch.optim, lr_scheduler)
+    for name, value in vars(module).items()
+    if isinstance(value, type)
+    and issubclass(value, Optimizer | lr_scheduler.LRScheduler)
+}
 _CLASS_NAMES = {cls: name for name, cls in _CLASSES.items()}
 
 
