@@ -417,21 +417,15 @@ def _build_network(
     state = {}
     for name, expected in network.state_dict().items():
         tensor = torch.from_numpy(arrays.pop(prefix + name))
-        allowed = (
-            (torch.float32, torch.float64)
-            if expected.is_floating_point()
-            else (expected.dtype,)
-        )
-        if tensor.shape != expected.shape or tensor.dtype not in allowed:
+        is_float = tensor.is_floating_point()
+        if tensor.shape != expected.shape or is_float != expected.is_floating_point():
             raise ValueError(
                 f"{prefix}{name} has shape {tuple(tensor.shape)} and {tensor.dtype}"
             )
         state[name] = tensor
-    if (
-        len({tensor.dtype for tensor in state.values() if tensor.is_floating_point()})
-        > 1
-    ):
-        raise ValueError("its tensors are of different dtypes")
+    dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    if dtypes not in ({torch.float32}, {torch.float64}):
+        raise ValueError(f"its tensors are of {dtypes}")
     network.load_state_dict(state, assign=True)
     return network.eval()
 
