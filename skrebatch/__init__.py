@@ -8,10 +8,12 @@ from skrebatch.estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
 )
+from skrebatch.export import to_onnx
 from skrebatch.inspection import training_dynamics
 from skrebatch.members import DivergedError
 from skrebatch.metrics import loss_area, loss_trend, nrmse
 from skrebatch.network import TabularCNN
+from skrebatch.persistence import ModelFileError, load_model, save_model
 from skrebatch.plots import (
     LossCurveDisplay,
     RatioCurveDisplay,
@@ -59,6 +61,7 @@ __all__ = [
     "LossCurveDisplay",
     "MaxLoss",
     "MinLoss",
+    "ModelFileError",
     "Plan",
     "RandomChoice",
     "RatioCurveDisplay",
@@ -75,10 +78,13 @@ __all__ = [
     "TabularCNN",
     "fit_fused",
     "interval_insertion",
+    "load_model",
     "loss_area",
     "loss_trend",
     "nrmse",
     "redistribution_size",
     "row_lengths",
+    "save_model",
+    "to_onnx",
     "training_dynamics",
 ]

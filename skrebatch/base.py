@@ -734,6 +734,8 @@ class _BaseReBatchCNN(CallbackSupportMixin, BaseEstimator):
                 net = self.net_.go_on(job)
             else:
                 net = make_net([job], self._all_callbacks()).initialize()
+                # That of a model file, which holds no net.
+                net.history = getattr(self, "history_", net.history)
             with net.unchanged_on_error(), one_thread_if(net.is_small):
                 table = stack_table([job])
                 net.partial_fit(table, epochs=1)
@@ -792,6 +794,10 @@ class _BaseReBatchCNN(CallbackSupportMixin, BaseEstimator):
         self._rates = [member.rate for member in members]
         self._memories = [member.selection.memory for member in members]
         self._logs = [member.log for member in members]
+        self._summarise_logs()
+
+    def _summarise_logs(self) -> None:
+        """Average what the networks recorded, if they did."""
         logs = [log for log in self._logs if log is not None]
         if logs:
             means = mean_log(logs)

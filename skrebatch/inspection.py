@@ -167,12 +167,12 @@ def check_recorded(estimator: Any) -> Any:
     return last
 
 
-def import_extra(package: str, user: str) -> Any:
-    """Import a package of the extra `plot`, or say how to get it."""
+def import_extra(package: str, user: str, extra: str = "plot") -> Any:
+    """Import a package of an extra, or say how to get it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise ImportError(
-            f'{user} needs {package}, which comes with the extra "plot": '
-            'pip install "skrebatch[plot]".'
+            f'{user} needs {package}, which comes with the extra "{extra}": '
+            f'pip install "skrebatch[{extra}]".'
         ) from error

@@ -136,6 +136,30 @@ class Rate:
                 stacklevel=5,
             )
 
+    def take_apart(self) -> dict[str, Any]:
+        """Return the schedule, and how far it has come, as numbers and names."""
+        return {
+            "asked": self.asked,
+            "course": self._course,
+            "options": self.options,
+            "position": self._callback.lr_scheduler_.state_dict(),
+            "steps_now": self._steps_now,
+        }
+
+    @classmethod
+    def put_together(cls, parts: dict[str, Any]) -> Rate:
+        """Return the rate that was taken apart."""
+        rate = cls(*parts["asked"], *parts["course"])
+        scheduler, group = rate._callback.lr_scheduler_, rate._optimizer.param_groups[0]
+        # Another version of torch may remember other things.
+        position, options = parts["position"], parts["options"]
+        known = scheduler.state_dict().keys() & position.keys()
+        scheduler.load_state_dict({name: position[name] for name in known})
+        known = rate.options.keys() & options.keys()
+        group.update({name: options[name] for name in known})
+        rate._steps_now = parts["steps_now"]
+        return rate
+
     def end_step(self, step: int, n_steps: int) -> None:
         """Move after a step, counted from 1, of an epoch's steps.
 

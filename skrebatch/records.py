@@ -62,6 +62,22 @@ class LossLog:
             self.losses = [self.losses[i] for i in kept]
             self.choices = [self.choices[i] for i in kept]
 
+    def take_apart(self) -> dict[str, Any]:
+        """Return the log as numbers and arrays."""
+        shape = len(self.epochs), self.n_samples
+        losses = np.reshape(self.losses, shape).astype(np.float32)
+        choices = np.reshape(self.choices, shape).astype(bool)
+        return {**vars(self), "losses": losses, "choices": choices}
+
+    @classmethod
+    def put_together(cls, parts: dict[str, Any]) -> LossLog:
+        """Return the log that was taken apart."""
+        log = cls(len(parts["times_chosen"]))
+        log.epochs, log._stride = parts["epochs"], parts["_stride"]
+        log.losses, log.choices = list(parts["losses"]), list(parts["choices"])
+        log.times_chosen = parts["times_chosen"]
+        return log
+
 
 def mean_log(
     logs: Sequence[LossLog],

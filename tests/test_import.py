@@ -19,7 +19,9 @@ def test_import_is_silent():
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("extra", ["matplotlib", "pandas", "polars"])
+@pytest.mark.parametrize(
+    "extra", ["matplotlib", "onnx", "pandas", "polars", "safetensors"]
+)
 def test_import_needs_no_extra(extra):
     result = run(f"import sys; sys.modules[{extra!r}] = None; import skrebatch")
     assert result.returncode == 0, result.stderr
@@ -32,7 +34,7 @@ def test_import_adds_no_extra():
         "before = set(sys.modules)\n"
         "import skrebatch\n"
         "added = {name.split('.')[0] for name in set(sys.modules) - before}\n"
-        "print(added & {'matplotlib', 'pandas', 'polars'})"
+        "print(added & {'matplotlib', 'onnx', 'pandas', 'polars', 'safetensors'})"
     )
     assert result.stdout == "set()\n", result.stderr
 
@@ -64,6 +66,7 @@ def test_version_is_the_installed_one():
     "name",
     [
         "IntervalInsertionSampler",
+        "ModelFileError",
         "LossCurveDisplay",
         "RatioCurveDisplay",
         "ReBatch",
@@ -71,7 +74,10 @@ def test_version_is_the_installed_one():
         "ReBatchCNNRegressor",
         "SampleDynamicsDisplay",
         "interval_insertion",
+        "load_model",
         "redistribution_size",
+        "save_model",
+        "to_onnx",
         "training_dynamics",
     ],
 )

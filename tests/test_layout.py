@@ -49,6 +49,10 @@ ORDER = [
     "inspection",
     "intervals",
     "metrics",
+    "files",
+    "plain",
+    "persistence",
+    "export",
     "plots.style",
     "plots.loss_curves",
     "plots.ratio_curves",
@@ -122,7 +126,7 @@ def lower_bounds():
     extras = project["optional-dependencies"]
     requirements = project["dependencies"] + [
         requirement
-        for name in ("plot", "imbalance", "benchmark")
+        for name in ("plot", "imbalance", "files", "onnx", "benchmark")
         for requirement in extras[name]
     ]
     return dict(r.split(">=") for r in requirements if ">=" in r)

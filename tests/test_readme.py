@@ -15,7 +15,11 @@ PAGES = {
     if CODE_BLOCK.search(path.read_text(encoding="utf-8"))
 }
 # Pages about a package that may not be there.
-NEEDED = {"docs/imbalance.md": "imblearn", "docs/lecture.md": "imblearn"}
+NEEDED = {
+    "docs/imbalance.md": "imblearn",
+    "docs/lecture.md": "imblearn",
+    "docs/save.md": "onnxruntime",
+}
 # Packages that no more than a block is about, which is left out without them.
 OPTIONAL = "mlflow", "optuna", "tensorboard"
 
