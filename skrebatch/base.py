@@ -36,6 +36,7 @@ from skrebatch.data import (
     to_width,
 )
 from skrebatch.dynamic_batches import check_lengths
+from skrebatch.links import LinkedMixin
 from skrebatch.members import Job, Member
 from skrebatch.network import Architecture, Ensemble, TabularCNN, build_architecture
 from skrebatch.optimizers import (
@@ -91,7 +92,7 @@ default="constant"
         computed, old losses weighing this much, in [0, 1).
     refresh_every : int, default=1
         Epochs for which a choice stands. The losses are computed once in so many,
-        unless `loss_smoothing` wants them.
+        unless `loss_smoothing` wants them.{balanced}
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch. False keeps their
         natural order, as the paper does.
@@ -186,7 +187,7 @@ default=None
         float32, and so do the losses of samples, validation and predictions. With
         "fp16" gradients are scaled, and steps in which they overflow are left out.
     callbacks : list of skorch.callbacks.Callback, default=None
-        skorch callbacks, notified of each epoch.
+        Callbacks of skorch, notified of each epoch.
     n_networks : int, default=1
         Networks trained side by side from different seeds; predictions are the
         mean of their probabilities or targets. Training K costs far less than K
@@ -281,7 +282,7 @@ def interrupts_raised() -> Iterator[None]:
         _interrupts_raise.reset(token)
 
 
-class _BaseReBatchCNN(BaseEstimator):
+class _BaseReBatchCNN(LinkedMixin, BaseEstimator):
     """What the classifier and the regressor share."""
 
     _own_flags: ClassVar[tuple[str, ...]] = ()

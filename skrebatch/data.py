@@ -69,6 +69,7 @@ def row_lengths(X: Any) -> NDArray[np.intp]:
     Returns
     -------
     lengths : ndarray of int, shape (n_samples,)
+        How many values each row has before its padding.
 
     Raises
     ------

@@ -141,6 +141,7 @@ def interval_insertion(
     Returns
     -------
     order : ndarray of int, shape (n_remaining + repeats * n_chosen,)
+        All of them, in their new order.
 
     Raises
     ------
@@ -287,6 +288,7 @@ class IntervalInsertionSampler(Sampler[int]):
         Returns
         -------
         order : ndarray of int, shape (len(self),)
+            Numbers of samples, each as often as the epoch holds it.
         """
         if self.chosen is None:
             self.drawn = self._rng.permutation(self.n_samples)

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from skrebatch.base import _BaseReBatchCNN, interrupts_raised, unchanged_on_error
 from skrebatch.callbacks import EpochProgress
+from skrebatch.links import LinkedMixin
 from skrebatch.members import Job
 from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
 from skrebatch.training import train
@@ -109,7 +110,7 @@ def _recall(replay: _Replay, X: Any, y: Any = None, name: str | None = None) -> 
     return scores
 
 
-class FusedGridSearchCV(GridSearchCV):
+class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     """Grid search whose fits are trained side by side.
 
     A drop-in for :class:`sklearn.model_selection.GridSearchCV` over a re-Batch
@@ -228,6 +229,7 @@ class FusedGridSearchCV(GridSearchCV):
         Returns
         -------
         self : FusedGridSearchCV
+            The search itself.
         """
         check_max_stack(self.max_stack)
         with unchanged_on_error(self), interrupts_raised():

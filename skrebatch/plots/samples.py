@@ -92,7 +92,7 @@ class SampleDynamicsDisplay:
         estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or Pipeline
             Fitted with ``record_losses=True``. Of a pipeline, the last step.
         kind : {"map", "choices"}, default="map"
-            "map" places each sample by its confidence and variability [1]_,
+            "map" places each sample by its confidence and variability,
             coloured by how often it was chosen; "choices" shows by epoch which
             samples were chosen, sorted by their mean loss.
         ax : matplotlib.axes.Axes, default=None

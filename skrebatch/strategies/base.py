@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skrebatch.links import LinkedMixin
 from skrebatch.samplers import Indices, as_samples
 
 Losses = NDArray[np.floating]
@@ -20,7 +21,7 @@ Losses = NDArray[np.floating]
 class Epoch:
     """The epoch that a strategy plans.
 
-    Attributes
+    Parameters
     ----------
     number : int
         Its number, from 1.
@@ -68,7 +69,7 @@ class Epoch:
 class Plan:
     """What an epoch holds.
 
-    Attributes
+    Parameters
     ----------
     chosen : ndarray of int, shape (n_chosen,)
         Samples to redistribute, distinct and in the order of insertion.
@@ -93,7 +94,7 @@ class Plan:
     weights: NDArray[np.floating] | None = None
 
 
-class Strategy(BaseEstimator):
+class Strategy(LinkedMixin, BaseEstimator):
     """Base of all strategies; write your own by defining one of its two methods.
 
     :meth:`plan` decides before each epoch what it holds, by the losses of all
