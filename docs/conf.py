@@ -2,6 +2,7 @@
 
 import os
 
+from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
 
 import skrebatch
@@ -30,6 +31,7 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections have the types
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 # The checks of scikit-learn. Examples are asked for by tests/test_docs.py, of public
 # names and not of their methods.
@@ -61,11 +63,16 @@ html_title = "skrebatch"
 html_static_path = ["static"]
 html_css_files = ["skrebatch.css"]
 html_show_sourcelink = False
-html_sidebars = {"index": []}
+html_use_index = False
+# Pages without others below them need no navigation at their side.
+html_sidebars = {
+    name: []
+    for name in ("index", "getting_started", "method", "contributing", "changes")
+}
 html_theme_options = {
     "footer_end": ["theme-version"],
     "footer_start": ["copyright"],
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 5,
     "navigation_with_keys": False,
     "show_prev_next": False,
 }
@@ -80,10 +87,7 @@ def show_formula(translator, node):
     if display:
         formula = f'<div class="formula">{formula}</div>'
     translator.body.append(formula)
-
-
-def leave_node(translator, node):
-    """Nothing is left to write."""
+    raise SkipNode  # what is inside is the formula's source
 
 
 def skip_member(app, what, name, member, skip, options):
@@ -94,6 +98,6 @@ def skip_member(app, what, name, member, skip, options):
 
 def setup(app):
     """Register the formulas, and what the API leaves out."""
-    renderers = (show_formula, leave_node)
+    renderers = show_formula, None
     app.add_html_math_renderer("mathml", renderers, renderers)
     app.connect("autodoc-skip-member", skip_member)

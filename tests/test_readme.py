@@ -18,7 +18,8 @@ NEEDED = {"docs/imbalance.md": "imblearn", "docs/lecture.md": "imblearn"}
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_code_blocks_run_and_print_what_they_state(page, capsys):
+def test_code_blocks_run_and_print_what_they_state(page, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # a page may save files
     if page in NEEDED:
         pytest.importorskip(NEEDED[page])
     text = PAGES[page].read_text(encoding="utf-8")

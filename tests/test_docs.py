@@ -1,0 +1,64 @@
+"""The site: every public name on a page, and a front page to paste from."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import skrebatch
+import skrebatch.plots
+import skrebatch.strategies
+
+DOCS = Path(__file__).parent.parent / "docs"
+LISTED = re.compile(r"^   (\w+)$", re.MULTILINE)
+
+
+def public_names():
+    """Names that a user may import, without the helpers that modules share."""
+    names = {
+        *skrebatch.__all__,
+        *skrebatch.plots.__all__,
+        *skrebatch.strategies.__all__,
+    }
+    return sorted(name for name in names if not name.startswith("check_"))
+
+
+def test_the_api_lists_every_public_name_once():
+    listed = LISTED.findall((DOCS / "api.rst").read_text(encoding="utf-8"))
+    assert sorted(listed) == public_names()
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_shows_an_example(name):
+    documentation = getattr(skrebatch, name).__doc__
+    _, _, examples = documentation.partition("    Examples\n    --------\n")
+    assert re.search(rf">>> .*\b{name}\b", examples)
+
+
+def test_the_front_page_fits_scores_and_plots_in_fifteen_lines():
+    page = (DOCS / "index.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(block.splitlines()) <= 15
+
+
+def test_the_front_page_leaves_a_scored_search_and_its_picture(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "index.md").read_text(encoding="utf-8")
+    namespace = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], namespace)
+    search = namespace["search"]
+    assert search.predict(namespace["X"]).shape == namespace["y"].shape
+    assert search.n_splits_ >= 3
+    assert 0.9 < search.best_score_ < 1
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = set()
+    for path in DOCS.glob("*.md"):
+        for tree in re.findall(
+            r"```\{toctree\}\n(.*?)```", path.read_text("utf-8"), re.S
+        ):
+            listed |= set(tree.split())
+    pages = {path.stem for path in [*DOCS.glob("*.md"), *DOCS.glob("*.rst")]}
+    assert pages - {"index"} <= listed
