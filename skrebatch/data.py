@@ -61,6 +61,8 @@ def make_table(
 def row_lengths(X: Any) -> NDArray[np.intp]:
     """Return how long each row of a table is that ends in NaN padding.
 
+    Estimators with ``variable_length=True`` take such tables.
+
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
@@ -75,6 +77,10 @@ def row_lengths(X: Any) -> NDArray[np.intp]:
     ------
     ValueError
         If a row holds nothing but NaN, or NaN before a value; the message names it.
+
+    See Also
+    --------
+    DynamicBatchSampler : Makes batches by these lengths.
 
     Examples
     --------

@@ -374,6 +374,10 @@ class TabularCNN(nn.Module):
     ValueError
         If a size is impossible; the message names the parameter and block.
 
+    See Also
+    --------
+    ReBatchCNNClassifier : Trains it; ``module_`` is one.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",

@@ -166,6 +166,12 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     ValueError
         If a parameter is out of range.
 
+    See Also
+    --------
+    ReBatchCNNClassifierCV : A classifier that finds its own ratio.
+    fit_fused : The same training for any list of estimators.
+    RatioCurveDisplay : Draws a search over the ratio.
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer

@@ -1,5 +1,6 @@
 """The site: every public name on a page, and a front page to paste from."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -30,27 +31,46 @@ def test_the_api_lists_every_public_name_once():
 
 @pytest.mark.parametrize("name", public_names())
 def test_every_public_name_shows_an_example(name):
-    documentation = getattr(skrebatch, name).__doc__
-    _, _, examples = documentation.partition("    Examples\n    --------\n")
+    documentation = inspect.getdoc(getattr(skrebatch, name))
+    _, _, examples = documentation.partition("Examples\n--------\n")
     assert re.search(rf">>> .*\b{name}\b", examples)
 
 
-def test_the_front_page_fits_scores_and_plots_in_fifteen_lines():
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_is_explained_and_points_to_its_relatives(name):
+    paragraphs = inspect.getdoc(getattr(skrebatch, name)).split("\n\n")
+    assert "---" not in paragraphs[1], "more than a line before the first section"
+    (relatives,) = [part for part in paragraphs if part.startswith("See Also\n")]
+    named = re.findall(r"^(\w+) : ", relatives, re.MULTILINE)
+    assert named and name not in named
+    assert set(named) <= set(public_names())
+
+
+def test_the_front_page_fits_scores_and_plots_in_15_lines(monkeypatch, tmp_path):
     page = (DOCS / "index.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(block.splitlines()) <= 15
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(lines.splitlines()) <= 15
 
-
-def test_the_front_page_leaves_a_scored_search_and_its_picture(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    page = (DOCS / "index.md").read_text(encoding="utf-8")
     namespace = {}
-    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], namespace)
+    exec(lines, namespace)
     search = namespace["search"]
     assert search.predict(namespace["X"]).shape == namespace["y"].shape
     assert search.n_splits_ >= 3
     assert 0.9 < search.best_score_ < 1
     assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))],
+    ids=lambda p: p.stem,
+)
+def test_links_lead_somewhere_in_the_repository_too(page):
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    generated = {"gallery/index"}
+    missing = {t for t in targets if not (page.parent / t).exists()} - generated
+    assert missing == set()
 
 
 def test_every_page_is_in_a_table_of_contents():

@@ -32,8 +32,8 @@ for ax, i in zip(axes.flat, [*order[-8:][::-1], *order[:8]], strict=True):
     ax.set_axis_off()
 
 # %%
-# Which rows each epoch chose: with ``"min-loss"`` the choice soon settles on the same
-# easy rows.
+# Which rows each epoch chose. ``"min-loss"`` takes them from those that are easy
+# throughout, at the bottom, but not the same in every epoch.
 
 from skrebatch import SampleDynamicsDisplay
 

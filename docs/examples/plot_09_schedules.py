@@ -53,4 +53,4 @@ for name, model in models.items():
         label=name,
     )
 ax.set(xlabel="epoch", ylabel="rows left out")
-_ = ax.legend()
+_ = ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

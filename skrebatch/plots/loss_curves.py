@@ -59,6 +59,11 @@ class LossCurveDisplay:
         :math:`\alpha` minus this loss :math:`\beta`, over the epochs that both
         have. Above 0 this estimator's loss was the lower one on the whole.
 
+    See Also
+    --------
+    RatioCurveDisplay : Score against ratio.
+    SampleDynamicsDisplay : What training did with each sample.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",

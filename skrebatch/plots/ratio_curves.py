@@ -74,6 +74,11 @@ class RatioCurveDisplay:
     intervals_ : dict of str to ndarray of shape (n_ratios, 3)
         Mean and both ends of the interval; the ends are NaN with a single split.
 
+    See Also
+    --------
+    FusedGridSearchCV : A search to draw.
+    LossCurveDisplay : Loss by epoch.
+
     References
     ----------
     .. [1] C. Nadeau and Y. Bengio, "Inference for the generalization error",

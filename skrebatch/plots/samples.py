@@ -47,6 +47,11 @@ class SampleDynamicsDisplay:
     colorbar_ : matplotlib.colorbar.Colorbar
         The scale of the colours.
 
+    See Also
+    --------
+    training_dynamics : The same as a table.
+    LossCurveDisplay : Loss by epoch.
+
     References
     ----------
     .. [1] S. Swayamdipta et al., "Dataset Cartography: Mapping and Diagnosing

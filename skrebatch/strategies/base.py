@@ -21,6 +21,8 @@ Losses = NDArray[np.floating]
 class Epoch:
     """The epoch that a strategy plans.
 
+    :meth:`Strategy.plan` is given one before each epoch that is planned.
+
     Parameters
     ----------
     number : int
@@ -37,6 +39,11 @@ class Epoch:
     first : int, default=1
         The first epoch that is planned: the second one, or the one after the
         warm-up.
+
+    See Also
+    --------
+    Strategy : Plans it.
+    Plan : What an epoch holds.
 
     Examples
     --------
@@ -69,6 +76,9 @@ class Epoch:
 class Plan:
     """What an epoch holds.
 
+    :meth:`Strategy.plan` returns one: which samples are chosen, among which others they
+    are inserted, how often, and with what weights.
+
     Parameters
     ----------
     chosen : ndarray of int, shape (n_chosen,)
@@ -80,6 +90,11 @@ class Plan:
         How often each chosen sample is inserted; None is what the user asked for.
     weights : ndarray of shape (n_samples,), default=None
         Factors on the losses of the samples; None is 1.
+
+    See Also
+    --------
+    Strategy : Makes plans.
+    Epoch : What a plan is made for.
 
     Examples
     --------
@@ -107,6 +122,11 @@ class Strategy(LinkedMixin, BaseEstimator):
     uses_ratio : bool, default=True
         Whether the strategy redistributes the B samples that `ratio` asks for; if
         so, it has nothing to do where B is 0. Of a class, not of its instances.
+
+    See Also
+    --------
+    Epoch : What a strategy is told of the epoch.
+    Plan : What it may return.
 
     Examples
     --------
