@@ -29,12 +29,15 @@ templates_path = ["templates"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+# Quotes stay as code has them, and as the links in an estimator's HTML look for them.
+smartquotes = False
+
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections have the types
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
-# The checks of scikit-learn. Examples are asked for by tests/test_docs.py, of public
-# names and not of their methods.
+# All that scikit-learn checks. What it asks of classes and functions but not of methods
+# (more than a line, relatives, examples) is left to tests/test_docs.py.
 numpydoc_validation_checks = {
     "all",
     "ES01",

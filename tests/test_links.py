@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
@@ -80,3 +82,9 @@ def test_the_site_is_what_the_package_names(addresses, expected, monkeypatch, tm
     (installed / "METADATA").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     assert find_site() == expected
+
+
+def test_a_copy_that_is_not_installed_has_no_site(monkeypatch):
+    monkeypatch.delenv("SKREBATCH_DOCS", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+    assert find_site() == ""
