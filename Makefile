@@ -1,7 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
-
 SITE ?= docs/_build
 
 BIN := $(VENV)/bin

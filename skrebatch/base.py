@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import itertools
 import math
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -252,7 +254,9 @@ def _fill_in(**fragments: str) -> Any:
     """Put shared fragments into a class docstring."""
 
     def fill(cls: Any) -> Any:
-        cls.__doc__ = cls.__doc__.format(**fragments)
+        # From Python 3.13 on the compiler has taken the indentation off already.
+        own = {n: textwrap.dedent(f"    {text}") for n, text in fragments.items()}
+        cls.__doc__ = inspect.cleandoc(cls.__doc__).format(**own)
         return cls
 
     return fill
