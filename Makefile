@@ -1,11 +1,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
+SITE ?= docs/_build
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/python benchmarks/compare.py
@@ -19,11 +20,20 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Warnings are errors. One thread, as for the tests.
+docs: $(INSTALLED).docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going docs $(SITE)
+
 clean:
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf docs/_build docs/api docs/gallery
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e ".[test,lint]"
+	touch $@
+
+$(INSTALLED).docs: $(INSTALLED)
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e ".[docs]"
 	touch $@

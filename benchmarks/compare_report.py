@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 from evidence import corrected_interval, paired_difference, verdict
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 CONTROLS = ("no re-Batch", "random")
 LOSSES = ("log loss", "RMSE")  # less is better
@@ -226,7 +227,9 @@ def _draw_curves(results):
             mean = np.mean(curves, axis=0)
             axes.plot(np.arange(1, len(mean) + 1), mean, line, c=colour, label=label)
         axes.set(title=f"{part} rows", xlabel="epoch", yscale="log")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        low, high = axes.get_ylim()
+        # Over some decades the labels between the powers of ten would overlap.
+        axes.yaxis.set_minor_formatter("{x:g}" if high < 20 * low else NullFormatter())
         axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3, which="both")
     figure.axes[0].set_ylabel(loss[results["data"]["task"]])

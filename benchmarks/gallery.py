@@ -1,13 +1,19 @@
-"""Draw the pictures of docs/inspection.md, on data that scikit-learn ships.
+"""Draw the pictures of docs/index.md and docs/inspection.md.
 
     python benchmarks/gallery.py
 
-A fifth of the labels of breast cancer is flipped, so that there is something to see.
+The data are those that scikit-learn ships. For docs/inspection.md a fifth of the labels
+of breast cancer is flipped, so that there is something to see.
 """
 
+import os
+import re
+import tempfile
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
@@ -19,11 +25,80 @@ from skrebatch import (
     RatioCurveDisplay,
     ReBatchCNNClassifier,
     SampleDynamicsDisplay,
+    interval_insertion,
+    redistribution_size,
 )
+from skrebatch.plots.style import COLOURS
 
 SEED = 0
 FLIPPED = 0.2
-FOLDER = Path(__file__).parent.parent / "docs" / "images" / "inspection"
+DOCS = Path(__file__).parent.parent / "docs"
+FRONT_PAGE = DOCS / "index.md"
+
+
+def draw_idea(n_samples=40, ratio=0.15):
+    """Draw the losses of some rows, and the orders that follow from them."""
+    X, y = load_breast_cancer(return_X_y=True)
+    rows = np.random.default_rng(SEED).choice(len(y), n_samples, replace=False)
+    X, y = StandardScaler().fit_transform(X)[rows], y[rows]
+    model = ReBatchCNNClassifier(
+        ratio=0, batch_size=8, max_epochs=4, random_state=SEED
+    ).fit(X, y)
+    losses = model.sample_losses_
+    n_chosen = redistribution_size(n_samples, ratio)
+    chosen = np.sort(np.argsort(losses)[:n_chosen])
+    remaining = np.setdiff1d(np.arange(n_samples), chosen)
+
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    above, below = figure.subplots(2, height_ratios=[3, 2])
+    colours = np.full(n_samples, "0.75", dtype=object)
+    colours[chosen] = COLOURS[1]
+    above.bar(np.arange(n_samples), losses, color=colours)
+    above.set_title(
+        f"After an epoch: the loss of each of N = {n_samples} rows.\n"
+        f"With r = {ratio}, the B = {n_chosen} of lowest loss are chosen.",
+        loc="left",
+        fontsize="medium",
+    )
+    above.set(xlabel="row", ylabel="loss")
+
+    names = {
+        1: "moved\n(repeats=1)",
+        2: "repeated\n(repeats=2)",
+        0: "left out\n(repeats=0)",
+    }
+    cells = np.full((len(names), n_samples + n_chosen), np.nan)
+    for line, repeats in zip(cells, names, strict=True):
+        order = interval_insertion(remaining, chosen, repeats)
+        line[: len(order)] = np.isin(order, chosen)
+    below.pcolormesh(
+        cells, cmap=ListedColormap(["0.75", COLOURS[1]]), edgecolor="white", linewidth=1
+    )
+    below.set_title(
+        "Their place in the order of the next epoch", loc="left", fontsize="medium"
+    )
+    below.set_yticks(np.arange(len(names)) + 0.5, names.values())
+    below.tick_params(left=False)
+    below.spines[:].set_visible(False)
+    below.invert_yaxis()
+    below.set_xlabel("place in the epoch")
+    return figure
+
+
+def draw_front_page():
+    """Run the lines of the front page, and return the figure that they draw."""
+    source = re.search("```python\n(.*?)```", FRONT_PAGE.read_text("utf-8"), re.DOTALL)[
+        1
+    ]
+    namespace = {}
+    with tempfile.TemporaryDirectory() as folder:
+        before = Path.cwd()
+        os.chdir(folder)  # the lines save their figure in the current folder
+        try:
+            exec(source, namespace)
+        finally:
+            os.chdir(before)
+    return namespace["display"].figure_
 
 
 def load_flipped():
@@ -104,13 +179,18 @@ def _axes(width):
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for stem, figure in {
-        "loss_curves": draw_loss_curves(),
-        "straight_lines": draw_straight_lines(),
-        "ratio_curves": draw_ratio_curves(),
-        "data_map": draw_samples("map"),
-        "choices": draw_samples("choices"),
+    matplotlib.rcParams["svg.hashsalt"] = "skrebatch"  # the same file on every run
+    for name, figure in {
+        "index/idea.svg": draw_idea(),
+        "index/ratio.svg": draw_front_page(),
+        "inspection/loss_curves.png": draw_loss_curves(),
+        "inspection/straight_lines.png": draw_straight_lines(),
+        "inspection/ratio_curves.png": draw_ratio_curves(),
+        "inspection/data_map.png": draw_samples("map"),
+        "inspection/choices.png": draw_samples("choices"),
     }.items():
-        figure.savefig(FOLDER / f"{stem}.png", dpi=100)
-        print(FOLDER / f"{stem}.png")
+        path = DOCS / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, dpi=100, metadata=metadata)
+        print(path)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import itertools
 import math
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -38,6 +40,7 @@ from skrebatch.data import (
     to_width,
 )
 from skrebatch.dynamic_batches import check_lengths
+from skrebatch.links import LinkedMixin
 from skrebatch.members import Job, Member
 from skrebatch.network import (
     Architecture,
@@ -102,7 +105,7 @@ default="constant"
         computed, old losses weighing this much, in [0, 1).
     refresh_every : int, default=1
         Epochs for which a choice stands. The losses are computed once in so many,
-        unless `loss_smoothing` wants them.
+        unless `loss_smoothing` wants them.{balanced}
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch. False keeps their
         natural order, as the paper does.
@@ -198,7 +201,7 @@ default=None
         float32, and so do the losses of samples, validation and predictions. With
         "fp16" gradients are scaled, and steps in which they overflow are left out.
     callbacks : list of skorch.callbacks.Callback, default=None
-        skorch callbacks, notified of each epoch. Those of scikit-learn are given to
+        Callbacks of skorch, notified of each epoch. Those of scikit-learn are given to
         ``set_callbacks``, from scikit-learn 1.9 on.
     n_networks : int, default=1
         Networks trained side by side from different seeds; predictions are the
@@ -265,7 +268,9 @@ def _fill_in(**fragments: str) -> Callable[[type[T]], type[T]]:
     """Put shared fragments into a class docstring."""
 
     def fill(cls: type[T]) -> type[T]:
-        cls.__doc__ = (cls.__doc__ or "").format(**fragments)
+        # From Python 3.13 on the compiler has taken the indentation off already.
+        own = {n: textwrap.dedent(f"    {text}") for n, text in fragments.items()}
+        cls.__doc__ = inspect.cleandoc(cls.__doc__ or "").format(**own)
         return cls
 
     return fill
@@ -295,7 +300,7 @@ def interrupts_raised() -> Iterator[None]:
         _interrupts_raise.reset(token)
 
 
-class _BaseReBatchCNN(CallbackSupportMixin, BaseEstimator):
+class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
     """What the classifier and the regressor share."""
 
     _own_flags: ClassVar[tuple[str, ...]] = ()

@@ -77,6 +77,11 @@ default="constant"
     TypeError
         If the criterion can't give the loss of each sample.
 
+    See Also
+    --------
+    ReBatchCNNClassifier : An estimator with a network of its own.
+    IntervalInsertionSampler : The order alone, for any DataLoader.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",

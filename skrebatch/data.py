@@ -63,6 +63,8 @@ def make_table(
 def row_lengths(X: Any) -> NDArray[np.intp]:
     """Return how long each row of a table is that ends in NaN padding.
 
+    Estimators with ``variable_length=True`` take such tables.
+
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
@@ -71,11 +73,16 @@ def row_lengths(X: Any) -> NDArray[np.intp]:
     Returns
     -------
     lengths : ndarray of int, shape (n_samples,)
+        How many values each row has before its padding.
 
     Raises
     ------
     ValueError
         If a row holds nothing but NaN, or NaN before a value; the message names it.
+
+    See Also
+    --------
+    DynamicBatchSampler : Makes batches by these lengths.
 
     Examples
     --------

@@ -108,15 +108,15 @@ class DynamicBatchSampler(Sampler[list[int]]):
         If a parameter is out of range, or a length is below 1 or above
         `max_elements`; the message names the row.
 
-    Notes
-    -----
-    How many batches an epoch has depends on its order, so that the sampler, and a
-    DataLoader with it, has no length.
-
     See Also
     --------
     ReBatch : Gives this sampler, as a net's ``iterator_train__batch_sampler``, the
         orders of re-Batch.
+
+    Notes
+    -----
+    How many batches an epoch has depends on its order, so that the sampler, and a
+    DataLoader with it, has no length.
 
     References
     ----------

@@ -21,19 +21,26 @@ from skrebatch.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredErro
 from skrebatch.schedules import Schedule
 from skrebatch.strategies import Strategy
 
-
-@_fill_in(
-    parameters=_PARAMETERS.format(
-        stratified=", stratified by class",
-        own="""class_balanced : bool, default=False
+_CLASSIFIER_PARAMETERS = _PARAMETERS.format(
+    stratified=", stratified by class",
+    balanced="""
+    class_balanced : bool, default=False
         Whether to choose within each class in proportion to its size. Without it
-        leaving out the hardest samples may sweep out a rare class.
-    class_weight : dict, "balanced" or None, default=None
+        leaving out the hardest samples may sweep out a rare class.""",
+    own="""class_weight : dict, "balanced" or None, default=None
         Weights of the classes; "balanced" weighs them inversely to their
         frequency.""",
-    ),
-    attributes=_ATTRIBUTES,
 )
+_REGRESSOR_PARAMETERS = _PARAMETERS.format(
+    stratified="",
+    balanced="",
+    own="""standardize_target : bool, default=True
+        Whether to train on the target scaled to mean 0 and variance 1; losses are
+        then of the scaled target. False trains on it as it is, as the paper does.""",
+)
+
+
+@_fill_in(parameters=_CLASSIFIER_PARAMETERS, attributes=_ATTRIBUTES)
 class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
     """Classifier: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
@@ -203,6 +210,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         Returns
         -------
         self : ReBatchCNNClassifier
+            The estimator itself.
 
         Raises
         ------
@@ -240,6 +248,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         Returns
         -------
         self : ReBatchCNNClassifier
+            The estimator itself.
 
         Raises
         ------
@@ -310,6 +319,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to predict.
 
         Returns
         -------
@@ -341,6 +351,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to predict.
 
         Returns
         -------
@@ -355,6 +366,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to predict.
 
         Returns
         -------
@@ -369,25 +381,19 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to predict.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,)
+            Of those in `classes_`.
         """
         logits = self.decision_function(X)
         codes = logits > 0 if logits.ndim == 1 else logits.argmax(axis=1)
         return self.classes_[codes.astype(np.intp)]
 
 
-@_fill_in(
-    parameters=_PARAMETERS.format(
-        stratified="",
-        own="""standardize_target : bool, default=True
-        Whether to train on the target scaled to mean 0 and variance 1; losses are
-        then of the scaled target. False trains on it as it is, as the paper does.""",
-    ),
-    attributes=_ATTRIBUTES,
-)
+@_fill_in(parameters=_REGRESSOR_PARAMETERS, attributes=_ATTRIBUTES)
 class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
     """Regressor: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
@@ -553,6 +559,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         Returns
         -------
         self : ReBatchCNNRegressor
+            The estimator itself.
 
         Raises
         ------
@@ -585,6 +592,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         Returns
         -------
         self : ReBatchCNNRegressor
+            The estimator itself.
 
         Raises
         ------
@@ -653,6 +661,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to predict.
 
         Returns
         -------

@@ -9,12 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from skrebatch.base import unchanged_on_error
-from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
+from skrebatch.base import _fill_in, unchanged_on_error
+from skrebatch.estimators import (
+    _CLASSIFIER_PARAMETERS,
+    _REGRESSOR_PARAMETERS,
+    ReBatchCNNClassifier,
+    ReBatchCNNRegressor,
+)
 from skrebatch.schedules import Schedule
 from skrebatch.search import FusedGridSearchCV
 from skrebatch.strategies import Strategy
 from skrebatch.tasks import FitTask, with_callbacks
+
+
+def _beyond_repeats(parameters: str) -> str:
+    """Return the descriptions of the parameters that are not searched over."""
+    return parameters[parameters.index("ratio_schedule :") :]
 
 
 class _ChoosesRatio:
@@ -78,6 +88,7 @@ class _ChoosesRatio:
         )
 
 
+@_fill_in(parameters=_beyond_repeats(_CLASSIFIER_PARAMETERS))
 class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
     """Classifier that finds its ratio, strategy and repeats by cross-validation.
 
@@ -98,8 +109,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         What the best candidate is best in; None is the estimator's `score`.
     n_jobs : int or None, default=None
         How many stacks of networks to train at once.
-    ratio_schedule, warmup_epochs, ..., verbose
-        As for :class:`ReBatchCNNClassifier`.
+    {parameters}
 
     Attributes
     ----------
@@ -259,11 +269,13 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         Returns
         -------
         self : ReBatchCNNClassifierCV
+            The estimator itself.
         """
         with unchanged_on_error(self):
             return self._fit_best(X, y, sample_weight)
 
 
+@_fill_in(parameters=_beyond_repeats(_REGRESSOR_PARAMETERS))
 class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
     """Regressor that finds its ratio, strategy and repeats by cross-validation.
 
@@ -284,8 +296,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         What the best candidate is best in; None is the estimator's `score`.
     n_jobs : int or None, default=None
         How many stacks of networks to train at once.
-    ratio_schedule, warmup_epochs, ..., verbose
-        As for :class:`ReBatchCNNRegressor`.
+    {parameters}
 
     Attributes
     ----------
@@ -443,6 +454,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         Returns
         -------
         self : ReBatchCNNRegressorCV
+            The estimator itself.
         """
         with unchanged_on_error(self):
             return self._fit_best(X, y, sample_weight)

@@ -25,6 +25,15 @@ from skrebatch.selection import Selection
 class DivergedError(ArithmeticError):
     """The loss of a network became NaN or infinite.
 
+    The message names the epoch, and the mini-batch where there is one. Mostly the
+    features are not scaled, or the learning rate is too high. The estimator is left as
+    it was before the fit.
+
+    See Also
+    --------
+    ReBatchCNNClassifier : Raises it.
+    ReBatchCNNRegressor : Raises it.
+
     Examples
     --------
     >>> from skrebatch import DivergedError

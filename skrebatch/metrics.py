@@ -37,6 +37,11 @@ def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     ValueError
         If a curve is empty, holds infinity, or is not one number an epoch.
 
+    See Also
+    --------
+    loss_trend : The slope of a single curve.
+    LossCurveDisplay : Draws the curves, and the area between them.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
@@ -63,6 +68,9 @@ class LossTrend(NamedTuple):
 def loss_trend(losses: ArrayLike) -> LossTrend:
     """Fit a straight line to a loss curve by least squares, as the paper does [1]_.
 
+    A slope far below 0 is fast learning; the paper reads both numbers as measures of
+    how stable it is.
+
     Parameters
     ----------
     losses : array-like of shape (n_epochs,)
@@ -79,6 +87,11 @@ def loss_trend(losses: ArrayLike) -> LossTrend:
     ------
     ValueError
         If the curve is empty, holds infinity, or is not one number an epoch.
+
+    See Also
+    --------
+    loss_area : The area between two curves.
+    LossCurveDisplay : Draws the curves and their lines.
 
     References
     ----------
@@ -129,6 +142,10 @@ def nrmse(
     ValueError
         If the shapes differ, the numbers aren't finite, or what to divide by is 0 or
         unknown.
+
+    See Also
+    --------
+    loss_area : How far training losses differ.
 
     References
     ----------

@@ -374,6 +374,10 @@ class TabularCNN(nn.Module):
     ValueError
         If a size is impossible; the message names the parameter and block.
 
+    See Also
+    --------
+    ReBatchCNNClassifier : Trains it; ``module_`` is one.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
@@ -438,12 +442,14 @@ class TabularCNN(nn.Module):
         architecture : Architecture
             Every size of the network.
         dtype : torch.dtype, default=torch.float32
+            Of its parameters.
         device : torch.device or str, default=None
-            None is torch's default.
+            Where they are; None is torch's default.
 
         Returns
         -------
         network : TabularCNN
+            Its parameters have shapes, but no values yet.
         """
         network = cls.__new__(cls)
         nn.Module.__init__(network)
@@ -482,7 +488,13 @@ class TabularCNN(nn.Module):
         self.head = nn.Sequential(*head, _BareLinear(*last, **kind))
 
     def norms(self) -> list[nn.BatchNorm1d]:
-        """Return the batch norms, in order."""
+        """Return the batch norms.
+
+        Returns
+        -------
+        norms : list of torch.nn.BatchNorm1d
+            Those of the hidden layers of the head, in order.
+        """
         return [layer for layer in self.head if isinstance(layer, nn.BatchNorm1d)]
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -510,6 +522,7 @@ class TabularCNN(nn.Module):
         Returns
         -------
         outputs : torch.Tensor of shape (n_samples, n_outputs)
+            Logits, or predictions of the targets.
 
         Raises
         ------

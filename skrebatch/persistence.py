@@ -80,6 +80,12 @@ _LEARNED: dict[str, Any] = {
 class ModelFileError(ValueError):
     """A model file can't be loaded: damaged, of another kind, or too new.
 
+    The message says which file, what is wrong with it, and what to do.
+
+    See Also
+    --------
+    load_model : Raises it.
+
     Examples
     --------
     >>> from skrebatch import ModelFileError

@@ -62,6 +62,10 @@ def redistribution_size(n_samples: int, ratio: float) -> int:
     ValueError
         If the ratio is negative or not finite, or `n_samples` is negative.
 
+    See Also
+    --------
+    interval_insertion : Where the chosen samples stand.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
@@ -141,11 +145,17 @@ def interval_insertion(
     Returns
     -------
     order : ndarray of int, shape (n_remaining + repeats * n_chosen,)
+        All of them, in their new order.
 
     Raises
     ------
     ValueError
         If `repeats` is negative or not whole, or the indices are no integers.
+
+    See Also
+    --------
+    redistribution_size : How many samples to choose.
+    IntervalInsertionSampler : The same order, as a sampler of torch.
 
     References
     ----------
@@ -208,6 +218,12 @@ class IntervalInsertionSampler(Sampler[int]):
     ------
     ValueError
         If `repeats` or `n_samples` is not a whole number of at least 0.
+
+    See Also
+    --------
+    interval_insertion : The same order, as an array.
+    DynamicBatchSampler : Batches of rows of similar length, of this order.
+    ReBatch : Uses it in any skorch net.
 
     References
     ----------
@@ -287,6 +303,7 @@ class IntervalInsertionSampler(Sampler[int]):
         Returns
         -------
         order : ndarray of int, shape (len(self),)
+            Numbers of samples, each as often as the epoch holds it.
         """
         if self.chosen is None:
             self.drawn = self._rng.permutation(self.n_samples)

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 
 from skrebatch.base import _BaseReBatchCNN, interrupts_raised, unchanged_on_error
 from skrebatch.callbacks import EpochProgress
+from skrebatch.links import LinkedMixin
 from skrebatch.members import Job
 from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
 from skrebatch.tasks import is_watched
@@ -119,7 +120,7 @@ def _recall(replay: _Replay, X: Any, y: Any = None, name: str | None = None) -> 
     return scores
 
 
-class FusedGridSearchCV(GridSearchCV):
+class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     """Grid search whose fits are trained side by side.
 
     A drop-in for :class:`sklearn.model_selection.GridSearchCV` over a re-Batch
@@ -175,6 +176,12 @@ class FusedGridSearchCV(GridSearchCV):
     ------
     ValueError
         If a parameter is out of range.
+
+    See Also
+    --------
+    ReBatchCNNClassifierCV : A classifier that finds its own ratio.
+    fit_fused : The same training for any list of estimators.
+    RatioCurveDisplay : Draws a search over the ratio.
 
     Examples
     --------
@@ -239,6 +246,7 @@ class FusedGridSearchCV(GridSearchCV):
         Returns
         -------
         self : FusedGridSearchCV
+            The search itself.
         """
         check_max_stack(self.max_stack)
         with unchanged_on_error(self), interrupts_raised():

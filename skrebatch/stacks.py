@@ -126,6 +126,10 @@ def fit_fused(
     DivergedError
         If a loss becomes NaN or infinite; the other estimators are fitted.
 
+    See Also
+    --------
+    FusedGridSearchCV : A grid search whose fits are trained so.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

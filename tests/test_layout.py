@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # A module imports only from those before it. A new module takes its place here.
 ORDER = [
+    "links",
     "data",
     "network",
     "losses",

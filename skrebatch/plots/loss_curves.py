@@ -61,6 +61,11 @@ class LossCurveDisplay:
         have; see :func:`loss_area`. Above 0 this estimator's loss was the lower one
         on the whole.
 
+    See Also
+    --------
+    RatioCurveDisplay : Score against ratio.
+    SampleDynamicsDisplay : What training did with each sample.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",

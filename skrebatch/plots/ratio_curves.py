@@ -74,6 +74,11 @@ class RatioCurveDisplay:
     intervals_ : dict of str to ndarray of shape (n_ratios, 3)
         Mean and both ends of the interval; the ends are NaN with a single split.
 
+    See Also
+    --------
+    FusedGridSearchCV : A search to draw.
+    LossCurveDisplay : Loss by epoch.
+
     References
     ----------
     .. [1] C. Nadeau and Y. Bengio, "Inference for the generalization error",
@@ -213,8 +218,15 @@ class RatioCurveDisplay:
         ----------
         estimator : ReBatchCNNClassifierCV, ReBatchCNNRegressorCV or Pipeline
             Fitted. Of a pipeline, the last step.
-        test_train_ratio, max_lines, ax, **kwargs
-            As for :meth:`from_search`.
+        test_train_ratio : float, default=None
+            Number of test rows by number of training rows in a split, as for
+            :meth:`from_search`.
+        max_lines : int, default=6
+            Most lines to draw.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+        **kwargs
+            Passed to :meth:`matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------

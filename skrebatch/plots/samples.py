@@ -47,6 +47,11 @@ class SampleDynamicsDisplay:
     colorbar_ : matplotlib.colorbar.Colorbar
         The scale of the colours.
 
+    See Also
+    --------
+    training_dynamics : The same as a table.
+    LossCurveDisplay : Loss by epoch.
+
     References
     ----------
     .. [1] S. Swayamdipta et al., "Dataset Cartography: Mapping and Diagnosing
@@ -92,7 +97,7 @@ class SampleDynamicsDisplay:
         estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or Pipeline
             Fitted with ``record_losses=True``. Of a pipeline, the last step.
         kind : {"map", "choices"}, default="map"
-            "map" places each sample by its confidence and variability [1]_,
+            "map" places each sample by its confidence and variability,
             coloured by how often it was chosen; "choices" shows by epoch which
             samples were chosen, sorted by their mean loss.
         ax : matplotlib.axes.Axes, default=None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from skrebatch.data import check_names
+from skrebatch.links import LinkedMixin
 from skrebatch.samplers import Indices, as_samples
 
 Losses = NDArray[np.floating]
@@ -21,7 +22,9 @@ Losses = NDArray[np.floating]
 class Epoch:
     """The epoch that a strategy plans.
 
-    Attributes
+    :meth:`Strategy.plan` is given one before each epoch that is planned.
+
+    Parameters
     ----------
     number : int
         Its number, from 1.
@@ -37,6 +40,11 @@ class Epoch:
     first : int, default=1
         The first epoch that is planned: the second one, or the one after the
         warm-up.
+
+    See Also
+    --------
+    Strategy : Plans it.
+    Plan : What an epoch holds.
 
     Examples
     --------
@@ -69,7 +77,10 @@ class Epoch:
 class Plan:
     """What an epoch holds.
 
-    Attributes
+    :meth:`Strategy.plan` returns one: which samples are chosen, among which others they
+    are inserted, how often, and with what weights.
+
+    Parameters
     ----------
     chosen : ndarray of int, shape (n_chosen,)
         Samples to redistribute, distinct and in the order of insertion.
@@ -80,6 +91,11 @@ class Plan:
         How often each chosen sample is inserted; None is what the user asked for.
     weights : ndarray of shape (n_samples,), default=None
         Factors on the losses of the samples; None is 1.
+
+    See Also
+    --------
+    Strategy : Makes plans.
+    Epoch : What a plan is made for.
 
     Examples
     --------
@@ -94,7 +110,7 @@ class Plan:
     weights: NDArray[np.floating] | None = None
 
 
-class Strategy(BaseEstimator):
+class Strategy(LinkedMixin, BaseEstimator):
     """Base of all strategies; write your own by defining one of its two methods.
 
     :meth:`plan` decides before each epoch what it holds, by the losses of all
@@ -107,6 +123,11 @@ class Strategy(BaseEstimator):
     uses_ratio : bool, default=True
         Whether the strategy redistributes the B samples that `ratio` asks for; if
         so, it has nothing to do where B is 0. Of a class, not of its instances.
+
+    See Also
+    --------
+    Epoch : What a strategy is told of the epoch.
+    Plan : What it may return.
 
     Examples
     --------

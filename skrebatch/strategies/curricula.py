@@ -54,6 +54,10 @@ class Curriculum(Strategy):
     ValueError
         If a parameter is out of range.
 
+    See Also
+    --------
+    SelfPaced : Begins with what the network itself finds easy.
+
     References
     ----------
     .. [1] Y. Bengio, J. Louradour, R. Collobert and J. Weston, "Curriculum
@@ -116,6 +120,11 @@ class SelfPaced(Strategy):
     ------
     ValueError
         If a parameter is out of range.
+
+    See Also
+    --------
+    Curriculum : A pace that is set beforehand.
+    SmallLoss : Leaves a share of the hardest samples out.
 
     References
     ----------

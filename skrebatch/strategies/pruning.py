@@ -32,6 +32,11 @@ class SmallLoss(Strategy):
     ValueError
         If `ramp_epochs` is out of range.
 
+    See Also
+    --------
+    MaxLoss : With ``repeats=0`` leaves as many out as a schedule of the ratio says.
+    SelfPaced : Leaves out what is above a threshold.
+
     References
     ----------
     .. [1] B. Han et al., "Co-teaching: Robust Training of Deep Neural Networks
@@ -79,6 +84,10 @@ class InfoBatch(Strategy):
     ------
     ValueError
         If a parameter is out of range.
+
+    See Also
+    --------
+    SelectiveBackprop : Leaves out easy samples by the rank of their losses.
 
     References
     ----------
@@ -134,6 +143,10 @@ class SelectiveBackprop(Strategy):
     ------
     ValueError
         If `beta` is out of range.
+
+    See Also
+    --------
+    InfoBatch : Leaves out some of those below the mean loss, and weighs the others.
 
     References
     ----------

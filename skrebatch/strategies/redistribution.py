@@ -16,6 +16,12 @@ class MinLoss(Strategy):
 
     Of equal losses the lower sample number comes first.
 
+    See Also
+    --------
+    MaxLoss : The samples of highest loss.
+    RandomChoice : The control.
+    Hybrid : Some of both.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
@@ -43,6 +49,12 @@ class MaxLoss(Strategy):
     Of equal losses the lower sample number comes first. With ``repeats=0`` this
     leaves out the samples most likely to be labelled wrongly.
 
+    See Also
+    --------
+    MinLoss : The samples of lowest loss.
+    RandomChoice : The control.
+    Hybrid : Some of both.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
@@ -69,6 +81,11 @@ class RandomChoice(Strategy):
 
     What re-Batch gains over this comes from the losses; what it shares with
     this comes from the order alone.
+
+    See Also
+    --------
+    MinLoss : The samples of lowest loss.
+    MaxLoss : The samples of highest loss.
 
     Examples
     --------
@@ -103,6 +120,11 @@ class Hybrid(Strategy):
     ------
     ValueError
         If `easy` is not in [0, 1].
+
+    See Also
+    --------
+    MinLoss : The easiest alone.
+    MaxLoss : The hardest alone.
 
     References
     ----------

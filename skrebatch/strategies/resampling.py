@@ -34,6 +34,10 @@ class Breed(Strategy):
     ValueError
         If a parameter is out of range.
 
+    See Also
+    --------
+    MaxLoss : Redistributes the hardest samples, without chance.
+
     References
     ----------
     .. [1] S. Dymchenko and B. Raffin, "Loss-driven sampling within

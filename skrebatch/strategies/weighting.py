@@ -25,6 +25,11 @@ class OHEM(Strategy):
     ValueError
         If `share` is out of range.
 
+    See Also
+    --------
+    TSW : Weighs the hardest samples more, and leaves none out.
+    SelectiveBackprop : Leaves samples out of whole epochs.
+
     References
     ----------
     .. [1] A. Shrivastava, A. Gupta and R. Girshick, "Training Region-based Object
@@ -76,6 +81,10 @@ class TSW(Strategy):
     ------
     ValueError
         If a parameter is out of range.
+
+    See Also
+    --------
+    OHEM : Trains on the hardest samples of a mini-batch alone.
 
     References
     ----------

@@ -1,0 +1,84 @@
+"""The site: every public name on a page, and a front page to paste from."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import skrebatch
+import skrebatch.plots
+import skrebatch.strategies
+
+DOCS = Path(__file__).parent.parent / "docs"
+LISTED = re.compile(r"^   (\w+)$", re.MULTILINE)
+
+
+def public_names():
+    """Names that a user may import, without the helpers that modules share."""
+    names = {
+        *skrebatch.__all__,
+        *skrebatch.plots.__all__,
+        *skrebatch.strategies.__all__,
+    }
+    return sorted(name for name in names if not name.startswith("check_"))
+
+
+def test_the_api_lists_every_public_name_once():
+    listed = LISTED.findall((DOCS / "api.rst").read_text(encoding="utf-8"))
+    assert sorted(listed) == public_names()
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_shows_an_example(name):
+    documentation = inspect.getdoc(getattr(skrebatch, name))
+    _, _, examples = documentation.partition("Examples\n--------\n")
+    assert re.search(rf">>> .*\b{name}\b", examples)
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_is_explained_and_points_to_its_relatives(name):
+    paragraphs = inspect.getdoc(getattr(skrebatch, name)).split("\n\n")
+    assert "---" not in paragraphs[1], "more than a line before the first section"
+    (relatives,) = [part for part in paragraphs if part.startswith("See Also\n")]
+    named = re.findall(r"^(\w+) : ", relatives, re.MULTILINE)
+    assert named and name not in named
+    assert set(named) <= set(public_names())
+
+
+def test_the_front_page_fits_scores_and_plots_in_15_lines(monkeypatch, tmp_path):
+    page = (DOCS / "index.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(lines.splitlines()) <= 15
+
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    exec(lines, namespace)
+    search = namespace["search"]
+    assert search.predict(namespace["X"]).shape == namespace["y"].shape
+    assert search.n_splits_ >= 3
+    assert 0.9 < search.best_score_ < 1
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))],
+    ids=lambda p: p.stem,
+)
+def test_links_lead_somewhere_in_the_repository_too(page):
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    generated = {"gallery/index"}
+    missing = {t for t in targets if not (page.parent / t).exists()} - generated
+    assert missing == set()
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = set()
+    for path in DOCS.glob("*.md"):
+        for tree in re.findall(
+            r"```\{toctree\}\n(.*?)```", path.read_text("utf-8"), re.S
+        ):
+            listed |= set(tree.split())
+    pages = {path.stem for path in [*DOCS.glob("*.md"), *DOCS.glob("*.rst")]}
+    assert pages - {"index"} <= listed
