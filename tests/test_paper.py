@@ -44,7 +44,7 @@ def test_rows_are_split_6_2_2(name):
 
 
 def test_every_reading_of_both_choices_is_run_once():
-    cases = main_cases(0.15) + side_cases(0.15)
+    cases = main_cases("pid", 0.15) + side_cases("pid", 0.15)
     assert len(cases) == len(set(cases))
     for method in ("min-loss", "max-loss"):
         readings = {(c.repeats, c.shuffle) for c in cases if c.method == method}
@@ -61,8 +61,10 @@ def test_main_cases_have_ten_repeats_whatever_the_others_have(name):
             repeats.setdefault(case, []).extend(job.repeats)
     side = paper.SETUPS[name].side_repeats
     for ratio in (0.03, 0.08, 0.15, 0.3):
-        assert all(sorted(repeats[c]) == [*range(10)] for c in main_cases(ratio))
-        assert all(sorted(repeats[c]) == [*range(side)] for c in side_cases(ratio))
+        assert all(sorted(repeats[c]) == [*range(10)] for c in main_cases(name, ratio))
+        assert all(
+            sorted(repeats[c]) == [*range(side)] for c in side_cases(name, ratio)
+        )
 
 
 def test_the_ratio_sets_the_batch_size_unless_it_is_fixed():
@@ -98,7 +100,7 @@ def test_the_networks_are_those_of_table_3(name, n_features, flat):
 
 @pytest.fixture(scope="module")
 def runs():
-    return run_job(Job("diabetes", 3, range(1, 3), main_cases(0.3)))
+    return run_job(Job("diabetes", 3, range(1, 3), main_cases("diabetes", 0.3)))
 
 
 def test_a_run_is_that_of_the_estimator_fitted_alone(runs):
