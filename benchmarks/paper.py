@@ -327,6 +327,8 @@ def find(names):
 def run_tables(plan, setting, n_jobs, folder, stem):
     """Run the experiments of the paper's tables.
 
+    The file with the parts stays, for a run that is killed later.
+
     Returns
     -------
     dict
@@ -348,7 +350,6 @@ def run_tables(plan, setting, n_jobs, folder, stem):
         del run["curves"]
     results = {**setting, "curves": curves, "runs": runs}
     (folder / f"{stem}.json").write_text(as_line(results), encoding="utf-8")
-    parts.unlink()
     return results
 
 
@@ -397,6 +398,8 @@ def main():
     common = setting, arguments.n_jobs, arguments.output
     results = run_tables(plans[0], *common, f"paper{ending}")
     found = run_searches(plans[1], *common, f"paper_search{ending}")
+    for stem in ("paper", "paper_search"):
+        (arguments.output / f"{stem}{ending}.parts.jsonl").unlink()
     print(summarise(results, found))
 
 

@@ -96,7 +96,7 @@ def other_models(task):
     if task == "classification":
         return {
             "MLP": (MLPClassifier(random_state=0), mlp),
-            "logistic regression": (
+            "linear": (
                 LogisticRegression(max_iter=1000),
                 {"C": strengths},
             ),
@@ -172,6 +172,8 @@ def run_search(job):
 def run_searches(plan, setting, n_jobs, folder, stem):
     """Run all searches; write what they found, and apart from it what they took.
 
+    The file with the parts stays, for a run that is killed later.
+
     Returns
     -------
     dict
@@ -196,5 +198,4 @@ def run_searches(plan, setting, n_jobs, folder, stem):
     costs = [{name: cost[name] for name in kept} for cost in costs]
     path = folder / f"{stem}_seconds.json"
     path.write_text(as_line(rounded(costs, 3)), encoding="utf-8")
-    parts.unlink()
     return results

@@ -18,7 +18,7 @@ def run_jobs(function, jobs, setting, path, n_jobs):
     setting : dict
         What all results depend on: results of another setting are not gone on from.
     path : Path
-        Of a file for finished parts, a line each; removed by :func:`forget`.
+        Of a file for finished parts, a line each; whoever calls removes it.
     n_jobs : int
         Number of processes.
 

@@ -191,7 +191,6 @@ def test_the_same_bits_twice_whatever_the_processes(folder, tmp_path):
     paper.run_searches(TINY_SEARCH, setting, 2, tmp_path, "paper_search")
     for name in ("paper.json", "paper_search.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-    assert not list(tmp_path.glob("*.parts.jsonl"))
 
 
 def test_data_that_can_t_be_had_are_named(monkeypatch, capsys, tmp_path):
