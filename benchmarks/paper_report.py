@@ -293,8 +293,9 @@ def summarise_readings(frame):
     best = max(agreed, key=lambda name: agreed[name])
     text = "; ".join(f"{name}: {n}" for name, (n, _) in agreed.items())
     return textwrap.fill(
-        f"Of the paper's {agreed[best][1]} loss areas, so many have the sign of ours, by "
-        f"what the next epoch does with the chosen samples and the others: {text}. The "
+        f"Of the paper's {agreed[best][1]} loss areas, so many have the sign of ours, "
+        f"by what the next epoch does with the chosen samples and the others: {text}. "
+        "The "
         f"figures agree best with chosen samples **{best}**.",
         width=88,
     )
