@@ -318,6 +318,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         self : estimator
+            The estimator itself.
 
         Raises
         ------

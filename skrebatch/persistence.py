@@ -206,6 +206,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or one of their CV forms
+        As it was when it was saved.
 
     Raises
     ------

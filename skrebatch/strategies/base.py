@@ -188,7 +188,23 @@ class Strategy(LinkedMixin, BaseEstimator):
         raise NotImplementedError
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; of a name that is none, the nearest one is named."""
+        """Set parameters; of a name that is none, the nearest one is named.
+
+        Parameters
+        ----------
+        **params : dict
+            Their values by name.
+
+        Returns
+        -------
+        self : Strategy
+            The strategy itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of a name.
+        """
         names = [name.partition("__")[0] for name in params]
         check_names(names, self.get_params(deep=False), self)
         return super().set_params(**params)
