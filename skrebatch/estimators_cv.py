@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -188,6 +189,8 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
         record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -237,6 +240,8 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state
@@ -373,6 +378,8 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
         record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -421,6 +428,8 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state
