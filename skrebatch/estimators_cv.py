@@ -26,6 +26,7 @@ class _ChoosesRatio:
     scoring: Any
     n_jobs: int | None
     verbose: int
+    checkpoint_dir: Any
 
     def _fit_best(self, X: Any, y: Any, sample_weight: Any) -> Self:
         """Search, and take over what the best estimator learned."""
@@ -44,6 +45,7 @@ class _ChoosesRatio:
             scoring=self.scoring,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
+            checkpoint_dir=self.checkpoint_dir,
         )
         return self._take_best(search, X, y, sample_weight)
 

@@ -1,30 +1,15 @@
 """A training that is cut off and gone on with ends where it would have, to the bit."""
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
-import warnings
 
 import joblib
 import numpy as np
 import pytest
-import torch
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from test_combinations import APART, OPTIONS, OWN_OPTIONS, SHARED, covering_rows
-from test_estimators import TASKS, make, make_data
+from test_estimators import make, make_data
 
-from skrebatch import (
-    CheckpointError,
-    DivergedError,
-    Strategy,
-    fit_fused,
-    load_model,
-    save_model,
-)
-from skrebatch.strategies import MinLoss, RandomChoice
+from skrebatch.strategies import MinLoss
 
 pytest.importorskip("safetensors")
 
