@@ -5,6 +5,7 @@
 Each case is run to its end once, undisturbed. Then it is run again, killed by SIGKILL
 after a random time and started anew, until it comes to its end: what it finds out must
 be the same to the bit, no file may be torn, and none may be left over. Needs `fork`.
+Where no other file is named, the table goes into docs/interruption.md.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from environment import environment
 from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tabulate import tabulate
 
 from skrebatch import (
     FusedGridSearchCV,
@@ -33,6 +35,7 @@ from skrebatch import (
 from skrebatch.checkpoints import Checkpoint
 
 OUTPUT = Path(__file__).parent / "results" / "kills.json"
+PAGE = Path(__file__).parent.parent / "docs" / "interruption.md"
 FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every": 3}
 
 
@@ -185,6 +188,26 @@ def measure(names, n_kills, seed):
     return cases
 
 
+def fill_in(result):
+    """Put the table of a result into the page."""
+    rows = [
+        {"case": name, **{key.replace("_", " "): n for key, n in case.items()}}
+        for name, case in {**result["cases"], "all": result["total"]}.items()
+    ]
+    table = tabulate(rows, headers="keys", tablefmt="github")
+    ran = result["environment"]
+    stamp = (
+        f"<sub>Seed {result['seed']}, {ran['date']}, {ran['cpu']}, torch "
+        f"{ran['versions']['torch']}.</sub>"
+    )
+    text = PAGE.read_text("utf-8")
+    begin, end = "<!-- kills -->\n", "<!-- end of kills -->"
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    text = f"{before}{begin}\n{table}\n\n{stamp}\n\n{end}{after}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
@@ -203,6 +226,8 @@ def main():
         "cases": cases,
     }
     args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if args.output == OUTPUT:
+        fill_in(result)
     print(json.dumps(total))
 
 

@@ -152,7 +152,11 @@ class Checkpoint:
         try:
             plain = to_plain(content, arrays, "What to go on from")
         except ValueError as error:
-            raise ValueError(f"checkpoint_dir can't be used here. {error}") from error
+            raise ValueError(
+                "checkpoint_dir can't be used with a strategy, scheduler or optimizer "
+                "of your own that remembers more than numbers, text and arrays. "
+                f"{error}"
+            ) from error
         for name, tensor in (tensors or {}).items():
             arrays[name] = np.asarray(tensor.detach().cpu().numpy(), order="C")
         text = json.dumps(plain, separators=(",", ":"), allow_nan=False)
