@@ -69,8 +69,8 @@ def fingerprint(**values: Any) -> dict[str, str]:
         except Exception as error:  # of whatever it is made of
             raise ValueError(
                 f"checkpoint_dir can't be used with {name}={value!r:.200}, which can't "
-                f"be pickled ({error!s:.200}): nothing would tell whether a later fit "
-                "has the same. Define functions and classes at the top of a module."
+                "be pickled: nothing would tell whether a later fit has the same. "
+                "Define functions and classes at the top of a module."
             ) from error
     return found
 
