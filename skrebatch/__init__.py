@@ -1,6 +1,7 @@
 """Loss-based re-batching on tables, the scikit-learn way."""
 
 from skrebatch.callbacks import ReBatch
+from skrebatch.checkpoints import CheckpointError
 from skrebatch.data import row_lengths
 from skrebatch.dynamic_batches import DynamicBatchSampler
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
@@ -50,6 +51,7 @@ __all__ = [
     "OHEM",
     "TSW",
     "Breed",
+    "CheckpointError",
     "Curriculum",
     "DivergedError",
     "DynamicBatchSampler",

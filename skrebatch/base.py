@@ -7,10 +7,13 @@ import copy
 import inspect
 import itertools
 import math
+import os
+import secrets
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import joblib
@@ -26,6 +29,12 @@ from skorch.callbacks import LRScheduler
 
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
+from skrebatch.checkpoints import (
+    Checkpoint,
+    CheckpointWriter,
+    check_folder,
+    fingerprint,
+)
 from skrebatch.data import (
     as_array,
     check_names,
@@ -41,7 +50,7 @@ from skrebatch.data import (
 )
 from skrebatch.dynamic_batches import check_lengths
 from skrebatch.links import LinkedMixin
-from skrebatch.members import Job, Member
+from skrebatch.members import DivergedError, Job, Member
 from skrebatch.network import (
     Architecture,
     Ensemble,
@@ -68,6 +77,15 @@ T = TypeVar("T")
 _PREDICTION_ROWS = 1024
 # What checking the data teaches an estimator.
 _SEEN = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "_is_1d")
+
+# Parameters that change nothing about how a fit ends, or are looked at by themselves.
+_NO_EFFECT = (
+    "checkpoint_dir",
+    "checkpoint_every",
+    "callbacks",
+    "verbose",
+    "random_state",
+)
 
 # What record_losses leaves.
 _RECORDED = (
@@ -210,6 +228,12 @@ default=None
     choose : {{"own", "together"}}, default="own"
         Whether each of several networks chooses samples by its own losses, or all
         by the mean over the networks.
+    checkpoint_dir : str or path-like, default=None
+        Folder in which `fit` keeps a file to go on from if it is cut off; a `fit` that
+        is called again as it was then ends where it would have. None is without. It
+        needs the extra ``files`` and has no meaning for `partial_fit`.
+    checkpoint_every : int, default=10
+        Epochs after which that file is written anew.
     record_losses : bool, default=False
         Whether to keep the loss of every row after each epoch, of at most 100
         epochs: once there are more, every second one is dropped, so that 500 bytes
@@ -258,6 +282,8 @@ _ATTRIBUTES = """n_features_in_ : int
     module_ : TabularCNN or torch.nn.Module
         The fitted network, a plain module in evaluation mode; of several
         networks, a module with the list `networks`.
+    interrupted_ : bool
+        Whether the last training was ended by Ctrl-C.
     net_ : skorch.NeuralNet
         The net that trained it.
     history_ : skorch.history.History
@@ -384,6 +410,13 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
                     "lr_schedule and the callback LRScheduler would both move the "
                     "learning rate; leave one of them out."
                 )
+        check_folder(self.checkpoint_dir)
+        check_whole(self.checkpoint_every, "checkpoint_every")
+        if self.checkpoint_dir is not None and self.callbacks:
+            raise ValueError(
+                "checkpoint_dir can't be used with callbacks: a checkpoint doesn't "
+                "hold what they remember. Leave one of them out."
+            )
         flags = "shuffle", "early_stopping", "warm_start", "record_losses"
         for name in (*flags, "batch_norm", "variable_length", *self._own_flags):
             if not isinstance(getattr(self, name), bool | np.bool_):
@@ -483,10 +516,12 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         incremental: bool = False,
         classes: Any = None,
         cache: dict[Any, Any] | None = None,
+        seed: int | None = None,
     ) -> Job:
         """Check everything and lay out what a fit needs.
 
-        Fits of the same arrays that share a `cache` check and store them once.
+        Fits of the same arrays that share a `cache` check and store them once. A seed
+        stands in for a `random_state` of None.
         """
         self._check_parameters()
         if (X_val is None) != (y_val is None):
@@ -512,7 +547,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
 
         random_state = self.random_state
         if random_state is None:  # not numpy's global one, which stays as it is
-            random_state = np.random.RandomState()
+            random_state = np.random.RandomState(seed)
         seeds = check_random_state(random_state).randint(
             2**31 - 1, size=self.n_networks
         )
@@ -711,17 +746,61 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
+        data = X, y, sample_weight, X_val, y_val
         with unchanged_on_error(self):
-            job = self._prepare(X, y, sample_weight, X_val, y_val)
-            self._keep(self._train(job, X, y, sample_weight))
+            if not isinstance(self.checkpoint_dir, str | os.PathLike):
+                job = self._prepare(*data)
+                self._keep(self._train(job, X, y, sample_weight))
+                return self
+            checkpoint = Checkpoint(Path(self.checkpoint_dir, "fit.safetensors"))
+            seed = (checkpoint.content or {}).get("seed", secrets.randbits(32))
+            job = self._prepare(*data, seed=seed)
+            checkpoint.claim(self._fingerprint(job))
+            writer = CheckpointWriter(checkpoint, self.checkpoint_every, seed)
+            try:
+                net = self._train(job, X, y, sample_weight, [writer])
+            except DivergedError:
+                checkpoint.remove()  # which leads there again
+                raise
+            self._keep(net)
+            if not net.interrupted_:
+                checkpoint.remove()
         return self
 
+    def _fingerprint(self, job: Job) -> dict[str, str]:
+        """Tell a fit from all that end otherwise."""
+        parameters = self.get_params(deep=False)
+        for name in _NO_EFFECT:
+            del parameters[name]
+        data = {
+            f"{name}{suffix}": np.ascontiguousarray(part)
+            for name, parts in (("X", job.X), ("y", job.targets))
+            for suffix, part in zip(("", "_val"), parts, strict=False)
+        }
+        begun_with = [
+            (
+                member.seed,
+                member.selection.rng.bit_generator.state,
+                member.network
+                and [p.numpy(force=True) for p in member.network.parameters()],
+            )
+            for member in job.members
+        ]
+        return fingerprint(
+            **parameters,
+            **data,
+            sample_weight=(job.members[0].rows, job.members[0].weights),
+            random_state=begun_with,
+        )
+
     @with_callbacks
-    def _train(self, job: Job, X: Any, y: Any, sample_weight: Any) -> ReBatchNet:
+    def _train(
+        self, job: Job, X: Any, y: Any, sample_weight: Any, first: Sequence[Any] = ()
+    ) -> ReBatchNet:
         """Train the job of a fit, for scikit-learn's callbacks to see."""
         task = FitTask(self, X, y, sample_weight, self.max_epochs)
         tasks = [] if task.context is None else [EpochTasks(task)]
-        net = train([job], [*tasks, *self._all_callbacks()])
+        net = train([job], [*first, *tasks, *self._all_callbacks()])
         self._conclude(job)
         task.end()
         return net
@@ -753,6 +832,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
     def _keep(self, net: ReBatchNet) -> None:
         """Keep the net, without the data."""
         self.net_, self.history_ = net, net.history
+        self.interrupted_ = net.interrupted_
         if net.interrupted_:
             if _interrupts_raise.get():
                 raise KeyboardInterrupt  # which skorch has caught

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -130,6 +131,8 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
         record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -176,6 +179,8 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state
@@ -482,6 +487,8 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
         record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -527,6 +534,8 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state

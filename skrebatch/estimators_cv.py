@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -35,6 +36,7 @@ class _ChoosesRatio:
     scoring: Any
     n_jobs: int | None
     verbose: int
+    checkpoint_dir: Any
 
     def _fit_best(self, X: Any, y: Any, sample_weight: Any) -> Self:
         """Search, and take over what the best estimator learned."""
@@ -53,6 +55,7 @@ class _ChoosesRatio:
             scoring=self.scoring,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
+            checkpoint_dir=self.checkpoint_dir,
         )
         return self._take_best(search, X, y, sample_weight)
 
@@ -198,6 +201,8 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
         record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -247,6 +252,8 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state
@@ -384,6 +391,8 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         callbacks: list[Any] | None = None,
         n_networks: int = 1,
         choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
         record_losses: bool = False,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -432,6 +441,8 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.callbacks = callbacks
         self.n_networks = n_networks
         self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.record_losses = record_losses
         self.warm_start = warm_start
         self.random_state = random_state

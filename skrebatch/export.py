@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skrebatch.estimators import ReBatchCNNClassifier
+from skrebatch.extras import import_extra
 from skrebatch.files import replace_file
-from skrebatch.inspection import import_extra
 from skrebatch.network import TabularCNN
 from skrebatch.persistence import check_savable, package_versions
 

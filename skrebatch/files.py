@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+
+_TOKEN = re.compile(r"[0-9a-f]{16}\.tmp")
 
 
 def replace_file(
@@ -30,7 +33,7 @@ def replace_file(
     """
     place = Path(os.path.realpath(path))
     # Not by `tempfile`, whose files nobody else may read.
-    draft = place.with_name(f".{secrets.token_hex(8)}.tmp")
+    draft = place.with_name(f"{_draft_prefix(place)}{secrets.token_hex(8)}.tmp")
     try:
         with open(draft, "xb") as file:
             for part in parts:
@@ -48,3 +51,21 @@ def replace_file(
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def remove_drafts(path: str | os.PathLike[str]) -> None:
+    """Remove what processes killed in :func:`replace_file` have left beside a path.
+
+    Only where no other process writes that file now.
+    """
+    place = Path(os.path.realpath(path))
+    if place.parent.is_dir():
+        for left in place.parent.iterdir():
+            prefix, token = left.name[:-20], left.name[-20:]
+            if prefix == _draft_prefix(place) and _TOKEN.fullmatch(token):
+                left.unlink(missing_ok=True)
+
+
+def _draft_prefix(place: Path) -> str:
+    # A name has 255 bytes at most.
+    return f".{os.fsdecode(os.fsencode(place.name)[:200])}."

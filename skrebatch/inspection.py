@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skrebatch.base import _BaseReBatchCNN
+from skrebatch.extras import import_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,14 +165,3 @@ def check_recorded(estimator: Any) -> Any:
             "kept no losses by epoch. Set the parameter and fit again."
         )
     return last
-
-
-def import_extra(package: str, user: str, extra: str = "plot") -> Any:
-    """Import a package of an extra, or say how to get it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(
-            f'{user} needs {package}, which comes with the extra "{extra}": '
-            f'pip install "skrebatch[{extra}]".'
-        ) from error

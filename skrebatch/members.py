@@ -205,6 +205,39 @@ class Member:
         """The state that it would end with, if that is not its present one."""
         return self._best if self.final is None else self.final
 
+    def take_apart(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Return how far it has come: numbers and arrays, and tensors by name."""
+        log = None
+        if self.log is not None:
+            log = self.log.take_apart()
+            # The losses of a network that diverges may be no numbers.
+            log["losses"] = log["losses"].view(np.uint32)
+        parts = {
+            "epochs": self.epochs,
+            "done": self.done,
+            "best_epoch": self._best_epoch,
+            "curves": self.curves,
+            "history": self.history,
+            "latest": self.latest,
+            "log": log,
+            "selection": self.selection.take_apart(),
+        }
+        kept = {"best": self._best, "final": self.final}
+        return parts, {name: state for name, state in kept.items() if state is not None}
+
+    def go_on_from(
+        self, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
+    ) -> None:
+        """Come as far as the member that was taken apart."""
+        self.epochs, self.done = parts["epochs"], parts["done"]
+        self._best_epoch, self.curves = parts["best_epoch"], parts["curves"]
+        self.history[:], self.latest = parts["history"], parts["latest"]
+        if parts["log"] is not None:
+            losses = parts["log"]["losses"].view(np.float32)
+            self.log = LossLog.put_together({**parts["log"], "losses": losses})
+        self.selection.go_on_from(parts["selection"])
+        self._best, self.final = tensors.get("best"), tensors.get("final")
+
     def fail(self, error: Exception) -> None:
         """Stop for good; the estimator raises the error."""
         self.done, self.error = True, error

@@ -19,8 +19,8 @@ from skorch.history import History
 from skrebatch.base import _BaseReBatchCNN
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.estimators_cv import ReBatchCNNClassifierCV, ReBatchCNNRegressorCV
+from skrebatch.extras import import_extra
 from skrebatch.files import replace_file
-from skrebatch.inspection import import_extra
 from skrebatch.network import (
     Architecture,
     Ensemble,
@@ -68,6 +68,7 @@ _LEARNED: dict[str, Any] = {
     "best_params_": dict,
     "best_score_": Real,
     "cv_results_": dict,
+    "interrupted_": bool,
     "_split_seed": Integral,
     "_data_seen": str | None,
     "_rngs": list,

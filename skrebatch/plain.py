@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skorch.history import History
 from torch.optim import Optimizer, lr_scheduler
 
-from skrebatch.inspection import import_extra
+from skrebatch.extras import import_extra
 from skrebatch.rates import Rate
 from skrebatch.records import LossLog
 from skrebatch.strategies import STRATEGIES, Plan

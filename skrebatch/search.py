@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 import time
 import traceback
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -28,8 +30,11 @@ from tqdm.auto import tqdm
 
 from skrebatch.base import _BaseReBatchCNN, interrupts_raised, unchanged_on_error
 from skrebatch.callbacks import EpochProgress
+from skrebatch.checkpoints import Checkpoint, check_folder, fingerprint
+from skrebatch.data import as_array
 from skrebatch.links import LinkedMixin
-from skrebatch.members import Job
+from skrebatch.members import DivergedError, Job
+from skrebatch.plain import is_plain
 from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
 from skrebatch.tasks import is_watched
 from skrebatch.training import train
@@ -65,6 +70,24 @@ class _Outcome:
     error: Exception | None = None
     fit_time: float = 0.0
     score_time: float = 0.0
+
+    def take_apart(self) -> dict[str, Any]:
+        """Return what a file can hold, if there is no error but of diverging."""
+        parts = vars(self)
+        if isinstance(self.error, DivergedError):
+            story = "".join(traceback.format_exception(self.error))
+            parts = {**parts, "error": [str(self.error), story]}
+        return parts
+
+    @classmethod
+    def put_together(cls, parts: dict[str, Any]) -> _Outcome:
+        """Return the outcome that was taken apart."""
+        outcome = cls(**parts)
+        if parts["error"] is not None:
+            message, story = parts["error"]
+            outcome.error = DivergedError(message)
+            outcome.error.add_note(story)
+        return outcome
 
     def drop_frames(self) -> None:
         """Keep the text of tracebacks alone: their frames hold networks and data."""
@@ -162,6 +185,11 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         Whether to score the training data, too.
     max_stack : int or "auto", default="auto"
         Most networks in a stack; "auto" goes by the cache of a processor core.
+    checkpoint_dir : str or path-like, default=None
+        Folder in which `fit` keeps the scores of each stack that is done, so that a
+        search that is cut off and called again as it was trains only the others. None
+        is without. It needs the extra ``files``. Stacks don't write the checkpoints
+        that the estimator's own `checkpoint_dir` asks for; the last fit does.
 
     Attributes
     ----------
@@ -176,6 +204,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     ------
     ValueError
         If a parameter is out of range.
+    CheckpointError
+        If `checkpoint_dir` holds what another search, or another fit, left there.
 
     See Also
     --------
@@ -215,6 +245,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         error_score: Any = np.nan,
         return_train_score: bool = False,
         max_stack: int | str = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
     ):
         super().__init__(
             estimator,
@@ -229,6 +260,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             return_train_score=return_train_score,
         )
         self.max_stack = max_stack
+        self.checkpoint_dir = checkpoint_dir
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit all candidates on all folds, and the best one on all data.
@@ -249,8 +281,15 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             The search itself.
         """
         check_max_stack(self.max_stack)
+        check_folder(self.checkpoint_dir)
         with unchanged_on_error(self), interrupts_raised():
             if is_watched(self):
+                if self.checkpoint_dir is not None:
+                    raise ValueError(
+                        "checkpoint_dir can't be used with callbacks of scikit-learn, "
+                        "with which the search is scikit-learn's own. Leave one of "
+                        "them out."
+                    )
                 warnings.warn(
                     "Callbacks of scikit-learn watch single fits: with them the search "
                     "is scikit-learn's own, fit by fit. Without set_callbacks it is "
@@ -274,7 +313,22 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         if not splits:
             raise ValueError("cv makes no folds: there is nothing to fit.")
         data = _Data(self.estimator, X, y, splits, fit_params, score_params)
-        outcomes = self._run(data.tasks(list(ParameterGrid(self.param_grid))), scorer)
+        candidates = list(ParameterGrid(self.param_grid))
+        mark = None
+        if self.checkpoint_dir is not None:
+            mark = fingerprint(
+                estimator=clone(self.estimator),
+                candidates=candidates,
+                X=as_array(X),
+                y=as_array(y),
+                cv=splits,
+                params=params,
+                scoring=self.scoring,
+                return_train_score=self.return_train_score,
+                error_score=self.error_score,
+                max_stack=self.max_stack,
+            )
+        outcomes, files = self._run(data.tasks(candidates), scorer, mark)
         self._tabulate(outcomes, len(splits))
         if self.refit:
             start = time.time()
@@ -285,6 +339,9 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             self.refit_time_ = time.time() - start
             if hasattr(best, "feature_names_in_"):
                 self.feature_names_in_ = best.feature_names_in_
+        for file in files:
+            if file is not None:
+                file.remove()
         return self
 
     def _route(
@@ -324,8 +381,13 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             )
         return scorer
 
-    def _run(self, tasks: list[_Task], scorer: Any) -> list[_Outcome]:
-        """Train the stacks, wherever there is room, and score what comes of them."""
+    def _run(
+        self, tasks: list[_Task], scorer: Any, mark: dict[str, str] | None
+    ) -> tuple[list[_Outcome], list[Checkpoint | None]]:
+        """Train the stacks, wherever there is room, and score what comes of them.
+
+        Those that an earlier run has left the scores of are not trained again.
+        """
         outcomes = [_Outcome() for _ in tasks]
         stacked: list[_Task] = []
         jobs: list[Job] = []
@@ -347,31 +409,51 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
                 outcomes[task.number].error = error
         if alone and self.verbose:
             print(f"{len(alone)} of {len(tasks)} fits can't share a stack: each alone.")
-        score = delayed(_train_and_score)
-        work = [
-            score(
-                [stacked[i] for i in stack],
-                [jobs[i] for i in stack],
-                scorer,
-                self.return_train_score,
-            )
+        stacks: list[tuple[list[_Task], list[Job] | None]] = [
+            ([stacked[i] for i in stack], [jobs[i] for i in stack])
             for stack in cut_into_stacks(jobs, self.max_stack)
         ]
-        work += [score([task], None, scorer, self.return_train_score) for task in alone]
+        stacks += [([task], None) for task in alone]
+        files = self._open_files(len(stacks), mark)
+        work = []
+        n_done = 0
+        for (own_tasks, own_jobs), file in zip(stacks, files, strict=True):
+            if file is not None and file.content is not None:
+                n_done += len(own_tasks)
+                for number, parts in file.content["outcomes"]:
+                    outcomes[number] = _Outcome.put_together(parts)
+                continue
+            args = own_tasks, own_jobs, scorer, self.return_train_score, file
+            work.append(delayed(_train_and_score)(*args))
         options = {"n_jobs": self.n_jobs, "pre_dispatch": self.pre_dispatch}
         try:
             parallel = Parallel(**options, return_as="generator")
         except ValueError:  # some backends only return all results at once
             parallel = Parallel(**options)
         n_fits = len(stacked) + len(alone)
-        with tqdm(total=n_fits, unit="fit", disable=not self.verbose) as bar:
+        silent = not self.verbose
+        with tqdm(total=n_fits, initial=n_done, unit="fit", disable=silent) as bar:
             for done in parallel(work):
                 for number, outcome in done:
                     outcomes[number] = outcome
                     if self.error_score != "raise":
                         outcome.drop_frames()
                 bar.update(len(done))
-        return outcomes
+        return outcomes, files
+
+    def _open_files(
+        self, n_stacks: int, mark: dict[str, str] | None
+    ) -> list[Checkpoint | None]:
+        """Open a file for each stack, if there is a folder for them."""
+        if self.checkpoint_dir is None or mark is None:
+            return [None] * n_stacks
+        folder = Path(self.checkpoint_dir)
+        files: list[Checkpoint | None] = []
+        for i in range(n_stacks):
+            file = Checkpoint(folder / f"stack-{i}.safetensors")
+            file.claim(mark)
+            files.append(file)
+        return files
 
     def _tabulate(self, outcomes: list[_Outcome], n_splits: int) -> None:
         """Have scikit-learn's own search tabulate the scores and name the best."""
@@ -538,7 +620,11 @@ def _is_pipeline(estimator: Any) -> bool:
 
 
 def _train_and_score(
-    tasks: list[_Task], jobs: list[Job] | None, scorer: Any, return_train_score: bool
+    tasks: list[_Task],
+    jobs: list[Job] | None,
+    scorer: Any,
+    return_train_score: bool,
+    file: Checkpoint | None,
 ) -> list[tuple[int, _Outcome]]:
     """Train a stack, or an estimator alone, and score each on its fold."""
     start = time.perf_counter()
@@ -575,4 +661,8 @@ def _train_and_score(
             except Exception as error:
                 outcome.scores.append(error)
         outcome.score_time = time.perf_counter() - begin
+    if file is not None:
+        parts = [[number, outcome.take_apart()] for number, outcome in results]
+        if is_plain(parts):  # what failed in another way is tried again
+            file.write({"outcomes": parts})
     return results

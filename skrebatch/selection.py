@@ -223,6 +223,30 @@ class Selection:
         plan = self.plan if self.refresh_every > 1 else None
         return losses, plan, self._asked
 
+    def take_apart(self) -> dict[str, Any]:
+        """Return how far it has come, as numbers and arrays."""
+        strategy, sampler = self.strategy, vars(self.sampler)
+        parameters = strategy.get_params(deep=False)
+        return {
+            "epoch": self.epoch,
+            "losses": self.losses,
+            "plan": self.plan,
+            "rng": self.rng.bit_generator.state,
+            "sampler": {n: value for n, value in sampler.items() if n != "_rng"},
+            # What one of the user's own may remember.
+            "strategy": {
+                n: v for n, v in vars(strategy).items() if n not in parameters
+            },
+        }
+
+    def go_on_from(self, parts: dict[str, Any]) -> None:
+        """Come as far as the selection that was taken apart."""
+        self.epoch, self.losses = parts["epoch"], parts["losses"]
+        self.plan = parts["plan"]
+        self.rng.bit_generator.state = parts["rng"]
+        self.sampler.__dict__.update(parts["sampler"])
+        self.strategy.__dict__.update(parts["strategy"])
+
     def remember(
         self, memory: tuple[Losses | None, Plan | None, tuple[Any, ...]]
     ) -> None:

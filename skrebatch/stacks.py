@@ -161,6 +161,11 @@ def fit_fused(
             )
         if reason := why_alone(estimator):
             raise ValueError(f"estimators[{i}] {reason}; fit it alone.")
+        if estimator.checkpoint_dir is not None:
+            raise ValueError(
+                f"estimators[{i}] has a checkpoint_dir, which is for fits alone; set "
+                "it to None, or fit it alone."
+            )
     if len({id(estimator) for estimator in estimators}) < len(estimators):
         raise ValueError("An estimator occurs twice; pass clones of it.")
     X, y = indexable(X, y)

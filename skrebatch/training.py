@@ -18,6 +18,8 @@ from skorch.callbacks import Callback, EpochTimer
 from skorch.history import History
 
 from skrebatch.batches import _EpochPlan, _Segment, draw_noise, stack_table
+from skrebatch.callbacks import EpochProgress
+from skrebatch.checkpoints import CheckpointWriter
 from skrebatch.data import Floats, Table
 from skrebatch.dropout import draw_masks
 from skrebatch.fused import FusedCNN
@@ -31,6 +33,8 @@ from skrebatch.threads import is_small, one_thread_if
 
 # Activations of the loss pass that fit a core's cache.
 _CACHED_VALUES = 200_000
+# Callbacks that never end a training.
+_NEVER_STOP = {EpochTimer, EpochProgress, CheckpointWriter}
 _NO_ROWS: Indices = np.empty(0, dtype=np.intp)
 
 
@@ -175,6 +179,10 @@ class ReBatchNet(NeuralNet):
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Leave every network with its final parameters."""
+        done = all(member.done for member in self.members)
+        stoppers = {type(each) for _, each in self.callbacks_} - _NEVER_STOP
+        if not done and not stoppers:
+            self.interrupted_ = True  # between the epochs, where skorch can't tell
         for k, member in enumerate(self._live):
             if not member.done:
                 member.finish(self.module_.state_of(k))
@@ -263,6 +271,93 @@ class ReBatchNet(NeuralNet):
         for k, member in enumerate(net.members):
             net.module_.running[k] = self.module_.running[row_of[id(member)]]
         return net
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the training is neither over nor has it failed."""
+        members = self.members
+        return not (all(m.done for m in members) or any(m.error for m in members))
+
+    def take_apart(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Return how far a training has come between two epochs.
+
+        Returns
+        -------
+        parts : dict
+            Numbers, text and arrays.
+        tensors : dict of str to torch.Tensor
+        """
+        module, optimizer = self.module_, self.optimizer_
+        live = {id(member) for member in self._live}
+        tensors = {
+            "parameters": torch.cat([group.detach() for group in module.groups]),
+            "running": torch.cat(list(module.buffers())),
+        }
+        members = []
+        for k, member in enumerate(self.members):
+            own, states = member.take_apart()
+            members.append(own)
+            tensors |= {f"{name}.{k}": state for name, state in states.items()}
+        remembered: list[dict[str, Any]] = []
+        for i, group in enumerate(module.groups):
+            state = optimizer.state.get(group, {})
+            own = {n: v for n, v in state.items() if isinstance(v, torch.Tensor)}
+            tensors |= {f"optimizer.{i}.{name}": v for name, v in own.items()}
+            devices = {name: str(value.device) for name, value in own.items()}
+            others = {n: v for n, v in state.items() if n not in own}
+            remembered.append({"devices": devices, "others": others})
+        parts = {
+            "members": members,
+            "history": None if len(members) == 1 else self.history,
+            "live": [id(group[0]) in live for group in self._by_group()],
+            "rates": [moving.rate for moving in self._moving],
+            "optimizer": remembered,
+            "options": [
+                {name: value for name, value in group.items() if name != "params"}
+                for group in optimizer.param_groups
+            ],
+        }
+        return parts, tensors
+
+    @torch.no_grad()
+    def go_on_from(
+        self, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
+    ) -> None:
+        """Come as far as the training of a like net that was taken apart."""
+        module, optimizer = self.module_, self.optimizer_
+        module.flat.copy_(tensors["parameters"])
+        module.running.copy_(tensors["running"])
+        for i, (group, state) in enumerate(
+            zip(module.groups, parts["optimizer"], strict=True)
+        ):
+            optimizer.state[group] = state["others"] | {
+                name: tensors[f"optimizer.{i}.{name}"].to(device)
+                for name, device in state["devices"].items()
+            }
+        for options, saved in zip(
+            optimizer.param_groups, parts["options"], strict=True
+        ):
+            options.update(saved)
+        if parts["history"] is not None:  # that of the only member, else
+            self.history[:] = parts["history"]
+        for k, (member, own) in enumerate(
+            zip(self.members, parts["members"], strict=True)
+        ):
+            states = {
+                name: tensors[f"{name}.{k}"].to(module.flat.device)
+                for name in ("best", "final")
+                if f"{name}.{k}" in tensors
+            }
+            member.go_on_from(own, states)
+        for moving, rate in zip(self._moving, parts["rates"], strict=True):
+            moving.rate = rate
+            for member in moving.members:
+                member.rate = rate
+            moving.hand_over()
+        if not all(parts["live"]):
+            groups = zip(self._by_group(), parts["live"], strict=True)
+            module.keep(parts["live"])
+            self._live = [member for own, lives in groups if lives for member in own]
 
     @contextlib.contextmanager
     def unchanged_on_error(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ PAGES = {
 # Pages about a package that may not be there.
 NEEDED = {
     "docs/imbalance.md": "imblearn",
+    "docs/interruption.md": "safetensors",
     "docs/lecture.md": "imblearn",
     "docs/save.md": "onnxruntime",
 }

@@ -1100,6 +1100,7 @@ def test_the_constructor_is_that_of_scikit_learn():
         for search in (FusedGridSearchCV, GridSearchCV)
     )
     assert own.pop("max_stack").default == "auto"
+    assert own.pop("checkpoint_dir").default is None
     assert list(own) == list(theirs)
     for name, parameter in theirs.items():
         assert own[name].kind == parameter.kind

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_regressor
 
-from skrebatch.inspection import final_step, import_extra
+from skrebatch.extras import import_extra
+from skrebatch.inspection import final_step
 from skrebatch.metrics import loss_area, loss_trend
 from skrebatch.plots.style import COLOURS, describe, get_axes, put_legend, write_number
 

@@ -18,7 +18,8 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 
-from skrebatch.inspection import final_step, import_extra
+from skrebatch.extras import import_extra
+from skrebatch.inspection import final_step
 from skrebatch.intervals import corrected_intervals
 from skrebatch.plots.style import COLOURS, MARKERS, describe, get_axes, put_legend
 

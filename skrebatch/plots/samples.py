@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skrebatch.inspection import check_recorded, import_extra, training_dynamics
+from skrebatch.extras import import_extra
+from skrebatch.inspection import check_recorded, training_dynamics
 from skrebatch.plots.style import get_axes
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skrebatch.inspection import import_extra
+from skrebatch.extras import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

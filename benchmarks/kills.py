@@ -1,0 +1,235 @@
+"""Kill fits and searches at random moments, go on, and compare the results by the bit.
+
+    python benchmarks/kills.py [--kills 100] [--seed 0] [--case NAME] [--output FILE]
+
+Each case is run to its end once, undisturbed. Then it is run again, killed by SIGKILL
+after a random time and started anew, until it comes to its end: what it finds out must
+be the same to the bit, no file may be torn, and none may be left over. Needs `fork`.
+Where no other file is named, the table goes into docs/interruption.md.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from environment import environment
+from sklearn.datasets import make_classification, make_regression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tabulate import tabulate
+
+from skrebatch import (
+    FusedGridSearchCV,
+    ReBatchCNNClassifier,
+    ReBatchCNNClassifierCV,
+    ReBatchCNNRegressor,
+)
+from skrebatch.checkpoints import Checkpoint
+
+OUTPUT = Path(__file__).parent / "results" / "kills.json"
+PAGE = Path(__file__).parent.parent / "docs" / "interruption.md"
+FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every": 3}
+
+
+def fit(cls=ReBatchCNNClassifier, **params):
+    """A fit with checkpoints."""
+    return lambda folder: cls(checkpoint_dir=folder, **{**FIT, **params})
+
+
+def search(folder):
+    """A search whose last fit has checkpoints, too."""
+    model = ReBatchCNNClassifier(
+        **{**FIT, "max_epochs": 15}, checkpoint_dir=folder / "last"
+    )
+    return FusedGridSearchCV(
+        make_pipeline(StandardScaler(), model),
+        {"rebatchcnnclassifier__ratio": [0.03, 0.08, 0.15, 0.3]},
+        cv=3,
+        max_stack=2,
+        checkpoint_dir=folder / "stacks",
+    )
+
+
+CASES = {
+    "min-loss": fit(),
+    "hybrid, running mean, kept choices": fit(
+        strategy="hybrid", loss_smoothing=0.9, refresh_every=4, repeats=2
+    ),
+    "infobatch, records": fit(strategy="infobatch", record_losses=True),
+    "dropout, batch norm, noise": fit(
+        dropout=0.3, batch_norm=True, n_augments=1, noise_std=0.1
+    ),
+    "five networks, early stopping": fit(
+        n_networks=5, choose="together", early_stopping=True, n_iter_no_change=20
+    ),
+    "one-cycle, AdamW": fit(lr_schedule="one-cycle", optimizer="adamw"),
+    "16 bits": fit(precision="bf16"),
+    "regression, plateau": fit(ReBatchCNNRegressor, lr_schedule="plateau"),
+    "search": search,
+    "estimator that chooses its ratio": fit(
+        ReBatchCNNClassifierCV, ratios=(0, 0.15), cv=3, max_epochs=15
+    ),
+}
+
+
+def digest_of(model, X):
+    """A checksum of what a fit or a search has found out."""
+    hashed = hashlib.sha256(np.ascontiguousarray(model.predict(X)).tobytes())
+    results = getattr(model, "cv_results_", {})
+    for name in sorted(results):
+        if "score" in name and "time" not in name:
+            hashed.update(np.asarray(results[name], dtype=np.float64).tobytes())
+    model = getattr(model, "best_estimator_", model)
+    model = getattr(model, "steps", [(None, model)])[-1][1]
+    hashed.update(np.array(model.loss_curve_).tobytes())
+    for tensor in model.module_.state_dict().values():
+        hashed.update(tensor.numpy().tobytes())
+    hashed.update(repr(model._rngs[0].bit_generator.state).encode())
+    return hashed.hexdigest()
+
+
+def start(make_model, folder, X, y):
+    """Begin, or go on, in a process of its own, which writes what comes out of it."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        digest = digest_of(make_model(folder).fit(X, y), X)
+        (folder / "result").write_text(digest)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def torn_files(folder):
+    """Names of checkpoints that can't be read."""
+    torn = []
+    with tempfile.TemporaryDirectory() as other:
+        for path in folder.rglob("*.safetensors"):
+            # A copy: a checkpoint that is opened is tidied up.
+            copy = shutil.copy(path, other)
+            try:
+                Checkpoint(copy)
+            except ValueError:
+                torn.append(path.name)
+    return torn
+
+
+def run_and_kill(make_model, X, y, duration, rng):
+    """Run once to the end, with kills on the way.
+
+    Returns
+    -------
+    result : dict
+        `kills`, `drafts` that kills left in the middle of a write, `torn` and `left`
+        files, and the `digest` of what came out.
+    """
+    kills = drafts = 0
+    torn = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        while True:
+            pid = start(make_model, folder, X, y)
+            time.sleep(rng.uniform(0, 0.6 * duration))
+            os.kill(pid, signal.SIGKILL)  # of one that is done, only its entry is left
+            _, status = os.waitpid(pid, 0)
+            if not os.WIFSIGNALED(status):
+                break
+            kills += 1
+            drafts += len(list(folder.rglob(".*.tmp")))
+            torn += torn_files(folder)
+        digest = "" if os.WEXITSTATUS(status) else (folder / "result").read_text()
+        left = [p.name for p in folder.rglob("*") if p.is_file() and p.name != "result"]
+    return {
+        "kills": kills,
+        "drafts": drafts,
+        "torn": torn,
+        "left": left,
+        "digest": digest,
+    }
+
+
+def measure(names, n_kills, seed):
+    """Kill each case in turn until there have been enough kills."""
+    rng = np.random.default_rng(seed)
+    cases = {}
+    for name in names:
+        make_model = CASES[name]
+        make_data = make_regression if "regression" in name else make_classification
+        X, y = make_data(200, 8, random_state=0)
+        with tempfile.TemporaryDirectory() as folder:
+            # In this process, so that those to come find all that is loaded late.
+            expected = digest_of(make_model(Path(folder)).fit(X, y), X)
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            pid = start(make_model, Path(folder), X, y)
+            os.waitpid(pid, 0)
+            duration = time.perf_counter() - begun
+        share = -(-n_kills // len(names))
+        runs = []
+        while sum(run["kills"] for run in runs) < share:
+            runs.append(run_and_kill(make_model, X, y, duration, rng))
+        cases[name] = {
+            "kills": sum(run["kills"] for run in runs),
+            "runs": len(runs),
+            "runs_equal_to_the_bit": sum(run["digest"] == expected for run in runs),
+            "kills_in_the_middle_of_a_write": sum(run["drafts"] for run in runs),
+            "files_torn": sum(len(run["torn"]) for run in runs),
+            "files_left_over": sum(len(run["left"]) for run in runs),
+        }
+    return cases
+
+
+def fill_in(result):
+    """Put the table of a result into the page."""
+    rows = [
+        {"case": name, **{key.replace("_", " "): n for key, n in case.items()}}
+        for name, case in {**result["cases"], "all": result["total"]}.items()
+    ]
+    table = tabulate(rows, headers="keys", tablefmt="github")
+    ran = result["environment"]
+    stamp = (
+        f"<sub>Seed {result['seed']}, {ran['date']}, {ran['cpu']}, torch "
+        f"{ran['versions']['torch']}.</sub>"
+    )
+    text = PAGE.read_text("utf-8")
+    begin, end = "<!-- kills -->\n", "<!-- end of kills -->"
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    text = f"{before}{begin}\n{table}\n\n{stamp}\n\n{end}{after}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--case", choices=CASES, action="append", dest="names")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cases = measure(args.names or list(CASES), args.kills, args.seed)
+    keys = next(iter(cases.values()))
+    total = {key: sum(case[key] for case in cases.values()) for key in keys}
+    result = {
+        "environment": environment(),
+        "seed": args.seed,
+        "total": total,
+        "cases": cases,
+    }
+    args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if args.output == OUTPUT:
+        fill_in(result)
+    print(json.dumps(total))
+
+
+if __name__ == "__main__":
+    main()
