@@ -442,16 +442,9 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         params = self.optimizer_params
         return cls, optimizer_options(cls, self.lr, self.weight_decay, params)
 
-    def _check_X(self, X: Any, **kwargs: Any) -> Any:
-        """Validate X (and y) for a fit, naming the columns that are to blame."""
-        return self._check_table(
-            X, resolve_dtype(self.dtype), self.variable_length, **kwargs
-        )
-
-    def _check_table(
-        self, X: Any, torch_dtype: torch.dtype, variable_length: bool, **kwargs: Any
-    ) -> Any:
-        dtype = np.dtype(str(torch_dtype).removeprefix("torch."))
+    def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
+        """Validate X (and y), naming the columns that are to blame."""
+        dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
         X = as_array(X)
         if "y" in kwargs:
             kwargs["y"] = as_array(kwargs["y"])
@@ -474,7 +467,9 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
 
     def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
         try:
-            X_val, y_val = self._check_X(X_val, y=y_val, reset=False, **self._y_checks)
+            X_val, y_val = self._check_X(
+                X_val, self.variable_length, y=y_val, reset=False, **self._y_checks
+            )
             return X_val, self._check_targets(y_val)
         except ValueError as error:
             raise ValueError(f"In X_val and y_val: {error}") from error
@@ -533,7 +528,12 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         key = *key, bool(self.variable_length)
         if key not in cache:
             checked = self._check_X(
-                X, y=y, reset=not goes_on, ensure_min_samples=2, **self._y_checks
+                X,
+                self.variable_length,
+                y=y,
+                reset=not goes_on,
+                ensure_min_samples=2,
+                **self._y_checks,
             )
             targets_checked = self._learn_targets(checked[1], goes_on, classes)
             seen = {name: vars(self)[name] for name in _SEEN if name in vars(self)}
@@ -898,12 +898,9 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         module, architecture = self.module_, self._networks()[0].architecture
-        # As the network was fitted, whatever the parameters have been set to since.
-        weights = next(module.parameters())
-        X = self._check_table(
-            X, weights.dtype, architecture.variable_length, reset=False
-        )
-        device = weights.device
+        # As the network was fitted, whatever the parameter has been set to since.
+        X = self._check_X(X, architecture.variable_length, reset=False)
+        device = next(module.parameters()).device
         if device.type == "mps":  # which has no float64
             module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
         small = is_small(architecture, min(len(X), _PREDICTION_ROWS))

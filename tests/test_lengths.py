@@ -570,13 +570,13 @@ def test_predictions_go_by_the_fitted_network():
     whole = np.nan_to_num(X)
     plain = make().fit(whole, y)
     expected = plain.predict_proba(whole)
-    plain.set_params(variable_length=True, dtype="float64")
+    plain.set_params(variable_length=True)
     np.testing.assert_array_equal(plain.predict_proba(whole), expected)
     with pytest.raises(ValueError, match="contains NaN"):
         plain.predict(X)
     model = padded().fit(X, y)
     expected = model.predict_proba(X)
-    model.set_params(variable_length=False, dtype="float32")
+    model.set_params(variable_length=False)
     np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
