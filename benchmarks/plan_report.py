@@ -20,12 +20,11 @@ python benchmarks/plan.py
 python benchmarks/plan.py --page
 ```
 
-Training is what [speed](speed.md) has measured on one core ({date}, {cpu}): {row_us:.1f}
-µs for a row and epoch, with its loss pass ({features} features, batches of
-{batch_size}). A machine of the model has {cores} such cores, and sends
-{gigabit:.0f} Gbit/s while it receives as many; a message takes {latency_us:.0f} µs.
-These parameters stand in the JSON: change them there and call `--page` for your own
-cluster.
+Training is what [speed](speed.md) has measured on one core ({date}, {cpu}):
+{row_us:.1f} µs for a row and epoch, with its loss pass ({features} features, batches of
+{batch_size}). A machine of the model has {cores} such cores, and sends {gigabit:.0f}
+Gbit/s while it receives as many; a message takes {latency_us:.0f} µs. These parameters
+stand in the JSON: change them there and call `--page` for your own cluster.
 
 ## Choosing over machines
 
@@ -41,13 +40,14 @@ The simulation does so with {simulated:,} rows, of which {chosen:,} are chosen
 
 {choices}
 
-{verdict} *Sent* is what the machine sends that sends most, choice and order together;
-to bring all losses to one machine would take {gathered}. Ties cost rounds: where the
-last loss to choose is shared by many rows, the digits of the row are gone through, too.
+{verdict} *Sent* is what the machine sends that
+sends most, choice and order together; to bring all losses to one machine would take
+{gathered}. Ties cost rounds: where the last loss to choose is shared by many rows, the
+digits of the row are gone through, too.
 
 ## One epoch over {rows} rows
 
-Seconds of an epoch, by the number of machines, with r = {ratio}:
+The time of an epoch by the number of machines, with r = {ratio}:
 
 {epochs}
 
@@ -67,8 +67,9 @@ The table is {table} of memory over all machines.
 
 ## A search of {fits} fits
 
-Stacks as in [searching](search.md), on {cores} cores a machine; the scheduler takes
-{task_ms:.0f} ms for a task, and data are sent to a machine once.
+Stacks as in [searching](search.md), of {stack} networks on the small table and of one
+on the large, on {cores} cores a machine; a core trains no less than a stack. The
+scheduler takes {task_ms:.0f} ms for one.
 
 {searches}
 
@@ -222,6 +223,7 @@ def write_page(path, page):
         table=_bytes(cluster["rows"] * large["row_bytes"]),
         searches=_table(found),
         search_verdict=_search_verdict(searches),
+        stack=training["small"]["stack"],
         stamp=where(results["environment"]),
     )
     page.write_text(text, encoding="utf-8")
@@ -239,7 +241,9 @@ def _bottlenecks(results, seconds):
             else f"takes longer than training from {first:,} machines on"
         )
         low, high = (f"{share:.2g}" for share in (min(shares), max(shares)))
-        lines.append(f"- *{part}* {when}; in the table it is {low} to {high} times it.")
+        lines.append(
+            f"- *{part}* {when};\n  in the table it is {low} to {high} times it."
+        )
     return "Where the bottlenecks are:\n\n" + "\n".join(lines)
 
 
