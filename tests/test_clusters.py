@@ -117,11 +117,11 @@ def dask_of(tmp_path_factory):
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 
     @contextmanager
-    def start(n_workers):
+    def start(n_workers, n_threads=1):
         with (
             distributed.LocalCluster(
                 n_workers=n_workers,
-                threads_per_worker=1,
+                threads_per_worker=n_threads,
                 host="127.0.0.1",
                 scheduler_kwargs={
                     "dashboard": False,
@@ -191,11 +191,25 @@ def test_a_search_over_a_cluster_is_the_sequential_one(search, over, tmp_path):
     assert len(workers) == 2 and os.getpid() not in workers
 
 
-def test_one_worker_alone(dask_of, tmp_path):
+def test_one_thread_alone(dask_of, tmp_path):
     X, y = make_data(tmp_path / "data")
     expected = run(SEARCHES["fused"], X, y, tmp_path / "expected")
     with dask_of(n_workers=1), joblib.parallel_config("dask"):
         assert_same(run(SEARCHES["fused"], X, y, tmp_path / "notes"), expected)
+    pids = {pid for pid, _ in noted(tmp_path / "notes", "scored")}
+    assert pids == {os.getpid()}  # joblib goes by the number of threads
+
+
+def test_the_only_holder_of_the_data_is_killed(dask_of, tmp_path):
+    X, y = make_data(tmp_path / "data")
+    expected = run(SEARCHES["fused"], X, y, tmp_path / "expected")
+    kills = tmp_path / "killed"
+    with dask_of(n_workers=1, n_threads=2), joblib.parallel_config("dask"):
+        found = run(SEARCHES["fused"], X, y, tmp_path / "notes", kills)
+    assert kills.exists()
+    assert_same(found, expected)
+    pids = {pid for pid, _ in noted(tmp_path / "notes", "scored")}
+    assert len(pids) == 2 and os.getpid() not in pids
 
 
 @search_of
