@@ -42,8 +42,9 @@ The simulation does so with {simulated:,} rows, of which {chosen:,} are chosen
 
 {verdict} *Sent* is what the machine sends that
 sends most, choice and order together; to bring all losses to one machine would take
-{gathered}. Ties cost rounds: where the last loss to choose is shared by many rows, the
-digits of the row are gone through, too.
+{gathered}, and {gathered_all} or {gather_time} for {rows} rows. Ties cost rounds: where
+the last loss to choose is shared by many rows, the digits of the row are gone through,
+too.
 
 ## One epoch over {rows} rows
 
@@ -210,6 +211,8 @@ def write_page(path, page):
         simulated=simulation["rows"],
         chosen=simulation["chosen"],
         gathered=_bytes(4 * simulation["rows"]),
+        gathered_all=_bytes(4 * cluster["rows"]),
+        gather_time=_seconds(seconds_to_send(cluster, 4 * cluster["rows"], 1)),
         choices=_table(choices),
         verdict=f"{n_same} of {len(cells)} choices are the same to the last index.",
         epochs=_table(epochs),
