@@ -74,11 +74,19 @@ def noted(path, what):
     return [(pid, json.dumps(value)) for kind, pid, value in lines if kind == what]
 
 
+def made(path):
+    """Make a file; say whether this process was the one that did."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def score(model, X, y, driver, notes, kills=None):
     """Score, and note which fit it was; kill the worker that is the first to do so."""
     note(notes, "scored", [model[-1].ratio, model[-1].random_state, X.name])
-    if kills is not None and os.getpid() != driver and not kills.exists():
-        kills.touch()
+    if kills is not None and os.getpid() != driver and made(kills):
         os.kill(os.getpid(), signal.SIGKILL)
     return get_scorer("neg_log_loss")(model, X, y)
 
@@ -162,11 +170,7 @@ def ray():
     bases = PicklingPool.__bases__  # which the backend changes
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=100_000_000,
-    )
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000)
     again = {"max_restarts": -1, "max_task_retries": -1}
     yield lambda *_: joblib.parallel_config("ray", n_jobs=2, ray_remote_args=again)
     ray.shutdown()
