@@ -151,7 +151,7 @@ def dask(dask_of):
     with dask_of(n_workers=2) as client:
 
         def over(search, X, y):
-            client.wait_for_workers(2, timeout=20)  # one that was killed comes back
+            client.wait_for_workers(2, timeout=60)  # one that was killed comes back
             # All workers get scikit-learn's tables: none is lost with the only one.
             scatter = [X, y] if search is GridSearchCV else None
             return joblib.parallel_config("dask", scatter=scatter)
