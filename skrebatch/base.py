@@ -616,7 +616,11 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         if self.record_losses and index is not None:
             self.sample_index_ = index
         n_before = self.n_iter_ if goes_on else 0
-        labels = self._labels(encoded[0])[rows]
+        # With its rows, which so keep their identity.
+        code = "labels", *code, id(rows)
+        if code not in cache:
+            cache[code] = rows, self._labels(encoded[0])[rows]
+        _, labels = cache[code]
         dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
         precision = resolve_precision(self.precision, dtype, device)
         self._data_seen, known = self._recognise(X, y, rows, goes_on)

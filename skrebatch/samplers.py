@@ -254,7 +254,7 @@ class IntervalInsertionSampler(Sampler[int]):
         self._rng: np.random.Generator = np.random.default_rng(random_state)
         self.chosen: Indices | None = None
         self.drawn: Indices | None = None
-        self._remaining: Indices = np.arange(self.n_samples)
+        self._remaining: Indices = np.arange(0)  # told with the first chosen
         self._times: int = self.repeats
 
     def redistribute(

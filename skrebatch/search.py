@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import numpy as np
 import sklearn
+from joblib import parallel_config
+from joblib.parallel import get_active_backend
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.metrics import check_scoring
@@ -44,7 +46,7 @@ from skrebatch.training import train
 class _Fold:
     """Training and test data of a fold, and the earlier steps of the pipeline."""
 
-    X: Any  # training data, after the earlier steps
+    X: Any  # training data, after the earlier steps; None once they are in jobs
     y: Any
     before: Pipeline | None  # the earlier steps, fitted
     scored: list[tuple[Any, Any, dict[str, Any]]]  # X, y, parameters: test, training
@@ -58,7 +60,7 @@ class _Task:
     name: str  # of the last step
     estimator: Any  # the last step, if that can share a stack, else the whole
     fuses: bool
-    fold: Any  # _Fold, or why its data could not be made
+    fold: Any  # _Fold, its place in the data of a stack, or why it could not be made
     fit_params: dict[str, Any]
 
 
@@ -312,7 +314,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         splits = list(cv.split(X, y, **split_params))
         if not splits:
             raise ValueError("cv makes no folds: there is nothing to fit.")
-        data = _Data(self.estimator, X, y, splits, fit_params, score_params)
+        n_scored = 1 + self.return_train_score
+        data = _Data(self.estimator, X, y, splits, fit_params, score_params, n_scored)
         candidates = list(ParameterGrid(self.param_grid))
         mark = None
         if self.checkpoint_dir is not None:
@@ -409,12 +412,19 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
                 outcomes[task.number].error = error
         if alone and self.verbose:
             print(f"{len(alone)} of {len(tasks)} fits can't share a stack: each alone.")
+        # What networks learn from is in their jobs; else it would be sent twice.
+        read = {id(task.fold) for task in alone}
+        for task in stacked:
+            if id(task.fold) not in read:
+                task.fold.X = task.fold.y = None
+            task.fit_params = {}
         stacks: list[tuple[list[_Task], list[Job] | None]] = [
             ([stacked[i] for i in stack], [jobs[i] for i in stack])
             for stack in cut_into_stacks(jobs, self.max_stack)
         ]
         stacks += [([task], None) for task in alone]
         files = self._open_files(len(stacks), mark)
+        shared = _Shared()
         work = []
         n_done = 0
         for (own_tasks, own_jobs), file in zip(stacks, files, strict=True):
@@ -423,8 +433,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
                 for number, parts in file.content["outcomes"]:
                     outcomes[number] = _Outcome.put_together(parts)
                 continue
-            args = own_tasks, own_jobs, scorer, self.return_train_score, file
-            work.append(delayed(_train_and_score)(*args))
+            args = own_tasks, own_jobs, *shared.take_from(own_tasks, own_jobs)
+            work.append(delayed(_train_and_score)(scorer, file, *args))
         options = {"n_jobs": self.n_jobs, "pre_dispatch": self.pre_dispatch}
         try:
             parallel = Parallel(**options, return_as="generator")
@@ -474,12 +484,14 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             _Replay(iter(outcomes)),
             self.param_grid,
             scoring=scoring,
-            n_jobs=1,  # the outcomes are read off in order
             refit=choose if callable(self.refit) else self.refit,
             cv=[([0], [1])] * n_splits,
             error_score=self.error_score,
             return_train_score=self.return_train_score,
-        ).fit([[0], [1]])
+        )
+        # The outcomes are read off in order; Dask would not go by n_jobs=1.
+        with parallel_config("sequential"):
+            table.fit([[0], [1]])
         table.cv_results_.update(times)
         for name in (
             "cv_results_",
@@ -504,10 +516,12 @@ class _Data:
         splits: list[tuple[Any, Any]],
         fit_params: dict[str, Any],
         score_params: dict[str, Any],
+        n_scored: int,
     ):
         self.estimator, self.X, self.y, self.splits = estimator, X, y, splits
         self.n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
         self.fit_params, self.score_params = fit_params, score_params
+        self.n_scored = n_scored
         self.folds: dict[Any, _Fold | Exception] = {}
 
     def tasks(self, candidates: list[dict[str, Any]]) -> list[_Task]:
@@ -590,7 +604,7 @@ class _Data:
                     early.fit(X, y, **self._of_rows(early_params, train))
                     _, kept = early.steps.pop()
                     X, y = kept.X_, kept.y_
-                self.folds[key] = _Fold(X, y, early, scored)
+                self.folds[key] = _Fold(X, y, early, scored[: self.n_scored])
             except Exception as error:
                 self.folds[key] = error
         return self.folds[key]
@@ -619,14 +633,89 @@ def _is_pipeline(estimator: Any) -> bool:
     return type(estimator) in known
 
 
+class _Shared:
+    """The data of all stacks, apart from the stacks, which tell their places.
+
+    On a cluster they are sent to each worker once, however many stacks need them.
+    """
+
+    def __init__(self) -> None:
+        self.backend, _ = get_active_backend()
+        self.sent: dict[int, tuple[Any, Any]] = {}  # by identity: data, what stands in
+
+    def take_from(self, tasks: list[_Task], jobs: list[Job] | None) -> list[Any]:
+        """Take the data out of tasks and jobs, and leave their places in the list."""
+        taken: dict[int, tuple[int, Any]] = {}
+
+        def place(data: Any) -> Any:
+            return taken.setdefault(id(data), (len(taken), data))[0]
+
+        for task in tasks:
+            task.fold = place(task.fold)
+        for job in jobs or []:
+            job.X, job.targets = [*map(place, job.X)], [*map(place, job.targets)]
+            for member in job.members:
+                member.rows = place(member.rows)
+                member.selection.labels = place(member.selection.labels)
+        return [self._hand_over(data) for _, data in taken.values()]
+
+    def _hand_over(self, data: Any) -> Any:
+        """Give data to the cluster, if there is one, the first time it is seen."""
+        if id(data) not in self.sent:
+            self.sent[id(data)] = data, self._sent(data)
+        return self.sent[id(data)][1]
+
+    def _sent(self, data: Any) -> Any:
+        """Return what stands for data in the arguments of a call."""
+        kind = type(self.backend).__name__
+        if kind == "RayBackend":
+            return sys.modules["ray"].put(data)
+        if kind != "DaskDistributedBackend":
+            return data
+        # The result of a task: what is scattered may be lost with its worker, a task
+        # is run again.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")
+            return self.backend.client.submit(_itself, data, pure=False)
+
+
+def _itself(data: Any) -> Any:
+    return data
+
+
+def _get(data: Any) -> Any:
+    """Return data, whether they stand for themselves or a cluster holds them."""
+    ray, dask = map(sys.modules.get, ("ray", "distributed"))
+    if ray is not None and isinstance(data, ray.ObjectRef):
+        return ray.get(data)
+    # Dask gives its workers the data themselves; joblib works here if there is but one.
+    if dask is not None and isinstance(data, dask.Future):
+        return data.result()
+    return data
+
+
+def _put_back(tasks: list[_Task], jobs: list[Job] | None, data: Any) -> None:
+    """Put the data back that were taken out of tasks and jobs."""
+    data = [_get(one) for one in data]
+    for task in tasks:
+        task.fold = data[task.fold]
+    for job in jobs or []:
+        for pieces in (job.X, job.targets):
+            pieces[:] = [data[place] for place in pieces]
+        for member in job.members:
+            member.rows = data[member.rows]
+            member.selection.labels = data[member.selection.labels]
+
+
 def _train_and_score(
+    scorer: Any,
+    file: Checkpoint | None,
     tasks: list[_Task],
     jobs: list[Job] | None,
-    scorer: Any,
-    return_train_score: bool,
-    file: Checkpoint | None,
+    *data: Any,
 ) -> list[tuple[int, _Outcome]]:
     """Train a stack, or an estimator alone, and score each on its fold."""
+    _put_back(tasks, jobs, data)
     start = time.perf_counter()
     if jobs is not None:
         shows = any(task.estimator.verbose for task in tasks)
@@ -654,7 +743,7 @@ def _train_and_score(
             before = task.fold.before
             estimator = type(before)([*before.steps, (task.name, estimator)])
         begin = time.perf_counter()
-        for X, y, params in task.fold.scored[: 1 + return_train_score]:
+        for X, y, params in task.fold.scored:
             try:
                 args = (X,) if y is None else (X, y)
                 outcome.scores.append(scorer(estimator, *args, **params))

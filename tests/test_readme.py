@@ -16,6 +16,7 @@ PAGES = {
 }
 # Pages about a package that may not be there.
 NEEDED = {
+    "docs/clusters.md": "distributed",
     "docs/imbalance.md": "imblearn",
     "docs/interruption.md": "safetensors",
     "docs/lecture.md": "imblearn",

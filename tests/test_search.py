@@ -1011,6 +1011,34 @@ def test_n_jobs_and_backend_change_no_bit():
     assert_same_search(search(n_jobs=2), expected)
 
 
+class Counting(ThreadingBackend):
+    """A backend that sends nothing, but counts what a cluster's would send."""
+
+    def submit(self, func, callback=None):
+        for _, (scorer, tasks, jobs, *data), _ in func.items:
+            self.sizes.append(len(pickle.dumps([scorer, tasks, jobs])))
+            for one in data:
+                self.kept[id(one)] = one, len(pickle.dumps(one))
+        return super().submit(func, callback)
+
+
+def test_data_are_sent_apart_from_stacks():
+    X, y = make_data(n=5000)
+    Counting.kept, Counting.sizes = {}, []
+    joblib.register_parallel_backend("counting", Counting)
+    grids = [{"ratio": [0.1, 0.5]}, {"random_state": range(4)}]
+    model = net(max_epochs=1, batch_size=1000)
+    options = {"cv": 2, "max_stack": 2, "refit": False}
+    with joblib.parallel_config("counting", n_jobs=2):
+        FusedGridSearchCV(model, grids, **options).fit(X, y)
+    assert len(Counting.sizes) == 6  # stacks
+    assert max(Counting.sizes) < X.nbytes / 20
+    kept = sum(size for _, size in Counting.kept.values())
+    # What a fold is trained on, with the targets' codes and the rows; its test data.
+    row = (X[0].nbytes + 3 * 8) + (X[0].nbytes + 8)
+    assert kept == pytest.approx(len(X) * row, rel=0.05)
+
+
 def test_settings_reach_the_workers():
     X, y = make_data(n=ROWS)
     fit = {"sample_weight": weights()}

@@ -1,0 +1,254 @@
+"""What would 10⁹ rows, or 10⁵ fits, take on a cluster?
+
+    python benchmarks/plan.py           # a minute
+    python benchmarks/plan.py --page    # docs/plan.md alone
+
+Chooses the B samples of lowest loss among shards, as machines would that each hold some
+of the rows: exactly those that one process chooses, in its order. What the machines
+send one another is counted, what each computes is timed; training is taken from
+benchmarks/results/speed.json. A model of a network, whose parameters are below, makes
+of them what an epoch and a search would take. Everything goes to
+benchmarks/results/plan.json.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from environment import environment
+from plan_report import write_page
+from threadpoolctl import threadpool_limits
+
+from skrebatch import MinLoss, ReBatchCNNClassifier, redistribution_size
+from skrebatch.strategies import Epoch
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "plan.md"
+RATIO, REPETITIONS = 0.15, 5
+SIMULATED = {"rows": 1 << 21, "machines": (1, 4, 16, 64, 256)}
+LOSSES = ("continuous", "many ties")
+DIGIT = 16  # bits of a loss that are compared at once
+CLUSTER = {
+    "rows": 10**9,
+    "fits": 10**5,
+    "cores": 64,  # of a machine
+    "bandwidth": 1.25e9,  # bytes a second, sent while as many come in
+    "latency": 50e-6,  # seconds of a message
+    "task": 1e-3,  # seconds that the scheduler needs for a task
+    "machines": [1, 8, 64, 512, 4096],
+}
+EPOCHS = {"small": 100, "large": 10}
+
+
+class Network:
+    """What machines send one another: bytes by machine, and messages in a row."""
+
+    def __init__(self, n_machines):
+        self.sent = np.zeros(n_machines, dtype=np.int64)
+        self.messages = 0
+
+    def add_up(self, parts):
+        """Give every machine the sum, by recursive halving and doubling."""
+        n = len(parts)
+        self.sent += 2 * (n - 1) * parts[0].nbytes // n
+        self.messages += 2 * (n - 1).bit_length()
+        return np.sum(parts, axis=0)
+
+    def gather(self, parts):
+        """Give every machine all parts, in doubling groups."""
+        size = sum(part.nbytes for part in parts)
+        self.sent += size * (len(parts) - 1) // len(parts)
+        self.messages += (len(parts) - 1).bit_length()
+        return np.concatenate(parts)
+
+    def exchange(self, parts):
+        """Let machine i send its j-th part to machine j; return what each receives."""
+        for i, own in enumerate(parts):
+            self.sent[i] += sum(p.nbytes for j, p in enumerate(own) if j != i)
+        self.messages += len(parts) - 1
+        return [list(received) for received in zip(*parts, strict=True)]
+
+
+def as_pairs(losses, first):
+    """Make of each loss and its row a number: the order of both, ties by the row.
+
+    Losses are float32 and finite, rows are numbered from `first`.
+    """
+    bits = (losses + np.float32(0)).view(np.uint32)  # −0 is 0
+    negative = bits >> 31 == 1
+    keys = np.where(negative, ~bits, bits | np.uint32(1 << 31))
+    rows = np.arange(first, first + len(losses), dtype=np.uint64)
+    return keys.astype(np.uint64) << np.uint64(32) | rows
+
+
+def choose(shards, n_chosen, network):
+    """Return the pairs of each shard that are among the lowest of all.
+
+    The last pair to choose is found digit by digit: in each round the machines add up
+    how many of their pairs have which digit.
+    """
+    if n_chosen == 0:
+        return [shard[:0] for shard in shards]
+    candidates, left, last = shards, n_chosen, 0
+    for shift in range(64 - DIGIT, -1, -DIGIT):
+        digits = [_digits(pairs, shift) for pairs in candidates]
+        counts = network.add_up([np.bincount(d, minlength=1 << DIGIT) for d in digits])
+        digit = int(np.searchsorted(np.cumsum(counts), left))
+        left -= int(counts[:digit].sum())
+        last |= digit << shift
+        if left == counts[digit]:  # all that begin like this are chosen
+            last |= (1 << shift) - 1
+            break
+        candidates = [
+            pairs[d == digit] for pairs, d in zip(candidates, digits, strict=True)
+        ]
+    return [shard[shard <= np.uint64(last)] for shard in shards]
+
+
+def rank(chosen, network):
+    """Return the sorted pairs of each shard, and the place of each among all.
+
+    A sample sort: machine j sorts the j-th part of the values, and tells the places.
+    """
+    n = len(chosen)
+    chosen = [np.sort(pairs) for pairs in chosen]
+    inner = np.arange(1, n)
+    samples = [pairs[len(pairs) * inner // n] for pairs in chosen if len(pairs)]
+    samples = np.sort(network.gather(samples)) if samples else np.array([], np.uint64)
+    cuts = samples[len(samples) * inner // n] if len(samples) else samples
+    parts = [np.split(pairs, np.searchsorted(pairs, cuts)) for pairs in chosen]
+    parts = [own + [own[0][:0]] * (n - len(own)) for own in parts]
+    received = network.exchange(parts)
+    sizes = network.gather([np.array([sum(map(len, own))]) for own in received])
+    answers = []
+    for start, own in zip(np.cumsum(sizes) - sizes, received, strict=True):
+        places = np.empty(sum(map(len, own)), dtype=np.int64)
+        places[np.argsort(np.concatenate(own))] = start + np.arange(len(places))
+        answers.append(np.split(places, np.cumsum([len(p) for p in own])[:-1]))
+    places = network.exchange(answers)
+    return chosen, [np.concatenate(own) for own in places]
+
+
+def choose_in_order(losses, n_chosen, bounds, network):
+    """Choose among shards of the losses; return rows, the one of lowest loss first."""
+    starts, ends = bounds[:-1], bounds[1:]
+    shards = [as_pairs(losses[i:j], i) for i, j in zip(starts, ends, strict=True)]
+    order = np.empty(n_chosen, dtype=np.int64)
+    for pairs, places in zip(
+        *rank(choose(shards, n_chosen, network), network), strict=True
+    ):
+        order[places] = pairs & np.uint64((1 << 32) - 1)
+    return order
+
+
+def simulate():
+    """Choose over more and more machines, and count what they send."""
+    n_rows = SIMULATED["rows"]
+    n_chosen = redistribution_size(n_rows, RATIO)
+    rng = np.random.default_rng(0)
+    drawn = rng.exponential(size=n_rows).astype(np.float32)
+    cells = []
+    for kind in LOSSES:
+        losses = drawn if kind == LOSSES[0] else np.round(drawn, 1)
+        epoch = Epoch(2, 10, n_chosen=n_chosen, rng=rng)
+        expected = MinLoss().plan(losses, epoch)
+        for n_machines in SIMULATED["machines"]:
+            network = Network(n_machines)
+            bounds = np.linspace(0, n_rows, n_machines + 1).astype(int)
+            found = choose_in_order(losses, n_chosen, bounds, network)
+            cell = {
+                "losses": kind,
+                "machines": n_machines,
+                "same": bool(np.array_equal(found, expected)),
+                "sent": int(network.sent.max()),
+                "messages": network.messages,
+            }
+            cells.append(cell)
+            print(cell)
+    return {"rows": n_rows, "chosen": n_chosen, "cells": cells}
+
+
+def measure():
+    """Time what a core does to choose among its rows, and to sort what it chose."""
+    n_rows = SIMULATED["rows"]
+    n_chosen = redistribution_size(n_rows, RATIO)
+    losses = np.random.default_rng(0).exponential(size=n_rows).astype(np.float32)
+    seconds = {"choose": [], "sort": []}
+    for _ in range(REPETITIONS):
+        start = time.process_time()
+        chosen = choose([as_pairs(losses, 0)], n_chosen, Network(1))
+        middle = time.process_time()
+        rank(chosen, Network(1))
+        seconds["choose"].append((middle - start) / n_rows)
+        seconds["sort"].append((time.process_time() - middle) / n_chosen)
+    return seconds
+
+
+def trained(speed):
+    """Take what training costs from the results of speed.py: seconds of a core."""
+    large = max(speed["large"]["cells"], key=lambda cell: cell["rows"])
+    small = next(c for c in speed["stacks"]["cells"] if c["ratio"] == RATIO)
+    n_stack = 50
+    net = ReBatchCNNClassifier(max_epochs=1, batch_size=64, random_state=0)
+    rng = np.random.default_rng(0)
+    net.fit(rng.standard_normal((64, large["features"])), np.arange(64) % 2)
+    epoch = np.median(large["seconds"]["skrebatch"]["cpu"]) / large["epochs"]
+    stack = np.median(small["seconds"][str(n_stack)]["cpu"]) / small["epochs"]
+    return {
+        "date": speed["large"]["environment"]["date"],
+        "cpu": speed["large"]["environment"]["cpu"],
+        "large": {
+            "rows": large["rows"],
+            "features": large["features"],
+            "batch_size": large["batch_size"],
+            "row_bytes": large["bytes"]["data"] // large["rows"] + 8,
+            "epoch": epoch,  # of a network
+            "parameters": sum(p.numel() for p in net.module_.parameters()),
+        },
+        "small": {
+            "rows": small["rows"],
+            "features": small["features"],
+            "row_bytes": 4 * small["features"] + 8,
+            "stack": n_stack,
+            "epoch": stack / n_stack,
+        },
+    }
+
+
+def _digits(pairs, shift):
+    mask = np.uint64((1 << DIGIT) - 1)
+    return (pairs >> np.uint64(shift) & mask).astype(np.int64)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="only write the page from the results"
+    )
+    path = RESULTS / "plan.json"
+    if not parser.parse_args().page:
+        torch.set_num_threads(1)
+        speed = json.loads((RESULTS / "speed.json").read_text("utf-8"))
+        with threadpool_limits(1):
+            results = {
+                "environment": environment(),
+                "ratio": RATIO,
+                "digit": DIGIT,
+                "simulation": simulate(),
+                "seconds": measure(),
+                "training": trained(speed),
+                "cluster": CLUSTER,
+                "epochs": EPOCHS,
+            }
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_page(path, PAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""What plan.py found and works out: the page, all from its JSON."""
+
+import json
+import math
+
+import numpy as np
+from environment import where
+from tabulate import tabulate
+
+PARTS = "training", "gradients", "choosing", "order", "shuffling"
+PAGE = """\
+# Past one machine
+
+What would a table of {rows} rows take, or a search of {fits} fits, on a cluster? This
+page works it out; nothing of it has run on more than one machine. It is written by
+`benchmarks/plan.py` from `benchmarks/results/plan.json`:
+
+```sh
+python benchmarks/plan.py
+python benchmarks/plan.py --page
+```
+
+Training is what [speed](speed.md) has measured on one core ({date}, {cpu}):
+{row_us:.1f} µs for a row and epoch, with its loss pass ({features} features, batches of
+{batch_size}). A machine of the model has {cores} such cores, and sends {gigabit:.0f}
+Gbit/s while it receives as many; a message takes {latency_us:.0f} µs. These parameters
+stand in the JSON: change them there and call `--page` for your own cluster.
+
+## Choosing over machines
+
+Each machine holds the losses of its rows. A loss and its row make one number of 64
+bits, in which rows decide between equal losses, so that no two are equal. The last one
+to choose is found digit by digit: in each round all machines count how many of their
+numbers have which {digit} bits next, and add the counts up. No loss leaves its machine.
+The places of the chosen, easiest first, come of a sample sort, for which only the
+chosen travel.
+
+The simulation does so with {simulated:,} rows, of which {chosen:,} are chosen
+(r = {ratio}), and compares with what `MinLoss` chooses in one process:
+
+{choices}
+
+{verdict} *Sent* is what the machine sends that
+sends most, choice and order together; to bring all losses to one machine would take
+{gathered}, and {gathered_all} or {gather_time} for {rows} rows. Ties cost rounds: where
+the last loss to choose is shared by many rows, the digits of the row are gone through,
+too.
+
+## One epoch over {rows} rows
+
+The time of an epoch by the number of machines, with r = {ratio}:
+
+{epochs}
+
+- *training*: the measured time, over all cores. Batches of {batch_size} rows are a
+  core's, so that a step goes over {batch_size} rows of every core; that is another
+  training than with small batches, and how well it learns is not said here.
+- *gradients*: averaging {parameters:,} parameters over the machines after each step.
+- *choosing* and *order*: a core takes {choose_ns:.0f} ns for each row and
+  {sort_ns:.0f} ns more for each chosen one, as measured; what is sent is what the
+  simulation counts for continuous losses.
+- *shuffling*: the rows ({row_bytes} bytes each) move to where a shuffle of the whole
+  table puts them. It isn't done while others train, which would hide some of it.
+
+{bottlenecks}
+
+The table is {table} of memory over all machines.
+
+## A search of {fits} fits
+
+Stacks as in [searching](searching.md), of {stack} networks on the small table and of one
+on the large, on {cores} cores a machine; a core trains no less than a stack. The
+scheduler takes {task_ms:.0f} ms for one.
+
+{searches}
+
+*Once* is the time in which one machine receives the data; *each time* that in which the
+client sends them again for every stack, through one line, as it would without the
+[care taken](clusters.md) that they go once.
+
+{search_verdict}
+
+{stamp}
+"""
+
+
+def messages_of(n_machines):
+    """How many messages in a row double what a group of machines knows."""
+    return (n_machines - 1).bit_length()
+
+
+def seconds_to_send(cluster, size, messages):
+    """Seconds in which a machine sends some bytes in some messages."""
+    return size / cluster["bandwidth"] + messages * cluster["latency"]
+
+
+def epoch_seconds(results, n_machines):
+    """Work out the parts of an epoch over the large table, in seconds."""
+    cluster, large = results["cluster"], results["training"]["large"]
+    n_rows, ratio = cluster["rows"], results["ratio"]
+    n_chosen = n_rows * ratio / (1 + ratio)
+    n_cores = n_machines * cluster["cores"]
+    leaves = (n_machines - 1) / n_machines  # the share that goes to others
+    doubling = messages_of(n_machines)
+    choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
+    n_steps = math.ceil(n_rows / (large["batch_size"] * n_cores))
+    counts = 8 * 2 ** results["digit"]
+    rounds = 2  # of continuous losses in 32 bits
+    own = n_chosen / n_machines
+    samples = 8 * n_machines * (n_machines - 1) * leaves
+    return {
+        "training": n_rows / n_cores * large["epoch"] / large["rows"],
+        "gradients": n_steps
+        * seconds_to_send(cluster, 2 * leaves * 4 * large["parameters"], 2 * doubling),
+        "choosing": n_rows / n_cores * choose
+        + seconds_to_send(cluster, rounds * 2 * leaves * counts, rounds * 2 * doubling),
+        "order": n_chosen / n_cores * sort
+        + seconds_to_send(
+            cluster,
+            16 * own * leaves + samples,
+            2 * (n_machines - 1) + 2 * doubling,
+        ),
+        "shuffling": seconds_to_send(
+            cluster, n_rows / n_machines * leaves * large["row_bytes"], n_machines - 1
+        ),
+    }
+
+
+def passes(results, part, most=1 << 16):
+    """Find from how many machines on, a power of 2, a part outlasts training."""
+    sizes = [1 << k for k in range(most.bit_length())]
+    exceeds = []
+    for n_machines in sizes:
+        seconds = epoch_seconds(results, n_machines)
+        exceeds.append(seconds[part] > seconds["training"])
+    for i, n_machines in enumerate(sizes):
+        if all(exceeds[i:]):
+            return n_machines
+    return None
+
+
+def search_rows(results):
+    """Work out the searches, by table and number of machines."""
+    cluster = results["cluster"]
+    rows = []
+    for name, n_epochs in results["epochs"].items():
+        table = results["training"][name]
+        stack = table.get("stack", 1)
+        n_stacks = math.ceil(cluster["fits"] / stack)
+        work = cluster["fits"] * n_epochs * table["epoch"]
+        size = table["rows"] * table["row_bytes"]
+        for n_machines in cluster["machines"]:
+            n_cores = n_machines * cluster["cores"]
+            # A core can do no less than one stack.
+            n_waves = math.ceil(n_stacks / n_cores)
+            rows.append(
+                {
+                    "table": f"{table['rows']:,} × {table['features']}",
+                    "epochs": n_epochs,
+                    "machines": n_machines,
+                    "training": n_waves * work / n_stacks,
+                    "scheduler": n_stacks * cluster["task"],
+                    "once": size / cluster["bandwidth"],
+                    "each time": n_stacks * size / cluster["bandwidth"],
+                }
+            )
+    return rows
+
+
+def write_page(path, page):
+    """Write plan.md from the results."""
+    if not path.exists():
+        raise FileNotFoundError(f"No results in {path}; run plan.py first.")
+    results = json.loads(path.read_text("utf-8"))
+    cluster, training = results["cluster"], results["training"]
+    large, simulation = training["large"], results["simulation"]
+    cells = simulation["cells"]
+    choices = [
+        {
+            "losses": cell["losses"],
+            "machines": cell["machines"],
+            "same choice and order": "yes" if cell["same"] else "**no**",
+            "sent": _bytes(cell["sent"]),
+            "messages in a row": cell["messages"],
+        }
+        for cell in cells
+    ]
+    seconds = {n: epoch_seconds(results, n) for n in cluster["machines"]}
+    epochs = [
+        {"machines": n, **{part: _seconds(parts[part]) for part in PARTS}}
+        | {"sum": _seconds(sum(parts.values()))}
+        for n, parts in seconds.items()
+    ]
+    searches = search_rows(results)
+    times = "training", "scheduler", "once", "each time"
+    found = [row | {name: _seconds(row[name]) for name in times} for row in searches]
+    n_same = sum(cell["same"] for cell in cells)
+    choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
+    text = PAGE.format(
+        rows=_power(cluster["rows"]),
+        fits=_power(cluster["fits"]),
+        date=training["date"],
+        cpu=training["cpu"],
+        row_us=1e6 * large["epoch"] / large["rows"],
+        cores=cluster["cores"],
+        gigabit=8e-9 * cluster["bandwidth"],
+        latency_us=1e6 * cluster["latency"],
+        task_ms=1e3 * cluster["task"],
+        digit=results["digit"],
+        ratio=results["ratio"],
+        simulated=simulation["rows"],
+        chosen=simulation["chosen"],
+        gathered=_bytes(4 * simulation["rows"]),
+        gathered_all=_bytes(4 * cluster["rows"]),
+        gather_time=_seconds(seconds_to_send(cluster, 4 * cluster["rows"], 1)),
+        choices=_table(choices),
+        verdict=f"{n_same} of {len(cells)} choices are the same to the last index.",
+        epochs=_table(epochs),
+        features=large["features"],
+        batch_size=large["batch_size"],
+        parameters=large["parameters"],
+        row_bytes=large["row_bytes"],
+        choose_ns=1e9 * choose,
+        sort_ns=1e9 * sort,
+        bottlenecks=_bottlenecks(results, seconds),
+        table=_bytes(cluster["rows"] * large["row_bytes"]),
+        searches=_table(found),
+        search_verdict=_search_verdict(searches),
+        stack=training["small"]["stack"],
+        stamp=where(results["environment"]),
+    )
+    page.write_text(text, encoding="utf-8")
+
+
+def _bottlenecks(results, seconds):
+    """Say of each part when it takes longer than training."""
+    lines = []
+    for part in PARTS[1:]:
+        first = passes(results, part)
+        shares = [parts[part] / parts["training"] for parts in seconds.values()]
+        when = (
+            "up to 65,536 machines never takes longer than training for good"
+            if first is None
+            else f"takes longer than training from {first:,} machines on"
+        )
+        low, high = (f"{share:.2g}" for share in (min(shares), max(shares)))
+        lines.append(
+            f"- *{part}* {when};\n  in the table it is {low} to {high} times it."
+        )
+    return "Where the bottlenecks are:\n\n" + "\n".join(lines)
+
+
+def _search_verdict(rows):
+    """Say from where on more machines no longer help a search."""
+    lines = []
+    for table in dict.fromkeys(row["table"] for row in rows):
+        own = [row for row in rows if row["table"] == table]
+        bound = [r["machines"] for r in own if r["scheduler"] > r["training"]]
+        when = (
+            f"the scheduler is slower than the fits on {min(bound):,} machines"
+            if bound
+            else "the fits take longer than the scheduler throughout"
+        )
+        lines.append(f"- {table}: {when}.")
+    return "\n".join(lines)
+
+
+def _table(rows):
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _seconds(value):
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 1e-3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{1e6 * value:.3g} µs" if value else "0"
+
+
+def _bytes(value):
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def _power(value):
+    """Write a power of ten."""
+    digits = str(len(str(value)) - 1)
+    return "10" + digits.translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
