@@ -20,6 +20,8 @@ from skrebatch.samplers import Indices
 _GAP = 4096
 # Bytes of a block of rows that are checked together.
 _BLOCK = 2**22
+# Whether the system takes advice on what will be read.
+_ADVISES = hasattr(os, "posix_fadvise")
 
 
 @dataclass(frozen=True)
@@ -110,22 +112,31 @@ class MappedRows:
         # The last row may end with the file, before the next would begin.
         missing = self.pitch - self.shape[1] * self.stored.itemsize
         places = memory.reshape(-1).data
+        ends = (lengths.cumsum() * self.pitch).tolist()
+        spans = list(
+            zip((self.offset + starts * self.pitch).tolist(), ends, strict=True)
+        )
         try:
             with open(self.path, "rb", buffering=0) as file:
-                if _stamp(file.fileno()) != self.stamp:
-                    raise self._error("has changed")
+                descriptor = file.fileno()
+                if _ADVISES and len(spans) > 1:
+                    # So that a disk may fetch them all at once.
+                    need, at = os.POSIX_FADV_WILLNEED, 0
+                    for start, end in spans:
+                        os.posix_fadvise(descriptor, start, end - at, need)
+                        at = end
                 at = 0
-                for start, length in zip(
-                    starts.tolist(), lengths.tolist(), strict=True
-                ):
-                    file.seek(self.offset + start * self.pitch)
-                    end = at + length * self.pitch
+                for start, end in spans:
+                    file.seek(start)
                     while at < end - missing:
                         n_bytes = file.readinto(places[at : end - missing])
                         if not n_bytes:
                             raise self._error("has changed")
                         at += n_bytes
                     at = end
+                # Now, so that it holds for what has been read.
+                if _stamp(descriptor) != self.stamp:
+                    raise self._error("has changed")
         except FileNotFoundError as error:
             raise self._error("is gone") from error
 
