@@ -166,7 +166,7 @@ class MappedTable(Table):
     def read(self, rows: torch.Tensor, out: torch.Tensor) -> None:
         """Write rows, by index, into memory of shape (n, n_features + 2)."""
         asked = rows.cpu().numpy()
-        host = out.cpu()  # the memory itself, where it is the CPU's
+        host = out if out.device.type == "cpu" else torch.empty_like(out, device="cpu")
         host[:, -2], host[:, -1] = 1, 0
         values = host[:, :-2].numpy()
         start = 0
@@ -224,7 +224,7 @@ def map_rows(X: Any, dtype: np.dtype[Any], variable_length: bool) -> MappedRows 
             f"X is mapped from a file, but must be loaded into memory: {reason}. See "
             "the page on large tables.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
         return None
     path = str(root.filename)

@@ -251,8 +251,10 @@ def test_what_can_t_be_read_by_rows_is_loaded_with_a_warning(tmp_path, name):
     X = np.random.default_rng(0).standard_normal((40, 40)).astype("f4")
     write(tmp_path / "X.npy", X)
     mapped, y = load(tmp_path / "X.npy"), np.arange(40) % 2
-    with pytest.warns(UserWarning, match=f"must be loaded into memory.*{reason}"):
+    message = f"must be loaded into memory.*{reason}"
+    with pytest.warns(UserWarning, match=message) as warned:
         model = make(**params).fit(mapped, y)
+    assert warned[0].filename == __file__
     assert_same_bits(model, make(**params).fit(np.array(mapped), y))
 
 
