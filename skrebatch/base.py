@@ -50,6 +50,7 @@ from skrebatch.data import (
 )
 from skrebatch.dynamic_batches import check_lengths
 from skrebatch.links import LinkedMixin
+from skrebatch.mapped import MappedRows, map_rows
 from skrebatch.members import DivergedError, Job, Member
 from skrebatch.network import (
     Architecture,
@@ -448,6 +449,9 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         X = as_array(X)
         if "y" in kwargs:
             kwargs["y"] = as_array(kwargs["y"])
+        mapped = map_rows(X, dtype, variable_length)
+        if mapped is not None:
+            return self._check_mapped(mapped, **kwargs)
         if variable_length:
             kwargs["ensure_all_finite"] = "allow-nan"
             if not kwargs.get("reset", True):
@@ -464,6 +468,21 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         if variable_length:
             row_lengths(checked[0] if isinstance(checked, tuple) else checked)
         return checked
+
+    def _check_mapped(self, rows: MappedRows, **kwargs: Any) -> Any:
+        """Validate rows that stay in their file, where `y` is given their values too.
+
+        Those of rows to predict are checked as they are read.
+        """
+        # Of their shape, without a memory of its own.
+        stand_in = np.broadcast_to(rows.dtype.type(0), rows.shape)
+        checked = validate_data(
+            self, stand_in, dtype=rows.dtype, ensure_all_finite=False, **kwargs
+        )
+        if "y" not in kwargs:
+            return rows
+        rows.check()
+        return rows, checked[1]
 
     def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
         try:
@@ -777,7 +796,10 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         for name in _NO_EFFECT:
             del parameters[name]
         data = {
-            f"{name}{suffix}": np.ascontiguousarray(part)
+            # Rows in a file are told by the file, which is not read for that.
+            f"{name}{suffix}": part
+            if isinstance(part, MappedRows)
+            else np.ascontiguousarray(part)
             for name, parts in (("X", job.X), ("y", job.targets))
             for suffix, part in zip(("", "_val"), parts, strict=False)
         }

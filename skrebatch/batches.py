@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from skrebatch.data import Floats, Table, make_table
+from skrebatch.mapped import MappedRows, make_mapped_table
 from skrebatch.members import Job, Member
 from skrebatch.samplers import Indices
 
@@ -22,10 +23,10 @@ _NOISE_NUMBERS = 1_000_000
 
 def stack_table(jobs: list[Job]) -> Table:
     """Make one table for all jobs; data that jobs share is stored once."""
-    features: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
+    features: dict[tuple[int, ...], tuple[int, list[Any]]] = {}
     targets: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
 
-    def place(pieces: list[Floats], where: dict[Any, tuple[int, list[Floats]]]) -> int:
+    def place(pieces: list[Any], where: dict[Any, tuple[int, list[Any]]]) -> int:
         end = sum(len(p) for _, there in where.values() for p in there)
         return where.setdefault(tuple(map(id, pieces)), (end, pieces))[0]
 
@@ -34,12 +35,13 @@ def stack_table(jobs: list[Job]) -> Table:
         shift = place(job.targets, targets) - start
         for member in job.members:
             member.start, member.shift = start, shift
+    X = [piece for _, pieces in features.values() for piece in pieces]
+    y = [piece for _, pieces in targets.values() for piece in pieces]
+    first = jobs[0]
+    if any(isinstance(piece, MappedRows) for piece in X):
+        return make_mapped_table(X, y, first.dtype, first.device)
     return make_table(
-        [piece for _, pieces in features.values() for piece in pieces],
-        [piece for _, pieces in targets.values() for piece in pieces],
-        jobs[0].dtype,
-        jobs[0].device,
-        jobs[0].architecture.variable_length,
+        X, y, first.dtype, first.device, first.architecture.variable_length
     )
 
 

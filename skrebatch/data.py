@@ -39,6 +39,10 @@ class Table:
         """Return the number of rows."""
         return len(self.features)
 
+    def read(self, rows: torch.Tensor, out: torch.Tensor) -> None:
+        """Write rows, by index, into memory of shape (n, n_features + 2) or wider."""
+        torch.index_select(self.features, 0, rows, out=out)
+
 
 def make_table(
     X: list[Floats],

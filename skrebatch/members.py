@@ -14,6 +14,7 @@ from skorch.history import History
 from skrebatch.data import Floats
 from skrebatch.dynamic_batches import choose_stretch, group_by_length
 from skrebatch.losses import Loss
+from skrebatch.mapped import MappedRows
 from skrebatch.network import Architecture, TabularCNN
 from skrebatch.optimizers import optimizer_options
 from skrebatch.rates import Rate
@@ -281,7 +282,7 @@ class Moving:
 class Job:
     """What one estimator wants trained: its data and one or more networks."""
 
-    X: list[Floats]  # pieces of (n, F)
+    X: list[Floats | MappedRows]  # pieces of (n, F)
     targets: list[Floats]  # pieces of (n, O)
     members: list[Member]
     architecture: Architecture

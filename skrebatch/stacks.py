@@ -199,7 +199,11 @@ def fit_fused(
             errors[i] = error
     for stack in cut_into_stacks(jobs, max_stack):
         shows = any(estimators[owners[j]].verbose for j in stack)
-        net = train([jobs[j] for j in stack], [EpochProgress()] if shows else None)
+        try:
+            net = train([jobs[j] for j in stack], [EpochProgress()] if shows else None)
+        except OSError:  # of a file that X is mapped from
+            _restore(estimators, before)
+            raise
         if net.interrupted_:
             _restore(estimators, before)
             raise KeyboardInterrupt  # which skorch has caught

@@ -543,7 +543,7 @@ class ReBatchNet(NeuralNet):
                 if varies:
                     longest = int(table.features[r, -1].max())
                     step = module.short_step(*shape, longest)
-                torch.index_select(table.features, 0, r, out=step.rows)
+                table.read(r, step.rows)
                 if plan.copies is not None:
                     own = next(noise)[: segment.n_networks, : segment.n_rows]
                     step.rows[:, :-2].add_(own.flatten(0, 1))
@@ -732,7 +732,7 @@ class ReBatchNet(NeuralNet):
             else:
                 longest = int(table.features[part, -1].max())
                 step = module.short_step(K, part.shape[1], longest, forward_only=True)
-            torch.index_select(table.features, 0, part.reshape(-1), out=step.rows)
+            table.read(part.reshape(-1), step.rows)
             losses.append(loss.per_sample(step.forward(), table.targets[part + shifts]))
         together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
         if by_length is not None:

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 
 from skrebatch import (
@@ -64,6 +65,19 @@ def test_gpu_and_cpu_train_the_same_network(estimator, data):
         on_gpu.sample_losses_, on_cpu.sample_losses_, rtol=1e-7, atol=1e-9
     )
     np.testing.assert_array_equal(on_gpu.chosen_, on_cpu.chosen_)
+
+
+def test_a_table_that_stays_in_its_file(data, tmp_path):
+    X, y = data
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    model = ReBatchCNNClassifier(max_epochs=5, random_state=0, device="cuda")
+    losses = fit(model, (X, y)).sample_losses_
+    with config_context(working_memory=0):
+        from_file = fit(model, (mapped, y))
+        predicted = from_file.predict_proba(mapped)
+    np.testing.assert_allclose(from_file.sample_losses_, losses, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(predicted, from_file.predict_proba(X))
 
 
 def test_tensors_on_the_gpu_are_a_table_like_any_other(data):

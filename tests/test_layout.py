@@ -22,6 +22,7 @@ ORDER = [
     "steps",
     "fused",
     "samplers",
+    "mapped",
     "dynamic_batches",
     "schedules",
     "strategies.base",

@@ -1,0 +1,214 @@
+"""What does it cost to leave a table in its file, and how much memory does it take?
+
+    python benchmarks/mapped.py                # all sections, some ten minutes
+    python benchmarks/mapped.py --only rows    # one of them anew
+    python benchmarks/mapped.py --page         # docs/large_tables.md from the results
+
+"time": fits on an array and on the same values in a mapped file, in turns in one
+process, on one thread. CPU time counts while the file is in the system's cache; with
+a cache that was emptied before each fit, the time on the clock does.
+
+"peak": the peak of a process that fits an epoch on a sparse file and predicts all of
+it, beside what the process took after a fit on 100 rows.
+
+"rows": the same on files of narrow rows, from whose slope the bytes follow that a fit
+takes for each row.
+
+Every repetition goes to benchmarks/results/mapped.json.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from environment import environment, where
+from networks import ratios
+from speed import measure, memory
+from tabulate import tabulate
+from threadpoolctl import threadpool_limits
+
+from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "mapped.json"
+PAGE = ROOT / "docs" / "large_tables.md"
+NARROW = {"architecture": "mlp", "hidden_layers": (4,)}
+TABLES = [
+    {"rows": 100_000, "features": 30, "params": {}},
+    {"rows": 20_000, "features": 1000, "params": {"hidden_layers": (32,)}},
+]
+GIBIBYTES = 1, 4, 20
+WIDE = 4096  # float32 features of a row of 16 KiB
+ROWS = 200_000, 600_000
+KINDS = {
+    "classifier, 2 classes": (ReBatchCNNClassifier, 2),
+    "classifier, 10 classes": (ReBatchCNNClassifier, 10),
+    "regressor": (ReBatchCNNRegressor, 100),
+}
+REPETITIONS = 5
+
+
+def fit_uncached(model, path, y):
+    """Fit on a file of which the system has forgotten the values."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    model.fit(np.load(path, mmap_mode="r"), y)
+
+
+def times(folder):
+    """Time fits in memory and from a file."""
+    cells = []
+    for table in TABLES:
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((table["rows"], table["features"]), dtype=np.float32)
+        y = (X[:, 0] > 0).astype(int)
+        path = folder / "X.npy"
+        np.save(path, X)
+        mapped = np.load(path, mmap_mode="r")
+        architecture = "mlp" if table["params"] else "cnn"
+        model = ReBatchCNNClassifier(
+            architecture=architecture,
+            batch_size=1024,
+            max_epochs=2,
+            random_state=0,
+            **table["params"],
+        )
+
+        variants = {
+            "memory": partial(model.fit, X, y),
+            "file": partial(model.fit, mapped, y),
+            "file, not cached": partial(fit_uncached, model, path, y),
+        }
+        title = f"{table['rows']} × {table['features']}"
+        with sklearn.config_context(working_memory=1):
+            cells.append({**table, "seconds": measure(title, variants, REPETITIONS)})
+    return {"cells": cells}
+
+
+def peak_of(path, shape, kind, params):
+    """Measure a fit on a sparse file; for a process of its own."""
+    torch.set_num_threads(1)
+    sklearn.set_config(working_memory=1)
+    np.lib.format.open_memmap(path, "w+", np.float32, shape)[:1] = 1
+    X = np.load(path, mmap_mode="r")
+    estimator, n_values = KINDS[kind]
+    y = np.arange(len(X)) % n_values
+    model = estimator(**NARROW, random_state=0, **params)
+    model.fit(X[:100], y[:100]).predict(X[:100])  # loads what a first fit loads
+    before, start = memory("VmHWM"), time.perf_counter()
+    model.fit(X, y).predict(X)
+    clock = time.perf_counter() - start
+    Path(path).unlink()
+    return {"bytes": memory("VmHWM") - before, "clock": clock}
+
+
+def in_new_process(*arguments):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(peak_of, *arguments).result()
+
+
+def peak(folder):
+    """Measure the peak of fits on ever larger files."""
+    cells = []
+    params = {"batch_size": 256, "max_epochs": 1}
+    for size in GIBIBYTES:
+        shape = size * 2**30 // (4 * WIDE), WIDE
+        kind = "classifier, 2 classes"
+        found = in_new_process(str(folder / "X.npy"), shape, kind, params)
+        cells.append({"gibibytes": size, "shape": shape, **found})
+        print(cells[-1])
+    return {"cells": cells}
+
+
+def per_row(folder):
+    """Measure what fits on narrow files take for each row."""
+    params = {"batch_size": 1024, "max_epochs": 3}
+    return {
+        "n_rows": ROWS,
+        "bytes": {
+            kind: [
+                in_new_process(str(folder / "X.npy"), (n, 8), kind, params)["bytes"]
+                for n in ROWS
+            ]
+            for kind in KINDS
+        },
+    }
+
+
+SECTIONS = {"time": times, "peak": peak, "rows": per_row}
+
+
+def write_page(results):
+    """Write the tables into the page, between their marks."""
+    lines = []
+    for cell in results["time"]["cells"]:
+        seconds = cell["seconds"]
+        base = seconds["memory"]
+        lines.append(
+            {
+                "table": f"{cell['rows']:,} × {cell['features']:,}",
+                "network": "multilayer perceptron" if cell["params"] else "default",
+                "cached, CPU time": ratios(seconds["file"]["cpu"], base["cpu"]),
+                "not cached, clock": ratios(
+                    seconds["file, not cached"]["wall"], base["wall"]
+                ),
+            }
+        )
+    tables = {"time": tabulate(lines, "keys", "pipe")}
+    lines = [
+        {
+            "file": f"{cell['gibibytes']} GiB",
+            "rows × features": f"{cell['shape'][0]:,} × {cell['shape'][1]:,}",
+            "peak": f"{cell['bytes'] / 2**20:.0f} MiB",
+        }
+        for cell in results["peak"]["cells"]
+    ]
+    tables["peak"] = tabulate(lines, "keys", "pipe")
+    n_rows = np.diff(results["rows"]["n_rows"])[0]
+    lines = [
+        {"": kind, "bytes a row": f"{np.diff(found)[0] / n_rows:.0f}"}
+        for kind, found in results["rows"]["bytes"].items()
+    ]
+    tables["rows"] = tabulate(lines, "keys", "pipe")
+    text = PAGE.read_text("utf-8")
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: written by benchmarks/mapped.py -->", "<!-- end -->"
+        before, rest = text.split(begin)
+        after = rest.partition(end)[2]
+        line = where(results[name]["environment"])
+        text = f"{before}{begin}\n\n{table}\n\n{line}\n\n{end}{after}"
+    PAGE.write_text(text, "utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument(
+        "--page", action="store_true", help="only write the tables from the results"
+    )
+    arguments = parser.parse_args()
+    if not arguments.page:
+        torch.set_num_threads(1)
+        for name in arguments.only:
+            with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
+                section = SECTIONS[name](Path(folder))
+            results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+            results[name] = {**section, "environment": environment()}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    write_page(json.loads(RESULTS.read_text("utf-8")))
+
+
+if __name__ == "__main__":
+    main()
