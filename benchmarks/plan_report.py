@@ -68,8 +68,8 @@ The table is {table} of memory over all machines.
 
 ## A search of {fits} fits
 
-Stacks as in [searching](searching.md), of {stack} networks on the small table and of one
-on the large, on {cores} cores a machine; a core trains no less than a stack. The
+Stacks as in [searching](searching.md), of {stack} networks on the small table and of
+one on the large, on {cores} cores a machine; a core trains no less than a stack. The
 scheduler takes {task_ms:.0f} ms for one.
 
 {searches}
