@@ -130,7 +130,9 @@ def test_a_net_goes_on_without_them():
 
 
 @pytest.mark.parametrize(
-    "params", [{"lr": 1e30}, {"ratio": -1}, {"callbacks": [Fail()]}], ids=str
+    "params",
+    [{"lr": 1e30}, {"ratio": -1}, {"callbacks": [Fail()]}],
+    ids=["diverges", "impossible", "callback fails"],
 )
 def test_after_an_error_they_are_let_go_of(params):
     X, y = make_data()
