@@ -260,6 +260,15 @@ class Pressing(Strategy):
         return np.arange(epoch.n_chosen)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises, also where a shell in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_marks_the_model_and_leaves_the_checkpoint(tmp_path, monkeypatch):
     X, y = make_data()
     model = make(strategy=Pressing(), checkpoint_dir=tmp_path, checkpoint_every=1)
@@ -278,6 +287,7 @@ def test_ctrl_c_marks_the_model_and_leaves_the_checkpoint(tmp_path, monkeypatch)
     assert not (tmp_path / FILE).exists()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_between_two_epochs(tmp_path, monkeypatch):
     X, y = make_data()
     model = make(checkpoint_dir=tmp_path, checkpoint_every=1)
