@@ -244,5 +244,6 @@ def test_a_killed_worker_costs_its_stack(search, over, tmp_path):
     assert_same(found, expected)
     scored = [fit for _, fit in noted(tmp_path / "notes", "scored")]
     assert len(set(scored)) == FITS
-    # The worker died at the first score of its stack: nothing else was done again.
-    assert len(scored) == FITS + 1
+    # The worker died at the first score of its stack: nothing else was done again. Of
+    # single fits joblib may have sent it several at once.
+    assert 1 <= len(scored) - FITS <= (1 if search is SEARCHES["fused"] else 4)
