@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from environment import environment
+from pages import fill_block
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
 from tabulate import tabulate
@@ -221,13 +222,11 @@ def write_page(results):
     text = PAGE.read_text("utf-8")
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
         ran = results[name]["environment"]
         stamp = (
             f"<sub>{ran['date']}, {ran['cpu']}, torch {ran['versions']['torch']}.</sub>"
         )
-        text = f"{before}{begin}\n{table}\n\n{stamp}\n\n{end}{after}"
+        text = fill_block(text, begin, end, f"\n{table}\n\n{stamp}\n\n")
     PAGE.write_text(text, encoding="utf-8")
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from environment import environment
+from pages import fill_block
 from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -202,9 +203,7 @@ def fill_in(result):
     )
     text = PAGE.read_text("utf-8")
     begin, end = "<!-- kills -->\n", "<!-- end of kills -->"
-    before, _, rest = text.partition(begin)
-    after = rest.partition(end)[2]
-    text = f"{before}{begin}\n{table}\n\n{stamp}\n\n{end}{after}"
+    text = fill_block(text, begin, end, f"\n{table}\n\n{stamp}\n\n")
     PAGE.write_text(text, encoding="utf-8")
 
 

@@ -32,6 +32,7 @@ import sklearn
 import torch
 from environment import environment, where
 from networks import ratios
+from pages import fill_block
 from speed import measure, memory
 from tabulate import tabulate
 from threadpoolctl import threadpool_limits
@@ -183,10 +184,8 @@ def write_page(results):
     text = PAGE.read_text("utf-8")
     for name, table in tables.items():
         begin, end = f"<!-- {name}: written by benchmarks/mapped.py -->", "<!-- end -->"
-        before, rest = text.split(begin)
-        after = rest.partition(end)[2]
         line = where(results[name]["environment"])
-        text = f"{before}{begin}\n\n{table}\n\n{line}\n\n{end}{after}"
+        text = fill_block(text, begin, end, f"\n\n{table}\n\n{line}\n\n")
     PAGE.write_text(text, "utf-8")
 
 

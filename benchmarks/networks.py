@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from environment import environment
 from evidence import paired_difference
+from pages import fill_block
 from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
 from tabulate import tabulate
@@ -159,11 +160,8 @@ def write_page(results):
         f"CPU: {', '.join(sorted(machines))}; torch {', '.join(sorted(versions))}.\n"
     )
     page = PAGE.read_text("utf-8")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(
-        before + BEGIN + "\n\n" + "\n".join(parts) + "\n" + END + after, "utf-8"
-    )
+    content = "\n\n" + "\n".join(parts) + "\n"
+    PAGE.write_text(fill_block(page, BEGIN, END, content), "utf-8")
 
 
 BEGIN = "<!-- written by benchmarks/networks.py -->"

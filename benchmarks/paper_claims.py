@@ -3,12 +3,19 @@
 from typing import NamedTuple
 
 from evidence import corrected_interval
-from paper_runs import TEST_BY_TRAIN, TITLES, at, main_score, ratios_of
+from paper_runs import (
+    LESS_IS_BETTER,
+    TEST_BY_TRAIN,
+    TITLES,
+    at,
+    best_ratio,
+    main_score,
+    ratios_of,
+)
 
 HOLDS, FAILS, UNKNOWN = "holds", "fails", "can't be told"
 CLASSIFICATION = "pid", "ccfd", "pdc"
 REGRESSION = "diabetes", "chp", "insurance"
-LESS_IS_BETTER = "rmse", "mae"
 
 
 class Evidence(NamedTuple):
@@ -96,18 +103,11 @@ def worse_in_regression(frame, names):
 
 def best_ratio_differs(frame, names):
     """Say whether the best ratio is another one from data set to data set."""
-    best = {}
-    for method in ("min-loss", "no re-Batch"):
-        for name in names:
-            score = main_score(frame, name)
-            sign = -1 if score in LESS_IS_BETTER else 1
-            means = {
-                ratio: sign * at(frame, name, method, ratio)[score].mean()
-                for ratio in ratios_of(frame)
-            }
-            best[method, name] = max(means, key=means.get)
-    found = [best["min-loss", name] for name in names]
-    same = sum(best["no re-Batch", name] == best["min-loss", name] for name in names)
+    found, plain = (
+        [best_ratio(frame, name, method) for name in names]
+        for method in ("min-loss", "no re-Batch")
+    )
+    same = sum(one == other for one, other in zip(found, plain, strict=True))
     why = (
         f"best at {', '.join(map(str, found))}; in {same} of {len(names)} no re-Batch "
         "is best at the same batch size"

@@ -13,8 +13,10 @@ from paper_runs import (
     TEST_BY_TRAIN,
     TITLES,
     at,
+    best_ratio,
     load_frame,
     main_score,
+    names_of,
     ratios_of,
     scores_of,
 )
@@ -455,7 +457,7 @@ def reading_table(frame):
 
 def readings_by_data(frame):
     """Tabulate the signs that agree, by reading and data set."""
-    names = [name for name in TITLES if name in set(frame.data)]
+    names = names_of(frame)
     rows = [["chosen samples", *(TITLES[name] for name in names)]]
     for reading in readings_of(frame):
         cells = []
@@ -480,7 +482,7 @@ RATIO_CASES = {
 def ratio_table(frame):
     """Tabulate the main score by ratio, at B and at the fixed batch size."""
     rows = [["", "batch size", *map(str, ratios_of(frame))]]
-    for name in (name for name in TITLES if name in set(frame.data)):
+    for name in names_of(frame):
         score = main_score(frame, name)
         for label, (method, fixed) in RATIO_CASES.items():
             cells = [
@@ -495,17 +497,8 @@ def best_table(frame):
     """Tabulate the ratio with the best mean of the main score."""
     cases = [label for label in RATIO_CASES if label != "no re-Batch, fixed"]
     rows = [["", *cases]]
-    for name in (name for name in TITLES if name in set(frame.data)):
-        score = main_score(frame, name)
-        sign = -1 if score == "rmse" else 1
-        best = []
-        for label in cases:
-            method, fixed = RATIO_CASES[label]
-            means = {
-                ratio: at(frame, name, method, ratio, fixed_batch=fixed)[score].mean()
-                for ratio in ratios_of(frame)
-            }
-            best.append(max(means, key=lambda ratio: sign * means[ratio]))
+    for name in names_of(frame):
+        best = [best_ratio(frame, name, *RATIO_CASES[label]) for label in cases]
         rows.append([TITLES[name], *best])
     return rows
 
@@ -515,7 +508,7 @@ def control_table(frame):
     controls = "no re-Batch", "random", "fixed order"
     header = [f"− {control}" for control in controls]
     rows, p_values = [], []
-    for name in (name for name in TITLES if name in set(frame.data)):
+    for name in names_of(frame):
         score = main_score(frame, name)
         for method in ("min-loss", "max-loss"):
             for ratio in ratios_of(frame):

@@ -10,6 +10,7 @@ TITLES = {
     "chp": "CHP",
     "insurance": "Insurance",
 }
+LESS_IS_BETTER = "rmse", "mae"
 # Test rows by training rows of a split.
 TEST_BY_TRAIN = 0.2 / 0.6
 
@@ -55,3 +56,19 @@ def at(frame, name, method, ratio, repeats=2, shuffle=True, fixed_batch=False):
     if not (fixed_batch and method == "no re-Batch"):
         own = own[own.ratio == ratio]
     return own.set_index("repeat").sort_index()
+
+
+def names_of(frame):
+    """Return the data sets at hand, in the paper's order."""
+    return [name for name in TITLES if name in set(frame.data)]
+
+
+def best_ratio(frame, name, method, fixed_batch=False):
+    """Return the ratio with the best mean of the main score."""
+    score = main_score(frame, name)
+    sign = -1 if score in LESS_IS_BETTER else 1
+    means = {
+        ratio: at(frame, name, method, ratio, fixed_batch=fixed_batch)[score].mean()
+        for ratio in ratios_of(frame)
+    }
+    return max(means, key=lambda ratio: sign * means[ratio])
