@@ -2,7 +2,7 @@
 
 Two come with scikit-learn. The others are read from the folder that the environment
 variable SKREBATCH_DATA names, else from ../shared/data beside the repository, else
-they are downloaded (OpenML, scikit-learn's California housing).
+they are downloaded (OpenML, scikit-learn's California housing, a file on the web).
 """
 
 import os
@@ -82,13 +82,25 @@ class File(NamedTuple):
     header: int = 0  # the line with the names of the columns
 
     def read(self, folder):
-        """Read the file in a folder."""
-        table = pd.read_csv(folder / self.name, header=self.header)
+        """Read the file in a folder, which may be the address of one."""
+        table = pd.read_csv(f"{folder}/{self.name}", header=self.header)
         table = table.drop(columns=list(self.drop))
         if self.target not in table:
-            raise ValueError(f"{folder / self.name} has no column {self.target!r}.")
+            raise ValueError(f"{folder}/{self.name} has no column {self.target!r}.")
         y = table.pop(self.target)
         return Raw(table, self.is_positive(y) if self.is_positive else y, self.name)
+
+
+class Web(NamedTuple):
+    """A CSV file on the web."""
+
+    folder: str
+    file: File
+
+    def fetch(self):
+        """Download the file."""
+        X, y, name = self.file.read(self.folder)
+        return Raw(X, y, f"{self.folder}/{name}")
 
 
 class OpenML(NamedTuple):
@@ -122,11 +134,17 @@ class Entry(NamedTuple):
     # Rows of class 1; heart-c of OpenML labels one row differently. () is regression.
     n_positive: tuple[int, ...] = ()
     file: File | None = None
-    other: Bundle | OpenML | None = None
+    other: Bundle | OpenML | Web | None = None
     # The share of rows to draw; where there are classes, of class 0 alone.
     sample: float | None = None
 
 
+INSURANCE = File("insurance.csv", "charges")
+# Of B. Lantz, Machine Learning with R; later commits have rounded it. OpenML has none.
+LANTZ = (
+    "https://raw.githubusercontent.com/stedy/Machine-Learning-with-R-datasets/"
+    "9a8371e95098f3048c5540646b9fb96c7571b110"
+)
 ENTRIES = {
     "breast_cancer": Entry((569, 30), (357,), other=Bundle(load_breast_cancer)),
     "diabetes": Entry((442, 10), other=Bundle(load_diabetes)),
@@ -168,7 +186,7 @@ ENTRIES = {
         other=Bundle(fetch_california_housing),
         sample=0.1,
     ),
-    "insurance": Entry((1338, 6), file=File("insurance.csv", "charges")),
+    "insurance": Entry((1338, 6), file=INSURANCE, other=Web(LANTZ, INSURANCE)),
 }
 
 

@@ -1,3 +1,7 @@
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import datasets
 import numpy as np
 import pandas as pd
@@ -178,8 +182,26 @@ def test_folder_that_is_not_there(folder, monkeypatch):
 
 
 def test_file_that_can_not_be_downloaded(folder):
-    with pytest.raises(FileNotFoundError, match=r"insurance\.csv can't be downloaded"):
-        load("insurance")
+    message = r"pd_speech_features\.csv can't be downloaded"
+    with pytest.raises(FileNotFoundError, match=message):
+        load("pdc_speech")
+
+
+def test_file_on_the_web(folder, tmp_path_factory, monkeypatch):
+    served = tmp_path_factory.mktemp("served")
+    insurance().to_csv(served / "insurance.csv", index=False)
+    handler = partial(SimpleHTTPRequestHandler, directory=served)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        entry = ENTRIES["insurance"]
+        web = entry._replace(other=entry.other._replace(folder=address))
+        monkeypatch.setitem(ENTRIES, "insurance", web)
+        dataset = load("insurance")
+        server.shutdown()
+    assert dataset.source == f"{address}/insurance.csv"
+    assert dataset.X.columns.tolist() == list(insurance().columns[:-1])
+    assert dataset.y.tolist() == insurance().charges.tolist()
 
 
 def test_wrong_shape(folder):
