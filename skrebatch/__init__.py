@@ -3,6 +3,7 @@
 from skrebatch.callbacks import ReBatch
 from skrebatch.checkpoints import CheckpointError
 from skrebatch.data import row_lengths
+from skrebatch.distributed import fit_distributed
 from skrebatch.dynamic_batches import DynamicBatchSampler
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.estimators_cv import (
@@ -78,6 +79,7 @@ __all__ = [
     "SmallLoss",
     "Strategy",
     "TabularCNN",
+    "fit_distributed",
     "fit_fused",
     "interval_insertion",
     "load_model",

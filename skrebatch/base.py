@@ -13,6 +13,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_X_y
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch.callbacks import LRScheduler
 
@@ -68,6 +69,7 @@ from skrebatch.rates import Rate, check_lr_schedule
 from skrebatch.records import LossLog, mean_log
 from skrebatch.samplers import redistribution_size
 from skrebatch.selection import Selection, check_selection
+from skrebatch.shards import ShardedRows
 from skrebatch.strategies import check_strategy
 from skrebatch.tasks import CallbackSupportMixin, EpochTasks, FitTask, with_callbacks
 from skrebatch.threads import is_small, one_thread_if
@@ -446,6 +448,8 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
     def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
         dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
+        if isinstance(X, ShardedRows):
+            return self._check_sharded(X, variable_length, dtype, **kwargs)
         X = as_array(X)
         if "y" in kwargs:
             kwargs["y"] = as_array(kwargs["y"])
@@ -483,6 +487,22 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
             return rows
         rows.check()
         return rows, checked[1]
+
+    def _check_sharded(
+        self,
+        rows: ShardedRows,
+        variable_length: bool,
+        dtype: np.dtype[Any],
+        reset: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Validate the rows of this process, and the targets of all."""
+        own = self._check_X(rows.own, variable_length, reset=reset)
+        stand_in = np.broadcast_to(dtype.type(0), (len(rows), own.shape[1]))
+        _, y = check_X_y(stand_in, dtype=dtype, estimator=self, **kwargs)
+        if isinstance(own, MappedRows):
+            own.check()
+        return replace(rows, own=own), y
 
     def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
         try:

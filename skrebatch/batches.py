@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from skrebatch.data import Floats, Table, make_table
 from skrebatch.mapped import MappedRows, make_mapped_table
 from skrebatch.members import Job, Member
 from skrebatch.samplers import Indices
+from skrebatch.shards import ShardedRows, make_sharded_table
 
 # Numbers of noise drawn at once.
 _NOISE_NUMBERS = 1_000_000
@@ -37,12 +38,17 @@ def stack_table(jobs: list[Job]) -> Table:
             member.start, member.shift = start, shift
     X = [piece for _, pieces in features.values() for piece in pieces]
     y = [piece for _, pieces in targets.values() for piece in pieces]
-    first = jobs[0]
+    if isinstance(X[0], ShardedRows):
+        own = _make_table([piece.own for piece in X], [y[0][:0]], jobs[0])
+        return make_sharded_table(X, y, own)
+    return _make_table(X, y, jobs[0])
+
+
+def _make_table(X: list[Any], y: list[Floats], like: Job) -> Table:
+    """Make a table of pieces in memory, or of which some stay in their files."""
     if any(isinstance(piece, MappedRows) for piece in X):
-        return make_mapped_table(X, y, first.dtype, first.device)
-    return make_table(
-        X, y, first.dtype, first.device, first.architecture.variable_length
-    )
+        return make_mapped_table(X, y, like.dtype, like.device)
+    return make_table(X, y, like.dtype, like.device, like.architecture.variable_length)
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,35 @@ class _EpochPlan:
             if self.copies is not None:
                 self.copies[:steps, k, :width] = _fill(augmented[k][1], (steps, width))
         self.scale /= np.maximum(self.counts, 1).T[:, :, None]
+        # (T, K, b'), of the entries kept: where in the batch they are, b for filling.
+        self.places: Indices | None = None
+        self.batch_size = b
+
+    def keep_only(self, here: NDArray[np.bool_]) -> None:
+        """Leave the entries whose rows are not here to other processes.
+
+        Parameters
+        ----------
+        here : ndarray of bool, shape (n_rows,)
+            Which rows of the table are.
+        """
+        b = self.rows.shape[-1]
+        own = here[self.rows] & (np.arange(b) < self.counts.T[:, :, None])  # (T, K, b)
+        width = max(1, own.sum(axis=-1).max(initial=0))
+        # Those of a batch first, in their order.
+        places = (~own).argsort(axis=-1, kind="stable")[..., :width]
+        own, rows, scale = (
+            np.take_along_axis(values, places, axis=-1)
+            for values in (own, self.rows, self.scale)
+        )
+        self.places = np.where(own, places, b)
+        rest = rows[own] if own.any() else np.flatnonzero(here)
+        self.rows, self.scale = np.where(own, rows, rest[0]), scale * own
+        n_rows = own.sum(axis=-1).max(axis=-1, initial=1)  # (T,)
+        self.segments = [
+            replace(segment, n_rows=int(n_rows[segment.steps].max()))
+            for segment in self.segments
+        ]
 
 
 def draw_noise(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -42,6 +42,17 @@ class Table:
     def read(self, rows: torch.Tensor, out: torch.Tensor) -> None:
         """Write rows, by index, into memory of shape (n, n_features + 2) or wider."""
         torch.index_select(self.features, 0, rows, out=out)
+
+    def add_up(self, values: torch.Tensor) -> None:
+        """Sum values over the processes that share the table; here one has it all."""
+
+    def per_row(
+        self,
+        compute: Callable[[list[NDArray[np.intp]]], list[Floats]],
+        rows: list[NDArray[np.intp]],
+    ) -> list[Floats]:
+        """Compute something for sets of rows, where those are that hold them."""
+        return compute(rows)
 
 
 def make_table(

@@ -21,6 +21,7 @@ from skrebatch.rates import Rate
 from skrebatch.records import LossLog
 from skrebatch.samplers import Indices
 from skrebatch.selection import Selection
+from skrebatch.shards import ShardedRows
 
 
 class DivergedError(ArithmeticError):
@@ -282,7 +283,7 @@ class Moving:
 class Job:
     """What one estimator wants trained: its data and one or more networks."""
 
-    X: list[Floats | MappedRows]  # pieces of (n, F)
+    X: list[Floats | MappedRows | ShardedRows]  # pieces of (n, F)
     targets: list[Floats]  # pieces of (n, O)
     members: list[Member]
     architecture: Architecture

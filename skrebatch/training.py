@@ -27,6 +27,7 @@ from skrebatch.members import DivergedError, Job, Member, Moving, group_in_locks
 from skrebatch.network import Ensemble, TabularCNN, as_module
 from skrebatch.optimizers import is_familiar
 from skrebatch.samplers import Indices
+from skrebatch.shards import ShardedTable
 from skrebatch.steps import Step
 from skrebatch.strategies.base import weigh
 from skrebatch.threads import is_small, one_thread_if
@@ -83,6 +84,8 @@ def train(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     net = make_net(jobs, callbacks)
     with one_thread_if(net.is_small):
         net.fit(table)
+        if net.interrupted_ and isinstance(table, ShardedTable):
+            raise KeyboardInterrupt  # The other processes are at another step.
         net.collect(table, jobs)
     return net
 
@@ -420,6 +423,8 @@ class ReBatchNet(NeuralNet):
         members = self._live
         orders = self._next_orders(table)
         plan = _EpochPlan(members, orders)
+        if isinstance(table, ShardedTable):
+            plan.keep_only(table.here)
         batch_losses = self._train_batches(table, plan)  # (T, K)
         for k, member in enumerate(members):
             if member.done:
@@ -551,10 +556,11 @@ class ReBatchNet(NeuralNet):
                 o.copy_(step.forward())
                 if weighing:
                     scales = all_scales[t, : segment.n_networks, : segment.n_rows]
-                    self._weigh(loss.per_sample(o, y), scales, plan.counts[:, t])
+                    self._weigh_batch(table, plan, t, loss.per_sample(o, y), scales)
                     torch.mul(scales.unsqueeze(-1), slope, out=s)
                 torch.sub(loss.link(o), y, out=step.d_outputs).mul_(s)
                 step.backward()
+                table.add_up(module.grad)
                 if may_skip:
                     module.skip_overflows(segment.active)
                 if notify:
@@ -571,7 +577,9 @@ class ReBatchNet(NeuralNet):
                 if notify:
                     self._announce_batch((r, y), o)
         losses = loss.per_sample(all_outputs, all_targets) * all_scales
-        return losses.sum(-1).double().cpu().numpy()
+        sums = losses.sum(-1)
+        table.add_up(sums)
+        return sums.double().cpu().numpy()
 
     def _mask_rngs(self) -> list[np.random.Generator]:
         """Make generators for an epoch's dropout masks, one for each network.
@@ -622,6 +630,32 @@ class ReBatchNet(NeuralNet):
             (each, max(steps.get(id(member), 0) for member in each.members))
             for each in moving
         ]
+
+    def _weigh_batch(
+        self,
+        table: Table,
+        plan: _EpochPlan,
+        t: int,
+        losses: torch.Tensor,
+        scales: torch.Tensor,
+    ) -> None:
+        """Let strategies weigh the batch of a step: multiply `scales` (K, b) in place.
+
+        Where other processes hold some of its rows, by the losses of all.
+        """
+        counts = plan.counts[:, t]
+        if plan.places is None:
+            self._weigh(losses, scales, counts)
+            return
+        K, b = losses.shape
+        places = torch.from_numpy(plan.places[t, :K, :b]).to(losses.device)
+        # The last column is for what only fills a batch.
+        whole = losses.new_zeros(K, plan.batch_size + 1)
+        whole.scatter_(1, places, losses)
+        table.add_up(whole)
+        factors = torch.ones_like(whole)
+        self._weigh(whole, factors, counts)
+        scales.mul_(factors.gather(1, places))
 
     def _weigh(
         self,
@@ -711,6 +745,9 @@ class ReBatchNet(NeuralNet):
         -------
         losses : list of K ndarrays, one entry a row
         """
+        return table.per_row(partial(self._losses_of, table), rows)
+
+    def _losses_of(self, table: Table, rows: list[Indices]) -> list[Floats]:
         module, loss = self.module_, self.criterion_
         K, n = len(rows), max(len(own) for own in rows)
         padded = np.zeros((K, n), dtype=np.intp)

@@ -1,0 +1,252 @@
+"""One fit by several processes, each of which holds some of the rows."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import joblib
+import numpy as np
+import torch.distributed as dist
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import _num_samples
+
+from skrebatch.base import _BaseReBatchCNN, unchanged_on_error
+from skrebatch.callbacks import EpochProgress
+from skrebatch.data import as_array
+from skrebatch.members import Job
+from skrebatch.shards import ShardedRows
+from skrebatch.stacks import why_alone
+from skrebatch.training import train
+
+T = TypeVar("T")
+Estimator = TypeVar("Estimator", bound=_BaseReBatchCNN)
+
+# What may differ between the processes.
+_OWN = "device", "verbose", "random_state"
+# What would need the other rows of a batch, or numbers drawn for them.
+_WITHOUT = {
+    "batch_norm": False,
+    "dropout": 0,
+    "n_augments": 0,
+    "variable_length": False,
+}
+
+
+def fit_distributed(
+    estimator: Estimator,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    X_val: ArrayLike | None = None,
+    y_val: ArrayLike | None = None,
+) -> Estimator:
+    """Fit an estimator by several processes, each of which holds some of the rows.
+
+    Each process calls it at the same time, with the same parameters and its own rows.
+    They train one network as one process would that had all rows, in the order of the
+    ranks: with the same mini-batches, of which each process computes its rows' share of
+    the gradient; with the same choice of samples, by the losses of all rows. So the
+    result is that of `fit` up to rounding, and the same bits in every process.
+
+    The rows themselves stay where they are. Targets, weights and losses, a few bytes a
+    row, go to every process.
+
+    Parameters
+    ----------
+    estimator : ReBatchCNNClassifier or ReBatchCNNRegressor
+        Fitted in place, with the same parameters in every process, but for `device`,
+        `verbose` and a `random_state` that is None.
+    X : array-like of shape (n_own, n_features)
+        Rows of this process, at least one; memory-mapped, if they are many.
+    y : array-like of shape (n_own,) or (n_own, n_outputs)
+        Their labels or targets.
+    sample_weight : array-like of shape (n_own,), default=None
+        Their weights, in every process or in none.
+    X_val : array-like of shape (n_val, n_features), default=None
+        This process's share of a validation set, at least one row, in every process or
+        in none.
+    y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+        Its labels or targets.
+
+    Returns
+    -------
+    estimator : estimator
+        The same estimator. Its attributes, such as `sample_losses_` and `chosen_`, are
+        those of all rows, counted in the order of the ranks.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no process group yet.
+    ValueError
+        In every process, if one of them was given what can't be fitted, or parameters
+        other than the first one; also for `batch_norm`, `dropout`, `n_augments`,
+        `variable_length`, `checkpoint_dir`, callbacks and a fit that goes on.
+    ConnectionError
+        If another process is lost. The estimator is as it was.
+
+    See Also
+    --------
+    fit_fused : Many fits in one process.
+    FusedGridSearchCV : A search, whose fits joblib spreads over processes.
+
+    Notes
+    -----
+    Gradients are summed by all-reduce after each step, as data-parallel training does:
+    S. Li et al., "PyTorch Distributed", VLDB 2020.
+
+    Examples
+    --------
+    Started by ``torchrun``, a process finds in its environment which one of how many it
+    is. Here it is the only one.
+
+    >>> import torch.distributed as dist
+    >>> from sklearn.datasets import load_iris
+    >>> from skrebatch import ReBatchCNNClassifier, fit_distributed
+    >>> dist.init_process_group(
+    ...     "gloo", store=dist.HashStore(), rank=0, world_size=1
+    ... )
+    >>> X, y = load_iris(return_X_y=True)
+    >>> rank, n_processes = dist.get_rank(), dist.get_world_size()
+    >>> own = slice(rank, None, n_processes)
+    >>> clf = ReBatchCNNClassifier(max_epochs=20, random_state=0)
+    >>> fit_distributed(clf, X[own], y[own]).sample_losses_.shape
+    (150,)
+    >>> dist.destroy_process_group()
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        raise RuntimeError(
+            "fit_distributed needs a process group: call torch.distributed."
+            'init_process_group("gloo") first ("nccl" on GPUs), in a script that '
+            "torchrun starts."
+        )
+    with unchanged_on_error(estimator):
+        shares = _agree(lambda: _share(estimator, X, y, sample_weight, X_val, y_val))
+        _refuse_differences([share["asked"] for share in shares])
+        data = _put_together(shares, X, X_val)
+        jobs: list[Job] = []
+
+        def prepare() -> dict[str, Any]:
+            jobs.append(estimator._prepare(**data, seed=shares[0]["seed"]))
+            names = getattr(estimator, "feature_names_in_", np.empty(0))
+            begun_with = [
+                (member.seed, member.selection.rng.bit_generator.state)
+                for member in jobs[0].members
+            ]
+            return {
+                "number of features": estimator.n_features_in_,
+                "names of features": names.tolist(),
+                "random_state": begun_with,
+            }
+
+        _refuse_differences(_agree(prepare))
+        shows = estimator.verbose and dist.get_rank() == 0
+        net = train(jobs, [EpochProgress()] if shows else None)
+        estimator._conclude(jobs[0])
+        estimator._keep(net)
+    return estimator
+
+
+def _agree(do: Callable[[], T]) -> list[T]:
+    """Do something in every process; return what all have done, or raise in all."""
+    error, done = None, None
+    try:
+        done = do()
+    except Exception as own:
+        error = own
+    everyone: list[Any] = [None] * dist.get_world_size()
+    said = None if error is None else f"{type(error).__name__}: {error}"
+    dist.all_gather_object(everyone, (done, said))
+    if error is not None:
+        raise error
+    for rank, (_, said) in enumerate(everyone):
+        if said is not None:
+            raise ValueError(f"Process {rank} can't take part in the fit. {said}")
+    return [done for done, _ in everyone]
+
+
+def _refuse_differences(everyone: list[dict[str, Any]]) -> None:
+    for rank, own in enumerate(everyone):
+        for name, value in everyone[0].items():
+            if own[name] != value:
+                raise ValueError(
+                    f"Process {rank} has another {name} than process 0; it must be the "
+                    "same in all."
+                )
+
+
+def _share(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any
+) -> dict[str, Any]:
+    """Check what needs no other process; return what the others are to know."""
+    if not isinstance(estimator, _BaseReBatchCNN):
+        raise ValueError(f"estimator is no re-Batch estimator: {estimator!r}.")
+    if reason := why_alone(estimator):
+        raise ValueError(f"estimator {reason}, which fit_distributed can't do.")
+    if estimator.checkpoint_dir is not None:
+        raise ValueError("fit_distributed writes no checkpoints: checkpoint_dir=None.")
+    for name, value in _WITHOUT.items():
+        if getattr(estimator, name) != value:
+            raise ValueError(
+                f"fit_distributed needs {name}={value!r}: no process has all rows of a "
+                f"mini-batch, got {getattr(estimator, name)!r}."
+            )
+    if X_val is None and y_val is not None:
+        raise ValueError("X_val and y_val belong together: pass both or neither.")
+    weights = None
+    if sample_weight is not None:
+        weights = np.broadcast_to(as_array(sample_weight), _num_samples(X))
+    parameters = estimator.get_params(deep=False)
+    asked = {n: _digest(v) for n, v in parameters.items() if n not in _OWN}
+    targets, validation_targets = _targets(X, y), _targets(X_val, y_val)
+    asked |= {
+        "kind of y": _kind(targets),
+        "kind of y_val": _kind(validation_targets),
+        "kind of sample_weight": _kind(weights),
+    }
+    return {
+        "asked": asked,
+        "y": targets,
+        "y_val": validation_targets,
+        "sample_weight": weights,
+        "seed": secrets.randbits(32),
+    }
+
+
+def _digest(value: Any) -> str:
+    """Return what is the same for equal values in every process."""
+    try:
+        return str(joblib.hash(value))
+    except Exception:  # of a function without a name, say, which can't be pickled
+        return type(value).__name__
+
+
+def _targets(X: Any, y: Any) -> NDArray[Any] | None:
+    """Return the targets of this process's rows, if there are any to be had."""
+    if X is None:
+        return None
+    check_consistent_length(X, y)
+    return np.asarray(as_array(y))
+
+
+def _kind(values: NDArray[Any] | None) -> Any:
+    """Tell targets that numpy would not put together as they are."""
+    return values is not None and (values.shape[1:], values.dtype.kind in "OSU")
+
+
+def _put_together(shares: list[dict[str, Any]], X: Any, X_val: Any) -> dict[str, Any]:
+    """Return the arguments of `fit`: the rows sharded, all else whole."""
+    data: dict[str, Any] = {
+        name: np.concatenate([share[name] for share in shares])
+        for name in ("y", "sample_weight", "y_val")
+        if shares[0][name] is not None
+    }
+    rank = dist.get_rank()
+    for name, own, targets in (("X", X, "y"), ("X_val", X_val, "y_val")):
+        if own is not None:
+            start = sum(len(share[targets]) for share in shares[:rank])
+            data[name] = ShardedRows(own, start, len(data[targets]))
+    return data

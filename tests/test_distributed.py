@@ -1,0 +1,132 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+from distributed_worker import TINY, make_data, make_fits, summarise
+
+from skrebatch import ReBatchCNNClassifier, fit_distributed
+
+pytestmark = pytest.mark.skipif(
+    not dist.is_available(), reason="this torch comes without torch.distributed"
+)
+WORKER = Path(__file__).with_name("distributed_worker.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def by_torchrun(task, n_processes, result):
+    """Let torchrun start the processes of a task."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [*torchrun, f"--nproc-per-node={n_processes}", WORKER, task, result],
+        env=ENVIRONMENT,
+        check=True,
+        timeout=300,
+    )
+
+
+def by_hand(task, n_processes, folder):
+    """Start processes of which one may be lost; return what each of the others said."""
+    call = [sys.executable, WORKER, task, folder / "said", folder / "store"]
+    calls = [[*call, str(rank), str(n_processes)] for rank in range(n_processes)]
+    processes = [subprocess.Popen(call, env=ENVIRONMENT) for call in calls]
+    codes = [process.wait(timeout=300) for process in processes]
+    files = [folder / f"said.{rank}" for rank in range(n_processes)]
+    return codes, [json.loads(f.read_text("utf-8")) for f in files if f.exists()]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What each fit finds in one process."""
+    found = {}
+    for name, (model, data) in make_fits().items():
+        X, y, *others = (*data, None, None, None)[:5]
+        found[name] = summarise(model.fit(X, y, *others))
+    return found
+
+
+@pytest.mark.parametrize("n_processes", [2, 4])
+def test_several_processes_find_what_one_finds(n_processes, alone, tmp_path):
+    by_torchrun("fit", n_processes, tmp_path / "found.npz")
+    found = np.load(tmp_path / "found.npz")
+    for name, expected in alone.items():
+        assert found[f"{name}: alike"], name
+        np.testing.assert_array_equal(
+            found[f"{name}: chosen"], expected["chosen"], name
+        )
+        digits = 4 if name == "float32" else 8
+        for what, values in expected.items():
+            np.testing.assert_allclose(
+                found[f"{name}: {what}"],
+                values,
+                rtol=10.0**-digits,
+                atol=10.0**-digits,
+                err_msg=f"{name}: {what}",
+            )
+    assert found["no seed: alike"]
+
+
+def test_equal_losses_are_chosen_as_in_one_process(tmp_path):
+    codes, said = by_hand("choose", 3, tmp_path)
+    assert codes == [0, 0, 0]
+    assert all(all(each["agree"]) and len(each["agree"]) == 9 for each in said)
+
+
+def test_every_process_raises_what_one_can_not_do(tmp_path):
+    codes, (first, last) = by_hand("refuse", 2, tmp_path)
+    assert codes == [0, 0]
+    theirs = "ValueError: Process 1 can't take part in the fit. ValueError: "
+    for case, text in (
+        ("NaN", "Input X contains NaN"),
+        ("no rows", "Found array with 0 sample(s)"),
+        ("lengths", "Found input variables with inconsistent numbers of samples"),
+    ):
+        assert first[case].startswith(f"{theirs}{text}"), case
+        assert last[case].startswith(f"ValueError: {text}"), case
+    for case, what in (
+        ("ratio", "ratio"),
+        ("columns", "number of features"),
+        ("names", "names of features"),
+        ("labels", "kind of y"),
+        ("weights", "kind of sample_weight"),
+        ("seed", "random_state"),
+    ):
+        message = f"ValueError: Process 1 has another {what} than process 0; "
+        assert first[case].startswith(message), case
+        assert first[case] == last[case]
+    for case, text in (
+        ("batch_norm", "ValueError: fit_distributed needs batch_norm=False"),
+        ("dropout", "ValueError: fit_distributed needs dropout=0"),
+        ("copies", "ValueError: fit_distributed needs n_augments=0"),
+        ("lengths vary", "ValueError: fit_distributed needs variable_length=False"),
+        ("checkpoints", "ValueError: fit_distributed writes no checkpoints"),
+        ("lr", "ValueError: lr must be"),
+        ("diverged", "DivergedError: The loss became NaN or infinite in epoch 1"),
+        ("lambda", "fitted"),
+    ):
+        assert first[case].startswith(text), case
+        assert first[case] == last[case]
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_a_lost_process_leaves_the_estimator_as_it_was(how, tmp_path):
+    # Not by its code: as it ends, torch may abort a process that has lost another.
+    (_, last), said = by_hand(how, 2, tmp_path)
+    assert said[0]["said"].startswith("ConnectionError: A process that shares the fit")
+    assert all(each["as before"] for each in said)
+    if how == "killed":
+        assert last == 1
+        assert len(said) == 1
+    else:
+        assert last == 0
+        assert said[1]["said"].startswith("KeyboardInterrupt")
+
+
+def test_a_process_group_is_needed():
+    X, y = make_data().binary
+    with pytest.raises(RuntimeError, match="needs a process group"):
+        fit_distributed(ReBatchCNNClassifier(**TINY), X, y)
