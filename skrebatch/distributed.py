@@ -17,7 +17,7 @@ from skrebatch.base import _BaseReBatchCNN, unchanged_on_error
 from skrebatch.callbacks import EpochProgress
 from skrebatch.data import as_array
 from skrebatch.members import Job
-from skrebatch.shards import ShardedRows
+from skrebatch.shards import ShardedRows, hearing_all
 from skrebatch.stacks import why_alone
 from skrebatch.training import train
 
@@ -123,10 +123,10 @@ def fit_distributed(
             'init_process_group("gloo") first ("nccl" on GPUs), in a script that '
             "torchrun starts."
         )
+    shares = _agree(lambda: _share(estimator, X, y, sample_weight, X_val, y_val))
+    _refuse_differences([share["asked"] for share in shares])
+    data = _put_together(shares, X, X_val)
     with unchanged_on_error(estimator):
-        shares = _agree(lambda: _share(estimator, X, y, sample_weight, X_val, y_val))
-        _refuse_differences([share["asked"] for share in shares])
-        data = _put_together(shares, X, X_val)
         jobs: list[Job] = []
 
         def prepare() -> dict[str, Any]:
@@ -159,7 +159,8 @@ def _agree(do: Callable[[], T]) -> list[T]:
         error = own
     everyone: list[Any] = [None] * dist.get_world_size()
     said = None if error is None else f"{type(error).__name__}: {error}"
-    dist.all_gather_object(everyone, (done, said))
+    with hearing_all():
+        dist.all_gather_object(everyone, (done, said))
     if error is not None:
         raise error
     for rank, (_, said) in enumerate(everyone):
@@ -198,7 +199,10 @@ def _share(
         raise ValueError("X_val and y_val belong together: pass both or neither.")
     weights = None
     if sample_weight is not None:
-        weights = np.broadcast_to(as_array(sample_weight), _num_samples(X))
+        weights = np.asarray(as_array(sample_weight))
+        if weights.ndim == 0:
+            weights = np.full(_num_samples(X), weights)
+        check_consistent_length(X, weights)
     parameters = estimator.get_params(deep=False)
     asked = {n: _digest(v) for n, v in parameters.items() if n not in _OWN}
     targets, validation_targets = _targets(X, y), _targets(X_val, y_val)
@@ -228,6 +232,8 @@ def _targets(X: Any, y: Any) -> NDArray[Any] | None:
     """Return the targets of this process's rows, if there are any to be had."""
     if X is None:
         return None
+    if y is None:
+        raise ValueError("Rows were given without targets: y or y_val is None.")
     check_consistent_length(X, y)
     return np.asarray(as_array(y))
 

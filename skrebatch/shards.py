@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,18 @@ from numpy.typing import NDArray
 
 from skrebatch.data import Floats, Table
 from skrebatch.samplers import Indices
+
+
+@contextmanager
+def hearing_all() -> Iterator[None]:
+    """Say what it means that an exchange with the other processes fails."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionError(
+            "A process that shares the fit is lost, or no longer heard of. The "
+            "estimator is as it was; start all processes again."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -38,11 +51,6 @@ class ShardedRows:
     def __len__(self) -> int:
         """Return the number of rows of all processes."""
         return self.n_rows
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows of all processes, and columns."""
-        return self.n_rows, self.own.shape[1]
 
 
 @dataclass(frozen=True)
@@ -73,13 +81,8 @@ class ShardedTable(Table):
 
     def add_up(self, values: torch.Tensor) -> None:
         """Replace values by their sum over the processes, the same bits in each."""
-        try:
+        with hearing_all():
             dist.all_reduce(values)
-        except RuntimeError as error:
-            raise ConnectionError(
-                "A process that shares the fit is lost, or no longer heard of. The "
-                "estimator is as it was; start all processes again."
-            ) from error
 
     def per_row(
         self, compute: Callable[[list[Indices]], list[Floats]], rows: list[Indices]

@@ -84,6 +84,8 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
         ("NaN", "Input X contains NaN"),
         ("no rows", "Found array with 0 sample(s)"),
         ("lengths", "Found input variables with inconsistent numbers of samples"),
+        ("weight", "Found input variables with inconsistent numbers of samples"),
+        ("no targets", "Rows were given without targets"),
     ):
         assert first[case].startswith(f"{theirs}{text}"), case
         assert last[case].startswith(f"ValueError: {text}"), case
@@ -105,6 +107,7 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
         ("lengths vary", "ValueError: fit_distributed needs variable_length=False"),
         ("checkpoints", "ValueError: fit_distributed writes no checkpoints"),
         ("lr", "ValueError: lr must be"),
+        ("no estimator", "ValueError: estimator is no re-Batch estimator: None"),
         ("diverged", "DivergedError: The loss became NaN or infinite in epoch 1"),
         ("lambda", "fitted"),
     ):

@@ -1,12 +1,12 @@
 """One fit by two processes: what is gained, and is the result that of one?
 
-    python benchmarks/distributed.py           # some three minutes on two cores
-    python benchmarks/distributed.py --page    # docs/distributed.md from the results
+    python benchmarks/sharded.py           # some three minutes on two cores
+    python benchmarks/sharded.py --page    # docs/distributed.md from the results
 
 Two processes hold half of a table each, and fit it together with `fit_distributed`. In
 turns with that, the first of them fits the whole table alone, on one thread, while the
 other waits. Each repetition has seeds of its own; what the two fits found is compared
-in float64 and float32. Everything goes to benchmarks/results/distributed.json.
+in float64 and float32. Everything goes to benchmarks/results/sharded.json.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tabulate import tabulate
 from skrebatch import ReBatchCNNClassifier, fit_distributed
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "distributed.json"
+RESULTS = ROOT / "benchmarks" / "results" / "sharded.json"
 PAGE = ROOT / "docs" / "distributed.md"
 N_PROCESSES = 2
 REPETITIONS = 5
@@ -129,7 +129,7 @@ def write_page(results):
                 "largest difference": f"{apart:.0e}",
             }
         )
-    begin, end = "<!-- table: written by benchmarks/distributed.py -->", "<!-- end -->"
+    begin, end = "<!-- table: written by benchmarks/sharded.py -->", "<!-- end -->"
     line = where(results["environment"], f"{results['epochs']} epochs")
     content = f"\n\n{tabulate(lines, 'keys', 'pipe')}\n\n{line}\n\n"
     text = fill_block(PAGE.read_text("utf-8"), begin, end, content)
