@@ -33,7 +33,8 @@ bits, in which rows decide between equal losses, so that no two are equal. The l
 to choose is found digit by digit: in each round all machines count how many of their
 numbers have which {digit} bits next, and add the counts up. No loss leaves its machine.
 The places of the chosen, easiest first, come of a sample sort, for which only the
-chosen travel.
+chosen travel. ([`fit_distributed`](distributed.md) sends every loss to every process
+instead, with which any strategy can do.)
 
 The simulation does so with {simulated:,} rows, of which {chosen:,} are chosen
 (r = {ratio}), and compares with what `MinLoss` chooses in one process:
