@@ -10,7 +10,6 @@ import math
 import os
 import secrets
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -72,6 +71,7 @@ from skrebatch.strategies import check_strategy
 from skrebatch.tasks import CallbackSupportMixin, EpochTasks, FitTask, with_callbacks
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
+from skrebatch.warn import warn_user
 
 T = TypeVar("T")
 
@@ -366,11 +366,9 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         check_whole(self.n_augments, "n_augments", at_least=0)
         check_real(self.noise_std, "noise_std", at_least=0)
         if self.noise_std and not self.n_augments:
-            warnings.warn(
+            warn_user(
                 f"noise_std={self.noise_std} has no effect with n_augments=0, which "
-                "makes no copies that could bear noise.",
-                UserWarning,
-                stacklevel=5,
+                "makes no copies that could bear noise."
             )
         for name in ("max_epochs", "n_iter_no_change", "n_networks"):
             check_whole(getattr(self, name), name)
@@ -862,11 +860,10 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         if net.interrupted_:
             if _interrupts_raise.get():
                 raise KeyboardInterrupt  # which skorch has caught
-            warnings.warn(
+            warn_user(
                 f"Training was interrupted in epoch {len(net.history)}; the network is "
                 "kept as it was then.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         net.forget()
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 # A module imports only from those before it. A new module takes its place here.
 ORDER = [
     "links",
+    "warn",
     "data",
     "network",
     "losses",
