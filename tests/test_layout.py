@@ -48,6 +48,7 @@ ORDER = [
     "plain",
     "checkpoints",
     "training",
+    "parameters",
     "base",
     "estimators",
     "stacks",
