@@ -13,14 +13,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrebatch.batches import stack_table
@@ -37,32 +34,29 @@ from skrebatch.data import (
     row_lengths,
     to_width,
 )
-from skrebatch.dynamic_batches import check_lengths
 from skrebatch.links import LinkedMixin
 from skrebatch.mapped import MappedRows, map_rows
-from skrebatch.members import DivergedError, Job, Member
-from skrebatch.network import (
-    Architecture,
-    Ensemble,
-    TabularCNN,
-    as_module,
-    build_architecture,
-)
+from skrebatch.members import DivergedError, Job
+from skrebatch.network import Ensemble, TabularCNN, as_module
 from skrebatch.optimizers import resolve_optimizer
-from skrebatch.parameters import check_parameters, optimizer_of
-from skrebatch.rates import Rate
-from skrebatch.records import LossLog, mean_log
-from skrebatch.samplers import redistribution_size
-from skrebatch.selection import Selection
-from skrebatch.strategies import check_strategy
+from skrebatch.parameters import check_parameters
+from skrebatch.preparation import (
+    architecture_of,
+    check_data,
+    choose_rows,
+    draw_seeds,
+    encode,
+    make_members,
+    networks_before,
+    recognise,
+)
+from skrebatch.records import mean_log
 from skrebatch.tasks import CallbackSupportMixin, EpochTasks, FitTask, with_callbacks
 from skrebatch.threads import is_small, one_thread_if
 from skrebatch.training import ReBatchNet, make_net, train
 from skrebatch.warn import warn_user
 
 _PREDICTION_ROWS = 1024
-# What checking the data teaches an estimator.
-_SEEN = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "_is_1d")
 
 # Parameters that change nothing about how a fit ends, or are looked at by themselves.
 _NO_EFFECT = (
@@ -186,33 +180,6 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         except ValueError as error:
             raise ValueError(f"In X_val and y_val: {error}") from error
 
-    def _architecture(self, n_outputs: int) -> Architecture:
-        blocks = {
-            "conv_channels": self.conv_channels,
-            "kernel_size": self.kernel_size,
-            "pool_size": self.pool_size,
-            "pool_stride": self.pool_stride,
-            "padding": self.padding,
-        }
-        if self.architecture == "mlp":
-            blocks = {"conv_channels": ()}
-        elif isinstance(self.conv_channels, list | tuple) and not self.conv_channels:
-            raise ValueError(
-                "conv_channels must be a tuple with the channels of each block, such "
-                f"as (8, 16), got {self.conv_channels!r}; without blocks it is "
-                'architecture="mlp".'
-            )
-        return build_architecture(
-            self.n_features_in_,
-            n_outputs,
-            hidden_size=self.hidden_size,
-            hidden_layers=self.hidden_layers,
-            batch_norm=self.batch_norm,
-            dropout=self.dropout,
-            variable_length=self.variable_length,
-            **blocks,
-        )
-
     def _prepare(
         self,
         X: Any,
@@ -236,164 +203,46 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
         cache = {} if cache is None else cache
         index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
-        key: tuple[Any, ...] = type(self), id(X), id(y), str(self.dtype)
-        key = *key, bool(self.variable_length)
-        if key not in cache:
-            checked = self._check_X(
-                X,
-                self.variable_length,
-                y=y,
-                reset=not goes_on,
-                ensure_min_samples=2,
-                **self._y_checks,
-            )
-            targets_checked = self._learn_targets(checked[1], goes_on, classes)
-            seen = {name: vars(self)[name] for name in _SEEN if name in vars(self)}
-            rows = np.arange(len(checked[0]))
-            cache[key] = checked[0], targets_checked, seen, rows
-        X, y, seen, rows = cache[key]
-        self.__dict__.update(seen)
-        n_samples = len(X)
-        weights = check_weights(sample_weight, n_samples)
-        weights = self._with_class_weight(y, weights)
 
-        random_state = self.random_state
-        if random_state is None:  # not numpy's global one, which stays as it is
-            random_state = np.random.RandomState(seed)
-        seeds = check_random_state(random_state).randint(
-            2**31 - 1, size=self.n_networks
+        key, tables, targets, every_row = check_data(
+            self, X, y, X_val, y_val, goes_on, classes, cache
         )
-        if goes_on:
-            rngs = copy.deepcopy(self._rngs)
-        else:
-            rngs = [np.random.default_rng(int(seed)) for seed in seeds]
+        X, y = tables[0], targets[0]
+        weights = self._with_class_weight(y, check_weights(sample_weight, len(X)))
 
-        if weights is not None:
-            rows = np.flatnonzero(weights > 0)
-        valid_rows = None
-        parts, targets = [X], [y]
-        if X_val is not None:
-            key = *key, id(X_val), id(y_val)
-            if key not in cache:
-                cache[key] = self._check_validation_set(X_val, y_val)
-            X_val, y_val = cache[key]
-            parts, targets = [X, X_val], [y, y_val]
-            valid_rows = np.arange(n_samples, n_samples + len(X_val))
-        elif self.early_stopping and not incremental:
-            if not (goes_on and hasattr(self, "_split_seed")):
-                self._split_seed = int(rngs[0].integers(2**31))
-            rows, valid_rows = self._split(rows, y, self._split_seed)
-        if weights is not None:
-            weights = weights[rows] / weights[rows].mean()
+        seeds, rngs = draw_seeds(self, seed, goes_on)
+        rows = choose_rows(self, tables, y, every_row, weights, goes_on, rngs[0])
         if not goes_on:
-            self._learn_scale(y[rows], weights)
+            self._learn_scale(y[rows.train], rows.weights)
+        encoded, labels = encode(self, key, targets, rows.train, cache)
 
-        size = redistribution_size(len(rows), self.ratio)
-        strategy = check_strategy(self.strategy)
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            batch_size = min(size, 1024) or 32
-        lengths = None
-        if self.max_elements is not None:
-            lengths = check_lengths(row_lengths(X), self.max_elements)[rows]
-            batch_size = max(1, int(self.max_elements / lengths.mean()))
-        batch_size = min(int(batch_size), len(rows))
-        if self.batch_norm and batch_size < 2:
-            raise ValueError(
-                f"batch_norm needs mini-batches of at least 2 rows, but batch_size="
-                f"{self.batch_size!r} makes them of {batch_size}; set a larger "
-                "batch_size."
-            )
-
-        code = "targets", *key, self._encoding()
-        if code not in cache:
-            cache[code] = [self._encode(part) for part in targets]
-        encoded = cache[code]
-        architecture = self._architecture(encoded[0].shape[1])
+        architecture = architecture_of(self, encoded[0].shape[1])
         networks: Sequence[TabularCNN | None] = [None] * self.n_networks
         if goes_on:
-            networks = before = self._networks()
-            if (before[0].architecture, len(before)) != (architecture, self.n_networks):
-                raise ValueError(
-                    "The network's parameters (architecture, conv_channels, "
-                    "kernel_size, pool_size, pool_stride, padding, hidden_size, "
-                    "hidden_layers, batch_norm, dropout, variable_length, n_networks) "
-                    "changed since the last fit; training can't go on from it. Use "
-                    "warm_start=False."
-                )
-        stops_early = self.early_stopping and not incremental
-        together = self.n_networks > 1 and self.choose == "together"
+            networks = networks_before(self, architecture)
+        self._data_seen, known = recognise(self, X, y, rows.train, goes_on)
         for name in _RECORDED:
             self.__dict__.pop(name, None)
         if self.record_losses and index is not None:
             self.sample_index_ = index
-        n_before = self.n_iter_ if goes_on else 0
-        # With its rows, which so keep their identity.
-        code = "labels", *code, id(rows)
-        if code not in cache:
-            cache[code] = rows, self._labels(encoded[0])[rows]
-        _, labels = cache[code]
-        dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
-        precision = resolve_precision(self.precision, dtype, device)
-        self._data_seen, known = self._recognise(X, y, rows, goes_on)
-        steps = -(-len(rows) * (1 + self.n_augments) // batch_size)
-        if valid_rows is None and self._monitor == "valid_loss":
-            raise ValueError(
-                'lr_schedule_params={"monitor": "valid_loss"} needs a validation set: '
-                "set early_stopping=True or pass X_val and y_val."
-            )
-        members = []
-        for k in range(self.n_networks):
-            selection = Selection(
-                n_samples=len(rows),
-                strategy=clone(strategy),
-                rng=rngs[k],
-                ratio=self.ratio,
-                repeats=self.repeats,
-                shuffle=self.shuffle,
-                max_epochs=self.max_epochs + (0 if incremental else n_before),
-                schedule=self.ratio_schedule,
-                warmup_epochs=self.warmup_epochs,
-                smoothing=self.loss_smoothing,
-                refresh_every=self.refresh_every,
-                class_balanced=getattr(self, "class_balanced", False),
-                labels=labels,
-                epoch=n_before,
-            )
-            log = LossLog(n_samples) if self.record_losses else None
-            if known:
-                selection.remember(self._memories[k])
-                if log is not None:
-                    log = copy.deepcopy(self._logs[k]) or log
-            members.append(
-                Member(
-                    network=networks[k],
-                    rows=rows,
-                    selection=selection,
-                    batch_size=batch_size,
-                    max_epochs=1 if incremental else self.max_epochs,
-                    lr=self.lr,
-                    weight_decay=self.weight_decay,
-                    optimizer_params=self.optimizer_params or {},
-                    rate=self._rate(self._rates[k] if goes_on else None, steps),
-                    n_augments=self.n_augments,
-                    noise_std=self.noise_std,
-                    weights=weights,
-                    valid_rows=valid_rows,
-                    patience=self.n_iter_no_change if stops_early else None,
-                    seed=int(seeds[k]),
-                    may_skip=precision == torch.float16,
-                    team=id(self) if together else None,
-                    log=log,
-                    lengths=lengths,
-                    max_elements=self.max_elements or 0,
-                )
-            )
+
+        members = make_members(
+            self,
+            rows,
+            labels,
+            networks,
+            seeds,
+            rngs,
+            goes_on=goes_on,
+            known=known,
+            incremental=incremental,
+        )
         members[0].selection.warn_of_no_effect()
         if members[0].rate is not None:
             members[0].rate.warn_if_over()
+        dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
         return Job(
-            X=parts,
+            X=tables,
             targets=encoded,
             members=members,
             architecture=architecture,
@@ -401,61 +250,14 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
             optimizer=resolve_optimizer(self.optimizer),
             dtype=dtype,
             device=device,
-            precision=precision,
+            precision=resolve_precision(self.precision, dtype, device),
             goes_on=goes_on,
         )
-
-    @property
-    def _monitor(self) -> str | None:
-        """The loss that the learning rate is asked to follow."""
-        return (self.lr_schedule_params or {}).get("monitor")
-
-    def _rate(self, before: Rate | None, steps_per_epoch: int) -> Rate | None:
-        """Return the learning rate that moves: the last fit's, if it can go on."""
-        if self.lr_schedule is None:
-            return None
-        asked = self.lr_schedule, self.lr_schedule_params or {}, *optimizer_of(self)
-        if before is not None and before.asked == asked:
-            return copy.deepcopy(before)
-        return Rate(*asked, self.max_epochs, steps_per_epoch)
-
-    def _recognise(
-        self, X: Any, y: Any, rows: NDArray[np.intp], goes_on: bool
-    ) -> tuple[str | None, bool]:
-        """Tell whether the data are those of the fit that this one goes on from.
-
-        Only then do running means, plans and records of single samples go on.
-        """
-        if not (self.record_losses or self.loss_smoothing or self.refresh_every > 1):
-            return None, False
-        data = joblib.hash((X, y, rows))
-        return data, goes_on and data == self._data_seen
 
     def _networks(self) -> list[TabularCNN]:
         """Return the fitted networks."""
         module = self.module_
         return [module] if isinstance(module, TabularCNN) else module.members()
-
-    def _split(
-        self, rows: NDArray[np.intp], y: NDArray[Any], seed: int
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Set validation rows aside."""
-        options = {"test_size": self.validation_fraction, "random_state": seed}
-        try:
-            train, valid = train_test_split(
-                rows, stratify=self._strata(y[rows]), **options
-            )
-        except ValueError:
-            # A class too small to be split, or more classes than validation rows.
-            try:
-                train, valid = train_test_split(rows, **options)
-            except ValueError as error:
-                raise ValueError(
-                    f"early_stopping can't set validation_fraction="
-                    f"{self.validation_fraction} of {len(rows)} rows aside: no row "
-                    "would be left to train on."
-                ) from error
-        return np.sort(train), np.sort(valid)
 
     def _all_callbacks(self) -> list[Any]:
         """Return the user's callbacks and, where wanted, the progress bar."""

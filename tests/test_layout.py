@@ -49,6 +49,7 @@ ORDER = [
     "checkpoints",
     "training",
     "parameters",
+    "preparation",
     "base",
     "estimators",
     "stacks",
