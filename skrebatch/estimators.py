@@ -16,9 +16,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from skrebatch.base import _ATTRIBUTES, _PARAMETERS, _BaseReBatchCNN, _fill_in
+from skrebatch.base import _BaseReBatchCNN
 from skrebatch.data import Floats, check_not_constant, check_weights, encode_labels
 from skrebatch.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError
+from skrebatch.parameters import _ATTRIBUTES, _PARAMETERS, _fill_in
 from skrebatch.schedules import Schedule
 from skrebatch.strategies import Strategy
 
@@ -541,6 +542,7 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.random_state = random_state
         self.verbose = verbose
 
+    _own_flags: ClassVar[tuple[str, ...]] = ("standardize_target",)
     _y_checks: ClassVar[dict[str, Any]] = {"multi_output": True, "y_numeric": True}
 
     def fit(
@@ -611,14 +613,6 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
             If the loss becomes NaN or infinite; nothing is changed then.
         """
         return self._partial_fit(X, y, sample_weight)
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        if not isinstance(self.standardize_target, bool | np.bool_):
-            raise ValueError(
-                "standardize_target must be True or False, got "
-                f"{self.standardize_target!r}."
-            )
 
     def _learn_targets(self, y: Any, goes_on: bool, classes: Any) -> Floats:
         if not goes_on:

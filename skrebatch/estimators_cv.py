@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from skrebatch.base import _fill_in, unchanged_on_error
+from skrebatch.base import unchanged_on_error
 from skrebatch.estimators import (
     _CLASSIFIER_PARAMETERS,
     _REGRESSOR_PARAMETERS,
     ReBatchCNNClassifier,
     ReBatchCNNRegressor,
 )
+from skrebatch.parameters import _fill_in
 from skrebatch.schedules import Schedule
 from skrebatch.search import FusedGridSearchCV
 from skrebatch.strategies import Strategy

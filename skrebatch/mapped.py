@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from sklearn import get_config
 
 from skrebatch.data import Floats, Table
 from skrebatch.samplers import Indices
+from skrebatch.warn import warn_user
 
 # Bytes between two rows that are read along, because a further call costs more.
 _GAP = 4096
@@ -220,11 +220,9 @@ def map_rows(X: Any, dtype: np.dtype[Any], variable_length: bool) -> MappedRows 
     elif step != X.itemsize or pitch < width:
         reason = "it is not stored row by row"
     if reason:
-        warnings.warn(
+        warn_user(
             f"X is mapped from a file, but must be loaded into memory: {reason}. See "
-            "the page on large tables.",
-            UserWarning,
-            stacklevel=6,
+            "the page on large tables."
         )
         return None
     path = str(root.filename)

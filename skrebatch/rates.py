@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 from skorch.callbacks import LRScheduler
 from skorch.history import History
 from torch.optim import Optimizer, lr_scheduler
+
+from skrebatch.warn import warn_user
 
 _SCHEDULES: dict[str, type[Any]] = {
     "step": lr_scheduler.StepLR,
@@ -128,12 +129,10 @@ class Rate:
         """Warn where its course has left next to nothing to go on with."""
         lr, begun_with = self.options["lr"], self.asked[3]["lr"]
         if self._is_over and lr < begun_with / 1000:
-            warnings.warn(
+            warn_user(
                 f'lr_schedule="{self.asked[0]}" has run its course and the learning '
                 f"rate stays at {lr:.2g}: going on changes next to nothing. With "
-                "another lr, lr_schedule or lr_schedule_params a schedule begins anew.",
-                UserWarning,
-                stacklevel=5,
+                "another lr, lr_schedule or lr_schedule_params a schedule begins anew."
             )
 
     def take_apart(self) -> dict[str, Any]:

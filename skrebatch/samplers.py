@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
 from skrebatch.data import check_whole
+from skrebatch.warn import warn_user
 
 Indices = NDArray[np.intp]
 
@@ -328,10 +328,8 @@ class IntervalInsertionSampler(Sampler[int]):
 def warn_if_nothing_redistributed(n_samples: int, ratio: float, size: int) -> None:
     """Warn where a positive ratio redistributes no sample."""
     if ratio > 0 and size == 0:
-        warnings.warn(
+        warn_user(
             f"Nothing is redistributed: with {n_samples} training samples, "
             f"ratio={ratio} comes to B = 0 (eq. 2). Use a larger ratio, or ratio=0 to "
-            "train without re-Batch.",
-            UserWarning,
-            stacklevel=6,
+            "train without re-Batch."
         )

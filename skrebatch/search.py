@@ -40,6 +40,7 @@ from skrebatch.plain import is_plain
 from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
 from skrebatch.tasks import is_watched
 from skrebatch.training import train
+from skrebatch.warn import warn_user
 
 
 @dataclass
@@ -292,12 +293,10 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
                         "with which the search is scikit-learn's own. Leave one of "
                         "them out."
                     )
-                warnings.warn(
+                warn_user(
                     "Callbacks of scikit-learn watch single fits: with them the search "
                     "is scikit-learn's own, fit by fit. Without set_callbacks it is "
-                    "many times faster; verbose=1 shows its progress.",
-                    UserWarning,
-                    stacklevel=2,
+                    "many times faster; verbose=1 shows its progress."
                 )
                 return super().fit(X, y, **params)
             return self._fit_side_by_side(X, y, params)

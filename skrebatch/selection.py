@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pickle import PicklingError
@@ -31,6 +30,7 @@ from skrebatch.strategies.base import (
     make_plan,
     plan_by_class,
 )
+from skrebatch.warn import warn_user
 
 
 @dataclass
@@ -85,11 +85,9 @@ class Selection:
         if self.is_bounded:
             warn_if_nothing_redistributed(self.n_samples, self.ratio, self.n_chosen)
         if self.schedule != "constant" and not self.strategy.uses_ratio:
-            warnings.warn(
+            warn_user(
                 f"ratio_schedule has no effect on {self.strategy!r}, which doesn't go "
-                "by the ratio.",
-                UserWarning,
-                stacklevel=5,
+                "by the ratio."
             )
 
     @property

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 # A module imports only from those before it. A new module takes its place here.
 ORDER = [
     "links",
+    "warn",
     "data",
     "network",
     "losses",
@@ -48,6 +49,8 @@ ORDER = [
     "plain",
     "checkpoints",
     "training",
+    "parameters",
+    "preparation",
     "base",
     "estimators",
     "stacks",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +21,7 @@ from skrebatch.extras import import_extra
 from skrebatch.inspection import final_step
 from skrebatch.intervals import corrected_intervals
 from skrebatch.plots.style import COLOURS, MARKERS, describe, get_axes, put_legend
+from skrebatch.warn import warn_user
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,11 +183,9 @@ class RatioCurveDisplay:
             test_train_ratio = _k_fold_ratio(search.cv, score.shape[1])
         lines = _group_by_others(search.cv_results_["params"], sign * score)
         if len(lines) > max_lines:
-            warnings.warn(
+            warn_user(
                 f"Only the best {max_lines} of {len(lines)} combinations of the other "
-                "parameters are drawn; max_lines sets how many.",
-                UserWarning,
-                stacklevel=2,
+                "parameters are drawn; max_lines sets how many."
             )
             best = {
                 label: np.nan_to_num(sign * own.mean(axis=1), nan=-np.inf).max()
