@@ -314,7 +314,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         data = {
             # Rows in a file are told by the file, which is not read for that.
             f"{name}{suffix}": part
-            if isinstance(part, MappedRows)
+            if isinstance(part, MappedRows | ShardedRows)
             else np.ascontiguousarray(part)
             for name, parts in (("X", job.X), ("y", job.targets))
             for suffix, part in zip(("", "_val"), parts, strict=False)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
@@ -15,8 +18,9 @@ from sklearn.utils.validation import _num_samples
 
 from skrebatch.base import _BaseReBatchCNN, unchanged_on_error
 from skrebatch.callbacks import EpochProgress
+from skrebatch.checkpoints import Checkpoint, CheckpointWriter
 from skrebatch.data import as_array
-from skrebatch.members import Job
+from skrebatch.members import DivergedError, Job
 from skrebatch.shards import ShardedRows, hearing_all
 from skrebatch.stacks import why_alone
 from skrebatch.training import train
@@ -58,7 +62,8 @@ def fit_distributed(
     ----------
     estimator : ReBatchCNNClassifier or ReBatchCNNRegressor
         Fitted in place, with the same parameters in every process, but for `device`,
-        `verbose` and a `random_state` that is None.
+        `verbose` and a `random_state` that is None. Its `checkpoint_dir` must be a
+        folder that all processes see; the first one writes to it.
     X : array-like of shape (n_own, n_features)
         Rows of this process, at least one; memory-mapped, if they are many.
     y : array-like of shape (n_own,) or (n_own, n_outputs)
@@ -84,7 +89,10 @@ def fit_distributed(
     ValueError
         In every process, if one of them was given what can't be fitted, or parameters
         other than the first one; also for `batch_norm`, `dropout`, `n_augments`,
-        `variable_length`, `checkpoint_dir`, callbacks and a fit that goes on.
+        `variable_length`, callbacks and a fit that goes on.
+    CheckpointError
+        In every process, if there is a checkpoint in `checkpoint_dir` that can't be
+        gone on from.
     ConnectionError
         If another process is lost. The estimator is as it was.
 
@@ -127,27 +135,97 @@ def fit_distributed(
     _refuse_differences([share["asked"] for share in shares])
     data = _put_together(shares, X, X_val)
     with unchanged_on_error(estimator):
-        jobs: list[Job] = []
-
-        def prepare() -> dict[str, Any]:
-            jobs.append(estimator._prepare(**data, seed=shares[0]["seed"]))
-            names = getattr(estimator, "feature_names_in_", np.empty(0))
-            begun_with = [
-                (member.seed, member.selection.rng.bit_generator.state)
-                for member in jobs[0].members
-            ]
-            return {
-                "number of features": estimator.n_features_in_,
-                "names of features": names.tolist(),
-                "random_state": begun_with,
-            }
-
-        _refuse_differences(_agree(prepare))
-        shows = estimator.verbose and dist.get_rank() == 0
-        net = train(jobs, [EpochProgress()] if shows else None)
-        estimator._conclude(jobs[0])
+        seed, checkpoint = shares[0]["seed"], None
+        if isinstance(estimator.checkpoint_dir, str | os.PathLike):
+            path = Path(estimator.checkpoint_dir, "fit.safetensors")
+            checkpoint = _SharedCheckpoint.open(path)
+            seed = (checkpoint.content or {}).get("seed", seed)
+        job = _prepare(estimator, data, seed, checkpoint)
+        callbacks: list[Any] = []
+        if checkpoint is not None:
+            every = estimator.checkpoint_every
+            callbacks.append(CheckpointWriter(checkpoint, every, seed))
+        if estimator.verbose and _is_first():
+            callbacks.append(EpochProgress())
+        try:
+            net = train([job], callbacks)
+            estimator._conclude(job)
+        except DivergedError:
+            if checkpoint is not None:
+                checkpoint.remove()  # which leads there again
+            raise
         estimator._keep(net)
+        if checkpoint is not None:
+            checkpoint.remove()
     return estimator
+
+
+class _SharedCheckpoint(Checkpoint):
+    """A checkpoint that all processes go on from, and one of them writes."""
+
+    @classmethod
+    def open(cls, path: Path) -> _SharedCheckpoint:
+        """Read the file, which must be the same for all."""
+        found: list[_SharedCheckpoint] = []
+
+        def read() -> dict[str, Any]:
+            found.append(cls(path))
+            return {"checkpoint": joblib.hash((found[0].content, found[0].tensors))}
+
+        _refuse_differences(_agree(read))
+        return found[0]
+
+    def write(self, *content: Any) -> None:
+        """Write the file anew, whole or not at all."""
+        _agree(partial(super().write, *content) if _is_first() else _nothing)
+
+    def remove(self) -> None:
+        """Remove the file, before any process looks for it again."""
+        _agree(super().remove if _is_first() else _nothing)
+
+
+def _is_first() -> bool:
+    return bool(dist.get_rank() == 0)
+
+
+def _nothing() -> None:
+    """Do nothing, while the first process does something."""
+
+
+def _prepare(
+    estimator: _BaseReBatchCNN,
+    data: dict[str, Any],
+    seed: int,
+    checkpoint: Checkpoint | None,
+) -> Job:
+    """Check everything in every process, and that all mean the same fit."""
+    jobs: list[Job] = []
+
+    def prepare() -> tuple[dict[str, Any], dict[str, str]]:
+        jobs.append(estimator._prepare(**data, seed=seed))
+        names = getattr(estimator, "feature_names_in_", np.empty(0))
+        begun_with = [
+            (member.seed, member.selection.rng.bit_generator.state)
+            for member in jobs[0].members
+        ]
+        alike = {
+            "number of features": estimator.n_features_in_,
+            "names of features": names.tolist(),
+            "random_state": begun_with,
+        }
+        return alike, {} if checkpoint is None else estimator._fingerprint(jobs[0])
+
+    prepared = _agree(prepare)
+    _refuse_differences([alike for alike, _ in prepared])
+    if checkpoint is not None:
+        fingerprints = [own for _, own in prepared]
+        # The rows differ from process to process.
+        together = {
+            name: joblib.hash([own[name] for own in fingerprints])
+            for name in fingerprints[0]
+        }
+        checkpoint.claim(together)
+    return jobs[0]
 
 
 def _agree(do: Callable[[], T]) -> list[T]:
@@ -187,8 +265,6 @@ def _share(
         raise ValueError(f"estimator is no re-Batch estimator: {estimator!r}.")
     if reason := why_alone(estimator):
         raise ValueError(f"estimator {reason}, which fit_distributed can't do.")
-    if estimator.checkpoint_dir is not None:
-        raise ValueError("fit_distributed writes no checkpoints: checkpoint_dir=None.")
     for name, value in _WITHOUT.items():
         if getattr(estimator, name) != value:
             raise ValueError(

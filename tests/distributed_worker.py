@@ -10,12 +10,14 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import joblib
 import numpy as np
 import pandas as pd
 import torch
 import torch.distributed as dist
+from sklearn.base import clone
 from sklearn.datasets import load_iris, make_regression
 
 from skrebatch import (
@@ -188,7 +190,7 @@ def choose(rank, world_size):
     return {"agree": agree}
 
 
-def refuse_all(rank, world_size):
+def refuse_all(rank, world_size, result):
     """Give the last process, or all, what is refused; return the messages."""
     last = rank == world_size - 1
     X, y = (share_of(part, rank, world_size) for part in make_data().binary)
@@ -224,7 +226,8 @@ def refuse_all(rank, world_size):
         "dropout": attempt(clf(dropout=0.5), X, y),
         "copies": attempt(clf(n_augments=1, noise_std=0.1), X, y),
         "lengths vary": attempt(clf(variable_length=True), X, y),
-        "checkpoints": attempt(clf(checkpoint_dir="here"), X, y),
+        "checkpoint": attempt(clf(checkpoint_dir=f"{result}.run"), X, y),
+        "folder": attempt(clf(checkpoint_dir=3), X, y),
         "lr": attempt(clf(lr=-1.0), X, y),
         "diverged": attempt(clf(lr=1e200, optimizer="sgd"), X, y),
         "lambda": attempt(clf(ratio_schedule=lambda share: share), X, y),
@@ -232,14 +235,16 @@ def refuse_all(rank, world_size):
 
 
 class Stopping(MinLoss):
-    """A strategy at which a process ends, or is interrupted, in the third epoch."""
+    """A strategy at which a process ends, or is interrupted, in the fourth epoch."""
 
     how = ""
+    planned: ClassVar[list[int]] = []
 
     def plan(self, losses, epoch):
-        if epoch.number == 3 and Stopping.how == "killed":
+        Stopping.planned.append(epoch.number)
+        if epoch.number == 4 and Stopping.how == "killed":
             os._exit(1)
-        if epoch.number == 3 and Stopping.how == "interrupted":
+        if epoch.number == 4 and Stopping.how == "interrupted":
             raise KeyboardInterrupt
         return super().plan(losses, epoch)
 
@@ -260,6 +265,24 @@ def lose_one(rank, world_size, how):
     return {"said": said, "as before": bool((model.predict_proba(X) == before).all())}
 
 
+def resume(rank, world_size, result):
+    """Fit with checkpoints; lose a process the first time that torchrun calls."""
+    X, y = (share_of(part, rank, world_size) for part in make_data().binary)
+    clf = ReBatchCNNClassifier(**TINY, strategy=Stopping())
+    folder = Path(f"{result}.run")
+    is_first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    Stopping.how = "killed" if is_first and rank == world_size - 1 else ""
+    resumed = clone(clf).set_params(checkpoint_dir=folder, checkpoint_every=2)
+    fit_distributed(resumed, X, y)
+    planned, Stopping.planned = Stopping.planned, []
+    fit_distributed(clf, X, y)
+    return {
+        "planned": [planned, Stopping.planned],
+        "alike": joblib.hash(summarise(resumed)) == joblib.hash(summarise(clf)),
+        "files": len(list(folder.iterdir())),
+    }
+
+
 def main(task, result, store=None, rank=None, world_size=None):
     torch.set_num_threads(1)
     if store is None:
@@ -278,8 +301,12 @@ def main(task, result, store=None, rank=None, world_size=None):
             np.savez(result, **found)
     else:
         own = (rank, world_size)
-        tasks = {"refuse": refuse_all, "choose": choose}
-        found = tasks[task](*own) if task in tasks else lose_one(*own, task)
+        tasks = {
+            "choose": choose,
+            "refuse": partial(refuse_all, result=result),
+            "resume": partial(resume, result=result),
+        }
+        found = tasks.get(task, partial(lose_one, how=task))(*own)
         Path(f"{result}.{rank}").write_text(json.dumps(found), "utf-8")
     dist.destroy_process_group()
 

@@ -15,14 +15,21 @@ pytestmark = pytest.mark.skipif(
     not dist.is_available(), reason="this torch comes without torch.distributed"
 )
 WORKER = Path(__file__).with_name("distributed_worker.py")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "GLOO_SOCKET_IFNAME": "lo",
+    # Or, started again, they may look for each other where they were before
+    # (pytorch#135712).
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+}
 
 
-def by_torchrun(task, n_processes, result):
+def by_torchrun(task, n_processes, result, *options):
     """Let torchrun start the processes of a task."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     subprocess.run(
-        [*torchrun, f"--nproc-per-node={n_processes}", WORKER, task, result],
+        [*torchrun, f"--nproc-per-node={n_processes}", *options, WORKER, task, result],
         env=ENVIRONMENT,
         check=True,
         timeout=300,
@@ -77,6 +84,9 @@ def test_equal_losses_are_chosen_as_in_one_process(tmp_path):
 
 
 def test_every_process_raises_what_one_can_not_do(tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "said.run").mkdir()
+    (tmp_path / "said.run" / "fit.safetensors").write_bytes(b"damaged")
     codes, (first, last) = by_hand("refuse", 2, tmp_path)
     assert codes == [0, 0]
     theirs = "ValueError: Process 1 can't take part in the fit. ValueError: "
@@ -105,7 +115,8 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
         ("dropout", "ValueError: fit_distributed needs dropout=0"),
         ("copies", "ValueError: fit_distributed needs n_augments=0"),
         ("lengths vary", "ValueError: fit_distributed needs variable_length=False"),
-        ("checkpoints", "ValueError: fit_distributed writes no checkpoints"),
+        ("checkpoint", "CheckpointError: "),
+        ("folder", "ValueError: checkpoint_dir must be the path of a folder or None"),
         ("lr", "ValueError: lr must be"),
         ("no estimator", "ValueError: estimator is no re-Batch estimator: None"),
         ("diverged", "DivergedError: The loss became NaN or infinite in epoch 1"),
@@ -127,6 +138,16 @@ def test_a_lost_process_leaves_the_estimator_as_it_was(how, tmp_path):
     else:
         assert last == 0
         assert said[1]["said"].startswith("KeyboardInterrupt")
+
+
+def test_torchrun_goes_on_from_a_checkpoint(tmp_path):
+    pytest.importorskip("safetensors")
+    by_torchrun("resume", 2, tmp_path / "said", "--max-restarts=1")
+    for rank in range(2):
+        said = json.loads((tmp_path / f"said.{rank}").read_text("utf-8"))
+        assert said["planned"] == [[3, 4, 5, 6], [2, 3, 4, 5, 6]]
+        assert said["alike"]
+        assert said["files"] == 0
 
 
 def test_a_process_group_is_needed():

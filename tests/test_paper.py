@@ -196,10 +196,11 @@ def test_the_same_bits_twice_whatever_the_processes(folder, tmp_path):
 def test_data_that_can_t_be_had_are_named(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("SKREBATCH_DATA", str(tmp_path))
     monkeypatch.setattr("datasets.SHARED_DATA", tmp_path / "nowhere")
-    setting = paper.find(["diabetes", "insurance"])
+    setting = paper.find(["diabetes", "pdc_speech"])
     assert list(setting["data"]) == ["diabetes"]
-    assert "insurance.csv" in setting["missing"]["insurance"]
-    assert "insurance is left out: insurance.csv can't be" in capsys.readouterr().out
+    assert "pd_speech_features.csv" in setting["missing"]["pdc_speech"]
+    message = "pdc_speech is left out: pd_speech_features.csv can't be"
+    assert message in capsys.readouterr().out
 
 
 # --- the report ---
