@@ -18,7 +18,7 @@ WORKER = Path(__file__).with_name("distributed_worker.py")
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
-    "GLOO_SOCKET_IFNAME": "lo",
+    "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
     # Or, started again, they may look for each other where they were before
     # (pytorch#135712).
     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
