@@ -25,7 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from skorch.callbacks import LRScheduler
+from skorch.callbacks import Callback, LRScheduler
 
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
@@ -37,7 +37,9 @@ from skrebatch.checkpoints import (
 )
 from skrebatch.data import (
     as_array,
+    check_flag,
     check_names,
+    check_nested,
     check_real,
     check_weights,
     check_whole,
@@ -330,7 +332,7 @@ def interrupts_raised() -> Iterator[None]:
 class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
     """What the classifier and the regressor share."""
 
-    _own_flags: ClassVar[tuple[str, ...]] = ()
+    _own_flags: ClassVar[tuple[str, ...]] = ()  # beside those of all
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
 
@@ -350,11 +352,14 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no parameter of a name; the nearest one is named.
+            If there is no parameter of a name; the nearest one is named. No other is
+            set then.
         """
-        names = [name.partition("__")[0] for name in params]
-        check_names(names, self.get_params(deep=False), self)
-        return super().set_params(**params)
+        names, values = [n.partition("__")[0] for n in params], self.get_params(False)
+        check_names(names, values, self)
+        check_nested(params, values)
+        with unchanged_on_error(self):
+            return super().set_params(**params)
 
     def _check_parameters(self) -> None:
         """Refuse impossible parameters before any work."""
@@ -405,7 +410,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
             *self._optimizer(),
             self.max_epochs,
         )
-        for callback in self.callbacks or []:
+        for callback in _check_callbacks(self.callbacks):
             if self.lr_schedule is not None and isinstance(callback, LRScheduler):
                 raise ValueError(
                     "lr_schedule and the callback LRScheduler would both move the "
@@ -418,12 +423,9 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
                 "checkpoint_dir can't be used with callbacks: a checkpoint doesn't "
                 "hold what they remember. Leave one of them out."
             )
-        flags = "shuffle", "early_stopping", "warm_start", "record_losses"
-        for name in (*flags, "batch_norm", "variable_length", *self._own_flags):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise ValueError(
-                    f"{name} must be True or False, got {getattr(self, name)!r}."
-                )
+        flags = "early_stopping", "warm_start", "record_losses", "batch_norm"
+        for name in (*flags, "variable_length", *self._own_flags):
+            check_flag(getattr(self, name), name)
         if not isinstance(self.verbose, bool | np.bool_):
             check_whole(self.verbose, "verbose", at_least=0)
         device = resolve_device(self.device)
@@ -445,7 +447,8 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
 
     def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
-        dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
+        asked = resolve_dtype(kwargs.pop("dtype", self.dtype))
+        dtype = np.dtype(str(asked).removeprefix("torch."))
         X = as_array(X)
         if "y" in kwargs:
             kwargs["y"] = as_array(kwargs["y"])
@@ -457,9 +460,13 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
             if not kwargs.get("reset", True):
                 X = to_width(X, self.n_features_in_)
         try:
-            # What is too large for the dtype is refused, and needs no warning.
-            with np.errstate(over="ignore"):
+            # What is too large for the dtype is refused, and needs no warning; nor do
+            # large values whose sum, by which scikit-learn looks for NaN, is infinite.
+            with np.errstate(over="ignore", invalid="ignore"):
                 checked = validate_data(self, X, dtype=dtype, **kwargs)
+        except OverflowError as error:  # of a whole number that no float holds
+            hint = locate_bad_columns(X, dtype, allow_nan=variable_length)
+            raise ValueError(f"{error}.{hint}") from error
         except (TypeError, ValueError) as error:
             hint = locate_bad_columns(X, dtype, allow_nan=variable_length)
             if not hint:
@@ -538,6 +545,11 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         stands in for a `random_state` of None.
         """
         self._check_parameters()
+        if incremental and self.early_stopping:
+            raise ValueError(
+                "partial_fit trains one epoch and can't stop early; set "
+                "early_stopping=False."
+            )
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: pass both or neither.")
         goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
@@ -643,7 +655,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
         precision = resolve_precision(self.precision, dtype, device)
         self._data_seen, known = self._recognise(X, y, rows, goes_on)
-        steps = -(-len(rows) * (1 + self.n_augments) // batch_size)
+        steps = -(-len(rows) * (1 + int(self.n_augments)) // batch_size)
         if valid_rows is None and self._monitor == "valid_loss":
             raise ValueError(
                 'lr_schedule_params={"monitor": "valid_loss"} needs a validation set: '
@@ -658,7 +670,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
                 ratio=self.ratio,
                 repeats=self.repeats,
                 shuffle=self.shuffle,
-                max_epochs=self.max_epochs + (0 if incremental else n_before),
+                max_epochs=int(self.max_epochs) + (0 if incremental else n_before),
                 schedule=self.ratio_schedule,
                 warmup_epochs=self.warmup_epochs,
                 smoothing=self.loss_smoothing,
@@ -678,22 +690,22 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
                     rows=rows,
                     selection=selection,
                     batch_size=batch_size,
-                    max_epochs=1 if incremental else self.max_epochs,
+                    max_epochs=1 if incremental else int(self.max_epochs),
                     lr=self.lr,
                     weight_decay=self.weight_decay,
                     optimizer_params=self.optimizer_params or {},
                     rate=self._rate(self._rates[k] if goes_on else None, steps),
-                    n_augments=self.n_augments,
+                    n_augments=int(self.n_augments),
                     noise_std=self.noise_std,
                     weights=weights,
                     valid_rows=valid_rows,
-                    patience=self.n_iter_no_change if stops_early else None,
+                    patience=int(self.n_iter_no_change) if stops_early else None,
                     seed=int(seeds[k]),
                     may_skip=precision == torch.float16,
                     team=id(self) if together else None,
                     log=log,
                     lengths=lengths,
-                    max_elements=self.max_elements or 0,
+                    max_elements=int(self.max_elements or 0),
                 )
             )
         members[0].selection.warn_of_no_effect()
@@ -724,7 +736,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         asked = self.lr_schedule, self.lr_schedule_params or {}, *self._optimizer()
         if before is not None and before.asked == asked:
             return copy.deepcopy(before)
-        return Rate(*asked, self.max_epochs, steps_per_epoch)
+        return Rate(*asked, int(self.max_epochs), steps_per_epoch)
 
     def _recognise(
         self, X: Any, y: Any, rows: NDArray[np.intp], goes_on: bool
@@ -747,7 +759,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         self, rows: NDArray[np.intp], y: NDArray[Any], seed: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Set validation rows aside."""
-        options = {"test_size": self.validation_fraction, "random_state": seed}
+        options = {"test_size": float(self.validation_fraction), "random_state": seed}
         try:
             train, valid = train_test_split(
                 rows, stratify=self._strata(y[rows]), **options
@@ -834,11 +846,6 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None
     ) -> Self:
-        if self.early_stopping:
-            raise ValueError(
-                "partial_fit trains one epoch and can't stop early; set "
-                "early_stopping=False."
-            )
         with unchanged_on_error(self):
             job = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
             if hasattr(self, "net_"):
@@ -925,8 +932,11 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         module, architecture = self.module_, self._networks()[0].architecture
         # As the network was fitted, whatever the parameter has been set to since.
-        X = self._check_X(X, architecture.variable_length, reset=False)
-        device = next(module.parameters()).device
+        first = next(module.parameters())
+        X = self._check_X(
+            X, architecture.variable_length, dtype=first.dtype, reset=False
+        )
+        device = first.device
         if device.type == "mps":  # which has no float64
             module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
         small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
@@ -952,6 +962,23 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         if "module_" in state:
             state["module_"] = copy.deepcopy(state["module_"]).cpu()
         return state
+
+
+def _check_callbacks(callbacks: Any) -> Sequence[Any]:
+    """Return the callbacks, refusing what skorch could not call."""
+    if callbacks is None:
+        return []
+    if not isinstance(callbacks, list | tuple):
+        raise ValueError(
+            "callbacks must be a list of skorch.callbacks.Callback or None, got "
+            f"{callbacks!r}."
+        )
+    for callback in callbacks:
+        # skorch takes classes, and callbacks with their names, too.
+        own = callback[-1] if isinstance(callback, tuple) and callback else callback
+        if not issubclass(own if isinstance(own, type) else type(own), Callback):
+            raise ValueError(f"callbacks holds what is no callback of skorch: {own!r}.")
+    return callbacks
 
 
 def _mean_curve(curves: list[list[float]]) -> list[float]:
