@@ -504,9 +504,9 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
 
 def _check_splits(splits: list[Any], X: Any) -> None:
     """Refuse folds of rows that a table doesn't have."""
-    for i, (train, test) in enumerate(splits):
-        check_rows(train, f"The training rows of split {i} of cv", X)
-        check_rows(test, f"The test rows of split {i} of cv", X)
+    for i, (to_train, to_test) in enumerate(splits):
+        check_rows(to_train, f"The training rows of split {i} of cv", X)
+        check_rows(to_test, f"The test rows of split {i} of cv", X)
 
 
 class _Data:
