@@ -393,9 +393,10 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
                     "max_elements needs n_networks=1: the batches of networks trained "
                     "side by side would differ in their shapes."
                 )
-        check_real(self.lr, "lr", above=0)
+        largest = torch.finfo(resolve_dtype(self.dtype)).max
+        check_real(self.lr, "lr", above=0, at_most=largest)
         check_real(self.dropout, "dropout", at_least=0, below=1)
-        check_real(self.weight_decay, "weight_decay", at_least=0)
+        check_real(self.weight_decay, "weight_decay", at_least=0, at_most=largest)
         check_real(self.validation_fraction, "validation_fraction", above=0, below=1)
         if self.architecture not in ("cnn", "mlp"):
             raise ValueError(
@@ -691,8 +692,8 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
                     selection=selection,
                     batch_size=batch_size,
                     max_epochs=1 if incremental else int(self.max_epochs),
-                    lr=self.lr,
-                    weight_decay=self.weight_decay,
+                    lr=float(self.lr),
+                    weight_decay=float(self.weight_decay),
                     optimizer_params=self.optimizer_params or {},
                     rate=self._rate(self._rates[k] if goes_on else None, steps),
                     n_augments=int(self.n_augments),

@@ -374,8 +374,8 @@ def check_real(
     if not (
         is_number
         and is_finite(value)
-        and above < value < below
-        and at_least <= value <= at_most
+        and above < float(value) < below
+        and at_least <= float(value) <= at_most
     ):
         bounds = [
             f"{word} {bound:g}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -500,6 +501,8 @@ BAD_PARAMETERS = [
     ("lr", np.nan, "finite number"),
     ("lr", np.inf, "finite number"),
     ("lr", "fast", "finite number"),
+    ("lr", 1e39, "at most 3.40282e+38"),
+    ("weight_decay", 1e39, "at most 3.40282e+38"),
     ("weight_decay", -1, "at least 0"),
     ("weight_decay", np.nan, "finite number"),
     ("early_stopping", "yes", "True or False"),
@@ -571,6 +574,23 @@ def test_a_loss_that_diverges_is_named_whatever_the_method(name):
     for own in ({}, {"n_networks": 2, "choose": "together"}):
         with pytest.raises(DivergedError, match="epoch 2, b"):
             make("regression", **params, **own).fit(X, y)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", torch.optim.NAdam])
+def test_a_rate_that_outgrows_the_dtype_diverges(optimizer):
+    X, y = make_data()
+    params = {"lr_schedule": "step", "lr_schedule_params": {"gamma": 1e300}}
+    with pytest.raises(DivergedError):
+        make(optimizer=optimizer, max_epochs=9, **params).fit(X, y)
+
+
+def test_fractions_are_numbers():
+    X, y = make_data()
+    for optimizer in ("adam", "rmsprop"):
+        params = {"lr": Fraction(1, 64), "weight_decay": Fraction(1, 8)}
+        floats = {name: float(value) for name, value in params.items()}
+        models = [make(optimizer=optimizer, **own) for own in (params, floats)]
+        assert_same_bits(*[model.fit(X, y) for model in models])
 
 
 @pytest.mark.parametrize("value", ["even", 3.0, {0: -1, 1: 1}, {0: np.nan}])
