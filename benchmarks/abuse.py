@@ -55,7 +55,7 @@ NUMBERS = make_regression(40, 4, random_state=0)[1]
 N_FITS, N_READINGS, SHARE_OF_WARM_UP = 10_000, 50, 0.2
 N_THREADS, N_IN_THREADS = 8, 200
 # Times as many examples as in the test suite.
-TIMES = {"any order": 8, "arguments": 4}
+TIMES = {"any order": 5, "arguments": 3}
 TESTS = {"any order": "test_any_order.py", "arguments": "test_fuzz.py"}
 
 

@@ -154,7 +154,7 @@ class DynamicBatchSampler(Sampler[list[int]]):
     def _order(self) -> Indices:
         if self.sampler is None:
             return self._rng.permutation(len(self.lengths))
-        order = as_indices(list(self.sampler), "sampler")
+        order = as_indices(list(as_array(self.sampler)), "sampler")
         outside = order[(order < 0) | (order >= len(self.lengths))]
         if len(outside):
             raise ValueError(
