@@ -28,6 +28,7 @@ from skrebatch.checkpoints import Checkpoint, CheckpointWriter, fingerprint
 from skrebatch.data import (
     as_array,
     check_names,
+    check_nested,
     check_weights,
     locate_bad_columns,
     resolve_device,
@@ -107,7 +108,7 @@ def interrupts_raised() -> Iterator[None]:
 class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
     """What the classifier and the regressor share."""
 
-    _own_flags: ClassVar[tuple[str, ...]] = ()
+    _own_flags: ClassVar[tuple[str, ...]] = ()  # beside those of all
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
 
@@ -127,15 +128,19 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no parameter of a name; the nearest one is named.
+            If there is no parameter of a name; the nearest one is named. No other is
+            set then.
         """
-        names = [name.partition("__")[0] for name in params]
-        check_names(names, self.get_params(deep=False), self)
-        return super().set_params(**params)
+        names, values = [n.partition("__")[0] for n in params], self.get_params(False)
+        check_names(names, values, self)
+        check_nested(params, values)
+        with unchanged_on_error(self):
+            return super().set_params(**params)
 
     def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
-        dtype = np.dtype(str(resolve_dtype(self.dtype)).removeprefix("torch."))
+        asked = resolve_dtype(kwargs.pop("dtype", self.dtype))
+        dtype = np.dtype(str(asked).removeprefix("torch."))
         if isinstance(X, ShardedRows):
             return self._check_sharded(X, variable_length, dtype, **kwargs)
         X = as_array(X)
@@ -149,9 +154,13 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
             if not kwargs.get("reset", True):
                 X = to_width(X, self.n_features_in_)
         try:
-            # What is too large for the dtype is refused, and needs no warning.
-            with np.errstate(over="ignore"):
+            # What is too large for the dtype is refused, and needs no warning; nor do
+            # large values whose sum, by which scikit-learn looks for NaN, is infinite.
+            with np.errstate(over="ignore", invalid="ignore"):
                 checked = validate_data(self, X, dtype=dtype, **kwargs)
+        except OverflowError as error:  # of a whole number that no float holds
+            hint = locate_bad_columns(X, dtype, allow_nan=variable_length)
+            raise ValueError(f"{error}.{hint}") from error
         except (TypeError, ValueError) as error:
             hint = locate_bad_columns(X, dtype, allow_nan=variable_length)
             if not hint:
@@ -219,6 +228,11 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         stands in for a `random_state` of None.
         """
         check_parameters(self)
+        if incremental and self.early_stopping:
+            raise ValueError(
+                "partial_fit trains one epoch and can't stop early; set "
+                "early_stopping=False."
+            )
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: pass both or neither.")
         goes_on = hasattr(self, "module_") and (incremental or self.warm_start)
@@ -350,11 +364,6 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None
     ) -> Self:
-        if self.early_stopping:
-            raise ValueError(
-                "partial_fit trains one epoch and can't stop early; set "
-                "early_stopping=False."
-            )
         with unchanged_on_error(self):
             job = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
             if hasattr(self, "net_"):
@@ -440,8 +449,11 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         module, architecture = self.module_, self._networks()[0].architecture
         # As the network was fitted, whatever the parameter has been set to since.
-        X = self._check_X(X, architecture.variable_length, reset=False)
-        device = next(module.parameters()).device
+        first = next(module.parameters())
+        X = self._check_X(
+            X, architecture.variable_length, dtype=first.dtype, reset=False
+        )
+        device = first.device
         if device.type == "mps":  # which has no float64
             module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
         small = is_small(architecture, min(len(X), _PREDICTION_ROWS))

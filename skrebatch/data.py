@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -106,9 +107,9 @@ def row_lengths(X: Any) -> NDArray[np.intp]:
     >>> row_lengths([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
     array([2, 3])
     """
-    values = np.asarray(X)
+    values = np.asarray(as_array(X))
     if values.dtype.kind != "f":
-        values = values.astype(np.float64)
+        values = to_floats(values, "X")
     if values.ndim != 2:
         raise ValueError(f"X must be a table, got an array of shape {values.shape}.")
     missing = np.isnan(values)
@@ -215,6 +216,17 @@ def as_array(values: Any) -> Any:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
+def to_floats(values: Any, name: str) -> NDArray[np.float64]:
+    """Return numbers as float64, refusing what are none, or none of the real line."""
+    array = np.asarray(as_array(values))
+    if array.dtype.kind in "cmM":
+        raise ValueError(f"{name} must hold real numbers, got {array.dtype}.")
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must hold numbers: {error}.") from error
+
+
 def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
     """Return the sample weights as an array, or None where all are equal."""
     if sample_weight is None:
@@ -227,10 +239,7 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
             f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}: one "
             "weight for each row of X."
         )
-    try:
-        weights = weights.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"sample_weight must hold numbers: {error}.") from error
+    weights = to_floats(weights, "sample_weight")
     if not np.isfinite(weights).all():
         raise ValueError("sample_weight holds NaN or infinity.")
     if (weights < 0).any():
@@ -241,6 +250,12 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
         )
     if not (weights > 0).any():
         raise ValueError("sample_weight is zero for every row: nothing to learn from.")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            raise ValueError(
+                "sample_weight is too large: the sum is infinite. Divide the weights "
+                "by a number; only their ratios matter."
+            )
     return weights
 
 
@@ -289,7 +304,7 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False)
         try:
             with np.errstate(over="ignore"):
                 column = values[:, j].astype(dtype)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             bad.append(f"{name!r} (not all numbers)")
             continue
         bad_rows = np.isinf(column) if allow_nan else ~np.isfinite(column)
@@ -317,6 +332,24 @@ def check_names(names: Iterable[str], known: Iterable[str], owner: Any) -> None:
         )
 
 
+def check_nested(params: dict[str, Any], values: dict[str, Any]) -> None:
+    """Refuse parameters of values that have none, such as a strategy's name."""
+    for name in params:
+        own, is_nested, _ = name.partition("__")
+        value = params.get(own, values[own])
+        if is_nested and not hasattr(value, "set_params"):
+            raise ValueError(
+                f"{own}={value!r} has no parameters, so that {name!r} can't be set: it "
+                "would take an object that has some."
+            )
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
 def check_whole(value: Any, name: str, alternative: str = "", at_least: int = 1) -> int:
     """Return an int, refusing what is no whole number of at least 1 or the bound."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
@@ -325,7 +358,17 @@ def check_whole(value: Any, name: str, alternative: str = "", at_least: int = 1)
             f"{name} must be a whole number of at least {at_least}{also}, "
             f"got {value!r}."
         )
+    if int(value) > sys.maxsize:
+        raise ValueError(f"{name} is too large: it may be {sys.maxsize} at most.")
     return int(value)
+
+
+def is_finite(value: Any) -> bool:
+    """Tell whether a real number is finite, as a float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of a whole number that no float holds
+        return False
 
 
 def check_real(
@@ -341,9 +384,9 @@ def check_real(
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not (
         is_number
-        and math.isfinite(value)
-        and above < value < below
-        and at_least <= value <= at_most
+        and is_finite(value)
+        and above < float(value) < below
+        and at_least <= float(value) <= at_most
     ):
         bounds = [
             f"{word} {bound:g}"

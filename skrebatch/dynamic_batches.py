@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
-from skrebatch.data import check_whole
-from skrebatch.samplers import Indices
+from skrebatch.data import as_array, check_whole
+from skrebatch.samplers import Indices, as_indices
 
 # A stretch of so many full batches leaves a few per cent of padding.
 _BATCHES = 16
@@ -39,7 +39,7 @@ def group_by_length(
 def check_lengths(lengths: ArrayLike, max_elements: int) -> Indices:
     """Return the lengths as an array, or name the row that fits into no batch."""
     check_whole(max_elements, "max_elements")
-    checked = np.array(lengths)
+    checked = np.array(as_array(lengths))
     if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
         raise ValueError(
             "lengths must be a 1-D array of whole numbers, one for each row, got an "
@@ -154,7 +154,7 @@ class DynamicBatchSampler(Sampler[list[int]]):
     def _order(self) -> Indices:
         if self.sampler is None:
             return self._rng.permutation(len(self.lengths))
-        order = np.fromiter(self.sampler, dtype=np.intp)
+        order = as_indices(list(as_array(self.sampler)), "sampler")
         outside = order[(order < 0) | (order >= len(self.lengths))]
         if len(outside):
             raise ValueError(

@@ -17,7 +17,13 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from skrebatch.base import _BaseReBatchCNN
-from skrebatch.data import Floats, check_not_constant, check_weights, encode_labels
+from skrebatch.data import (
+    Floats,
+    as_array,
+    check_not_constant,
+    check_weights,
+    encode_labels,
+)
 from skrebatch.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError
 from skrebatch.parameters import _ATTRIBUTES, _PARAMETERS, _fill_in
 from skrebatch.schedules import Schedule
@@ -188,7 +194,6 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         self.verbose = verbose
 
     classes_: NDArray[Any]
-    _own_flags: ClassVar[tuple[str, ...]] = ("class_balanced",)
     _y_checks: ClassVar[dict[str, Any]] = {}
 
     def fit(
@@ -268,7 +273,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
 
     def _learn_targets(self, y: Any, goes_on: bool, classes: Any) -> NDArray[Any]:
         check_classification_targets(y)
-        y = column_or_1d(y)
+        y, classes = column_or_1d(y), as_array(classes)
         if goes_on:
             if classes is not None and not np.array_equal(
                 np.unique(classes), self.classes_
@@ -309,8 +314,12 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
     ) -> NDArray[np.float64] | None:
         if self.class_weight is None:
             return weights
-        by_class = compute_sample_weight(self.class_weight, y)
-        weights = by_class if weights is None else weights * by_class
+        try:
+            by_class = compute_sample_weight(self.class_weight, y)
+        except OverflowError as error:  # of a whole number that no float holds
+            raise ValueError(f"class_weight holds no weight: {error}.") from error
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            weights = by_class if weights is None else weights * by_class
         return check_weights(weights, len(y))
 
     def _strata(self, y: NDArray[Any]) -> NDArray[Any]:
@@ -633,9 +642,15 @@ class ReBatchCNNRegressor(RegressorMixin, _BaseReBatchCNN):
         self.target_mean_ = np.zeros(self.n_outputs_)
         self.target_scale_ = np.ones(self.n_outputs_)
         if self.standardize_target:
-            self.target_mean_ = np.average(y, axis=0, weights=weights)
-            variance = np.average((y - self.target_mean_) ** 2, axis=0, weights=weights)
-            self.target_scale_ = np.sqrt(variance)
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean = np.average(y, axis=0, weights=weights)
+                variance = np.average((y - mean) ** 2, axis=0, weights=weights)
+            if not ((variance > 0) & np.isfinite(variance)).all():
+                raise ValueError(
+                    "y can't be standardised: its variance is beyond the range of "
+                    "float64. Multiply y by a number that brings its values near 1."
+                )
+            self.target_mean_, self.target_scale_ = mean, np.sqrt(variance)
 
     def _encode(self, y: Floats) -> Floats:
         return (y - self.target_mean_) / self.target_scale_

@@ -146,7 +146,9 @@ def _learned_below(model: Any) -> float:
 
 def final_step(estimator: Any) -> Any:
     """Return the fitted re-Batch estimator itself, or that a pipeline ends in."""
-    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    last = estimator
+    if isinstance(estimator, Pipeline) and estimator.steps:
+        last = estimator.steps[-1][1]
     if not isinstance(last, _BaseReBatchCNN):
         raise TypeError(
             "This needs a ReBatchCNNClassifier, a ReBatchCNNRegressor or a Pipeline "

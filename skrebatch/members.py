@@ -255,7 +255,10 @@ class Moving:
 
     def hand_over(self) -> None:
         """Give the optimizer the options as they are now."""
-        self.group.update(self.rate.options)
+        options = self.rate.options
+        # Beyond it some optimizers raise; at either rate a training diverges.
+        largest = torch.finfo(self.group["params"][0].dtype).max
+        self.group.update(options, lr=min(options["lr"], largest))
 
     def end_step(self, step: int, n_steps: int) -> None:
         """Move after a step, counted from 1, of those of an epoch."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import mean_squared_error
 from sklearn.utils import check_array
+
+from skrebatch.data import to_floats
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +38,8 @@ def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If a curve is empty, holds infinity, or is not one number an epoch.
+        If a curve is empty, holds infinity, or is not one number an epoch, or the
+        result is infinite.
 
     See Also
     --------
@@ -55,7 +59,9 @@ def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     """
     alpha, beta = _curve(baseline, "baseline"), _curve(losses, "losses")
     n_epochs = min(len(alpha), len(beta))
-    return float(np.nansum(alpha[:n_epochs] - beta[:n_epochs]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        area = float(np.nansum(alpha[:n_epochs] - beta[:n_epochs]))
+    return _in_range(area)
 
 
 class LossTrend(NamedTuple):
@@ -86,7 +92,8 @@ def loss_trend(losses: ArrayLike) -> LossTrend:
     Raises
     ------
     ValueError
-        If the curve is empty, holds infinity, or is not one number an epoch.
+        If the curve is empty, holds infinity, or is not one number an epoch, or the
+        result is infinite.
 
     See Also
     --------
@@ -109,8 +116,9 @@ def loss_trend(losses: ArrayLike) -> LossTrend:
     known = np.flatnonzero(~np.isnan(curve))
     if len(known) < 2:
         return LossTrend(np.nan, np.nan)
-    slope, intercept = np.polyfit(known + 1, curve[known], 1)
-    return LossTrend(float(slope), float(intercept))
+    with np.errstate(over="ignore", invalid="ignore"):
+        slope, intercept = np.polyfit(known + 1, curve[known], 1)
+    return LossTrend(_in_range(float(slope)), _in_range(float(intercept)))
 
 
 def nrmse(
@@ -165,24 +173,39 @@ def nrmse(
             f'normalization must be "mean" or "std", got {normalization!r}.'
         )
     options = {"ensure_2d": False, "dtype": np.float64}
-    true: Floats = check_array(y_true, input_name="y_true", **options)
-    predicted: Floats = check_array(y_pred, input_name="y_pred", **options)
+    true, predicted = to_floats(y_true, "y_true"), to_floats(y_pred, "y_pred")
+    check_array(true, input_name="y_true", **options)
+    check_array(predicted, input_name="y_pred", **options)
     if true.shape != predicted.shape:
         # A column beside a row would broadcast to an error of all with all.
         raise ValueError(
             f"y_true and y_pred must have the same shape, got {true.shape} and "
             f"{predicted.shape}."
         )
-    size = np.abs(true.mean(axis=0)) if normalization == "mean" else true.std(axis=0)
-    if not np.all(size > 0):
-        raise ValueError(f"The {normalization} of y_true is 0: nothing to divide by.")
-    squares = mean_squared_error(true, predicted, multioutput="raw_values")
-    return float(np.mean(np.sqrt(squares) / size))
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = true.std(axis=0)
+        if normalization == "mean":
+            size = np.abs(true.mean(axis=0))
+        if np.any(size == 0):
+            raise ValueError(
+                f"The {normalization} of y_true is 0: nothing to divide by."
+            )
+        squares = mean_squared_error(true, predicted, multioutput="raw_values")
+        return _in_range(float(np.mean(np.sqrt(squares) / size)))
+
+
+def _in_range(result: float) -> float:
+    """Return a result, or say that the numbers were too large for it."""
+    if not math.isfinite(result):
+        raise ValueError(
+            "The numbers are so large that the result is infinite; divide them by one."
+        )
+    return result
 
 
 def _curve(losses: ArrayLike, name: str) -> Floats:
     """Return a loss curve as an array, refusing what is none."""
-    curve = np.asarray(losses, dtype=np.float64)
+    curve = to_floats(losses, name)
     if curve.ndim != 1 or not len(curve):
         raise ValueError(
             f"{name} must be one number an epoch, got an array of shape {curve.shape}."

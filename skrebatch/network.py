@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skrebatch.data import check_real, check_whole
+from skrebatch.data import check_flag, check_real, check_whole
+
+# 4 TB in float32.
+_MOST_PARAMETERS = 2**40
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,8 @@ def build_architecture(
     blocks = _build_blocks(
         n_features, conv_channels, kernel_size, pool_size, pool_stride, padding
     )
-    if not isinstance(batch_norm, bool | np.bool_):
-        raise ValueError(f"batch_norm must be True or False, got {batch_norm!r}.")
+    check_flag(batch_norm, "batch_norm")
+    check_flag(variable_length, "variable_length")
     check_real(dropout, "dropout", at_least=0, below=1)
     architecture = Architecture(
         n_features,
@@ -191,7 +193,13 @@ def build_architecture(
         bool(variable_length),
     )
     hidden = _hidden_sizes(hidden_size, hidden_layers, architecture.flat_size)
-    return replace(architecture, hidden_sizes=hidden)
+    architecture = replace(architecture, hidden_sizes=hidden)
+    if architecture.n_parameters > _MOST_PARAMETERS:
+        raise ValueError(
+            f"A network of {architecture.n_parameters} weights fits into no memory: "
+            "make conv_channels, hidden_size, hidden_layers or padding smaller."
+        )
+    return architecture
 
 
 def _build_blocks(

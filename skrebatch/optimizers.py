@@ -42,11 +42,12 @@ def optimizer_options(
     params: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what to give an optimizer for a network, beside its parameters."""
-    options = {**(params or {}), "lr": lr}
+    # Optimizers know no fractions.
+    options = {**(params or {}), "lr": float(lr)}
     known = inspect.signature(optimizer).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     if weight_decay or takes_any or "weight_decay" in known:
-        options["weight_decay"] = weight_decay
+        options["weight_decay"] = float(weight_decay)
     if "fused" in known and not options.keys() & {"foreach", "differentiable"}:
         options.setdefault("fused", True)
     return options

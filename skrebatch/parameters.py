@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from skorch.callbacks import LRScheduler
+from skorch.callbacks import Callback, LRScheduler
 
 from skrebatch.checkpoints import check_folder
 from skrebatch.data import (
+    check_flag,
     check_real,
     check_whole,
     resolve_device,
@@ -247,9 +248,10 @@ def check_parameters(asked: Any) -> None:
     for name in ("max_epochs", "n_iter_no_change", "n_networks"):
         check_whole(getattr(asked, name), name)
     _check_batches(asked)
-    check_real(asked.lr, "lr", above=0)
+    largest = torch.finfo(resolve_dtype(asked.dtype)).max
+    check_real(asked.lr, "lr", above=0, at_most=largest)
     check_real(asked.dropout, "dropout", at_least=0, below=1)
-    check_real(asked.weight_decay, "weight_decay", at_least=0)
+    check_real(asked.weight_decay, "weight_decay", at_least=0, at_most=largest)
     check_real(asked.validation_fraction, "validation_fraction", above=0, below=1)
     if asked.architecture not in ("cnn", "mlp"):
         raise ValueError(
@@ -257,12 +259,9 @@ def check_parameters(asked: Any) -> None:
         )
     _check_steps(asked)
     _check_checkpoints(asked)
-    flags = "shuffle", "early_stopping", "warm_start", "record_losses"
-    for name in (*flags, "batch_norm", "variable_length", *asked._own_flags):
-        if not isinstance(getattr(asked, name), bool | np.bool_):
-            raise ValueError(
-                f"{name} must be True or False, got {getattr(asked, name)!r}."
-            )
+    flags = "early_stopping", "warm_start", "record_losses", "batch_norm"
+    for name in (*flags, "variable_length", *asked._own_flags):
+        check_flag(getattr(asked, name), name)
     if not isinstance(asked.verbose, bool | np.bool_):
         check_whole(asked.verbose, "verbose", at_least=0)
     device = resolve_device(asked.device)
@@ -306,12 +305,29 @@ def _check_steps(asked: Any) -> None:
         *optimizer_of(asked),
         asked.max_epochs,
     )
-    for callback in asked.callbacks or []:
+    for callback in _check_callbacks(asked.callbacks):
         if asked.lr_schedule is not None and isinstance(callback, LRScheduler):
             raise ValueError(
                 "lr_schedule and the callback LRScheduler would both move the "
                 "learning rate; leave one of them out."
             )
+
+
+def _check_callbacks(callbacks: Any) -> Sequence[Any]:
+    """Return the callbacks, refusing what skorch could not call."""
+    if callbacks is None:
+        return []
+    if not isinstance(callbacks, list | tuple):
+        raise ValueError(
+            "callbacks must be a list of skorch.callbacks.Callback or None, got "
+            f"{callbacks!r}."
+        )
+    for callback in callbacks:
+        # skorch takes classes, and callbacks with their names, too.
+        own = callback[-1] if isinstance(callback, tuple) and callback else callback
+        if not issubclass(own if isinstance(own, type) else type(own), Callback):
+            raise ValueError(f"callbacks holds what is no callback of skorch: {own!r}.")
+    return callbacks
 
 
 def _check_checkpoints(asked: Any) -> None:

@@ -281,6 +281,8 @@ def _forget_unsavable(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameter_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     try:
         return to_plain(value, arrays, name)
     except ValueError as error:

@@ -146,7 +146,7 @@ def _split(
     rows: Indices, strata: NDArray[Any] | None, fraction: float, seed: int
 ) -> tuple[Indices, Indices]:
     """Set validation rows aside."""
-    options = {"test_size": fraction, "random_state": seed}
+    options = {"test_size": float(fraction), "random_state": seed}
     try:
         train, valid = train_test_split(rows, stratify=strata, **options)
     except ValueError:
@@ -298,6 +298,7 @@ def make_members(
     strategy = check_strategy(estimator.strategy)
     n_before = estimator.n_iter_ if goes_on else 0
     together = estimator.n_networks > 1 and estimator.choose == "together"
+    patience = int(estimator.n_iter_no_change) if estimator.early_stopping else None
     members = []
     for k, network in enumerate(networks):
         selection = Selection(
@@ -307,7 +308,7 @@ def make_members(
             ratio=estimator.ratio,
             repeats=estimator.repeats,
             shuffle=estimator.shuffle,
-            max_epochs=estimator.max_epochs + (0 if incremental else n_before),
+            max_epochs=int(estimator.max_epochs) + (0 if incremental else n_before),
             schedule=estimator.ratio_schedule,
             warmup_epochs=estimator.warmup_epochs,
             smoothing=estimator.loss_smoothing,
@@ -326,22 +327,22 @@ def make_members(
             rows=rows.train,
             selection=selection,
             batch_size=rows.batch_size,
-            max_epochs=1 if incremental else estimator.max_epochs,
-            lr=estimator.lr,
-            weight_decay=estimator.weight_decay,
+            max_epochs=1 if incremental else int(estimator.max_epochs),
+            lr=float(estimator.lr),
+            weight_decay=float(estimator.weight_decay),
             optimizer_params=estimator.optimizer_params or {},
             rate=_rate(estimator, estimator._rates[k] if goes_on else None, rows),
-            n_augments=estimator.n_augments,
+            n_augments=int(estimator.n_augments),
             noise_std=estimator.noise_std,
             weights=rows.weights,
             valid_rows=rows.valid,
-            patience=estimator.n_iter_no_change if estimator.early_stopping else None,
+            patience=patience,
             seed=int(seeds[k]),
             may_skip=estimator.precision == "fp16",
             team=id(estimator) if together else None,
             log=log,
             lengths=rows.lengths,
-            max_elements=estimator.max_elements or 0,
+            max_elements=int(estimator.max_elements or 0),
         )
         members.append(member)
     return members
@@ -355,5 +356,5 @@ def _rate(estimator: Any, before: Rate | None, rows: Rows) -> Rate | None:
     asked = estimator.lr_schedule, params, *optimizer_of(estimator)
     if before is not None and before.asked == asked:
         return copy.deepcopy(before)
-    steps = -(-len(rows.train) * (1 + estimator.n_augments) // rows.batch_size)
-    return Rate(*asked, estimator.max_epochs, steps)
+    steps = -(-len(rows.train) * (1 + int(estimator.n_augments)) // rows.batch_size)
+    return Rate(*asked, int(estimator.max_epochs), steps)

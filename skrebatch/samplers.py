@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
-from numbers import Integral, Rational, Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
-from skrebatch.data import check_whole
+from skrebatch.data import as_array, check_flag, check_whole, is_finite
 from skrebatch.warn import warn_user
 
 Indices = NDArray[np.intp]
@@ -22,7 +22,7 @@ Indices = NDArray[np.intp]
 def check_ratio(ratio: Any) -> Fraction:
     """Return the ratio as the exact fraction that its decimal names."""
     is_number = isinstance(ratio, Real | Decimal) and not isinstance(ratio, bool)
-    if is_number and (isinstance(ratio, Rational) or math.isfinite(ratio)):
+    if is_number and is_finite(ratio):
         exact = Fraction(str(ratio))
         if exact >= 0:
             return exact
@@ -36,7 +36,7 @@ def check_repeats(repeats: Any) -> int:
             "repeats must be a whole number of at least 0 (0 leaves the chosen "
             f"samples out, 1 moves them, m holds them m times), got {repeats!r}."
         )
-    return int(repeats)
+    return check_whole(repeats, "repeats", at_least=0)
 
 
 def redistribution_size(n_samples: int, ratio: float) -> int:
@@ -96,9 +96,9 @@ def _insertion_places(n_remaining: int, n_inserted: int) -> Indices:
     return before + count - 1
 
 
-def _as_indices(values: ArrayLike, name: str) -> Indices:
+def as_indices(values: ArrayLike, name: str) -> Indices:
     """Return a copy of sample numbers, refusing what is none."""
-    indices = np.array(values)
+    indices = np.array(as_array(values))
     if indices.size == 0:
         indices = indices.astype(np.intp)
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
@@ -111,7 +111,7 @@ def _as_indices(values: ArrayLike, name: str) -> Indices:
 
 def as_samples(values: ArrayLike, name: str, n_samples: int) -> Indices:
     """Return a copy of numbers of samples, refusing what is outside the table."""
-    indices = _as_indices(values, name)
+    indices = as_indices(values, name)
     if indices.size and not 0 <= indices.min() <= indices.max() < n_samples:
         raise ValueError(
             f"{name} holds numbers outside [0, {n_samples}): they reach from "
@@ -170,8 +170,8 @@ def interval_insertion(
     >>> interval_insertion([0, 1, 2, 3, 4], [8, 9], repeats=2)
     array([0, 8, 1, 9, 2, 8, 3, 9, 4])
     """
-    remaining = _as_indices(remaining, "remaining")
-    return _insert(remaining, _as_indices(chosen, "chosen"), check_repeats(repeats))
+    remaining = as_indices(remaining, "remaining")
+    return _insert(remaining, as_indices(chosen, "chosen"), check_repeats(repeats))
 
 
 def _insert(remaining: Indices, chosen: Indices, repeats: int) -> Indices:
@@ -217,7 +217,8 @@ class IntervalInsertionSampler(Sampler[int]):
     Raises
     ------
     ValueError
-        If `repeats` or `n_samples` is not a whole number of at least 0.
+        If `repeats` or `n_samples` is not a whole number of at least 0, or `shuffle`
+        neither True nor False.
 
     See Also
     --------
@@ -250,6 +251,7 @@ class IntervalInsertionSampler(Sampler[int]):
     ):
         self.n_samples: int = check_whole(n_samples, "n_samples", at_least=0)
         self.repeats: int = check_repeats(repeats)
+        check_flag(shuffle, "shuffle")
         self.shuffle: bool = shuffle
         self._rng: np.random.Generator = np.random.default_rng(random_state)
         self.chosen: Indices | None = None

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,7 +36,7 @@ from skrebatch.data import as_array
 from skrebatch.links import LinkedMixin
 from skrebatch.members import DivergedError, Job
 from skrebatch.plain import is_plain
-from skrebatch.stacks import check_max_stack, cut_into_stacks, why_alone
+from skrebatch.stacks import check_max_stack, check_rows, cut_into_stacks, why_alone
 from skrebatch.tasks import is_watched
 from skrebatch.training import train
 from skrebatch.warn import warn_user
@@ -283,6 +282,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         self : FusedGridSearchCV
             The search itself.
         """
+        self._validate_params()
         check_max_stack(self.max_stack)
         check_folder(self.checkpoint_dir)
         with unchanged_on_error(self), interrupts_raised():
@@ -302,10 +302,6 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             return self._fit_side_by_side(X, y, params)
 
     def _fit_side_by_side(self, X: Any, y: Any, params: dict[str, Any]) -> Self:
-        if self.error_score != "raise" and not isinstance(self.error_score, Real):
-            raise ValueError(
-                f'error_score must be "raise" or a number, got {self.error_score!r}.'
-            )
         scorer = self._check_scorer()
         X, y = indexable(X, y)
         fit_params, split_params, score_params = self._route(params)
@@ -313,6 +309,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         splits = list(cv.split(X, y, **split_params))
         if not splits:
             raise ValueError("cv makes no folds: there is nothing to fit.")
+        _check_splits(splits, X)
         n_scored = 1 + self.return_train_score
         data = _Data(self.estimator, X, y, splits, fit_params, score_params, n_scored)
         candidates = list(ParameterGrid(self.param_grid))
@@ -502,6 +499,13 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         ):
             if hasattr(table, name):
                 setattr(self, name, getattr(table, name))
+
+
+def _check_splits(splits: list[Any], X: Any) -> None:
+    """Refuse folds of rows that a table doesn't have."""
+    for i, (to_train, to_test) in enumerate(splits):
+        check_rows(to_train, f"The training rows of split {i} of cv", X)
+        check_rows(to_test, f"The test rows of split {i} of cv", X)
 
 
 class _Data:

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from skrebatch.data import check_real, check_whole
+from skrebatch.data import check_flag, check_real, check_whole
 from skrebatch.samplers import (
     Indices,
     IntervalInsertionSampler,
@@ -63,6 +63,9 @@ class Selection:
 
     def __post_init__(self) -> None:
         """Make the sampler where none is given, and know B."""
+        # Whole numbers of numpy would overflow in what follows, the short ones soon.
+        for name in ("repeats", "max_epochs", "warmup_epochs", "refresh_every"):
+            setattr(self, name, int(getattr(self, name)))
         if self.sampler is None:
             self.sampler = IntervalInsertionSampler(
                 self.n_samples, self.repeats, self.shuffle, self.rng
@@ -262,6 +265,9 @@ def check_selection(asked: Any) -> Strategy:
     check_whole(asked.warmup_epochs, "warmup_epochs", at_least=0)
     check_real(asked.loss_smoothing, "loss_smoothing", at_least=0, below=1)
     check_whole(asked.refresh_every, "refresh_every")
-    if getattr(asked, "class_balanced", False):
+    check_flag(asked.shuffle, "shuffle")
+    balanced = getattr(asked, "class_balanced", False)
+    check_flag(balanced, "class_balanced")
+    if balanced:
         check_balances(strategy)
     return strategy

@@ -12,7 +12,7 @@ from sklearn.utils.validation import indexable
 
 from skrebatch.base import _BaseReBatchCNN
 from skrebatch.callbacks import EpochProgress
-from skrebatch.data import check_whole
+from skrebatch.data import as_array, check_whole
 from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch.members import Job
 from skrebatch.tasks import is_watched
@@ -23,6 +23,28 @@ from skrebatch.training import train
 _CACHED_NUMBERS = 1_600_000
 _MOST_NETWORKS = 50
 _FITS = ReBatchCNNClassifier.fit, ReBatchCNNRegressor.fit
+
+
+def check_rows(rows: Any, name: str, X: Any) -> None:
+    """Refuse what are neither numbers of rows of a table nor a mask of them."""
+    if isinstance(rows, slice):
+        return
+    n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+    found = np.asarray(as_array(rows))
+    is_mask = found.dtype == bool and found.shape == (n_samples,)
+    is_list = found.ndim == 1 and (found.dtype.kind in "iu" or not len(found))
+    if not (is_mask or is_list):
+        raise ValueError(
+            f"{name} must be numbers of rows, or a mask of {n_samples} rows, got an "
+            f"array of shape {found.shape} and dtype {found.dtype}."
+        )
+    if is_mask or not len(found):
+        return
+    if not -n_samples <= found.min() <= found.max() < n_samples:
+        raise ValueError(
+            f"{name} holds rows from {found.min()} to {found.max()}, but there are "
+            f"{n_samples}."
+        )
 
 
 def check_max_stack(max_stack: Any) -> None:
@@ -171,12 +193,14 @@ def fit_fused(
     X, y = indexable(X, y)
     parts: dict[int, tuple[Any, Any]] = {}
 
-    def part_of(sets: list[Any] | None, i: int, whole: tuple[Any, Any]) -> Any:
+    def part_of(name: str, i: int, whole: tuple[Any, Any]) -> Any:
         """Return X and y of a set of rows, which are taken out once."""
+        sets = {"indices": indices, "val_indices": val_indices}[name]
         if sets is None:
             return whole
         if id(sets[i]) not in parts:
-            rows = np.asarray(sets[i])
+            check_rows(sets[i], f"{name}[{i}]", X)
+            rows = np.asarray(as_array(sets[i]))
             parts[id(sets[i])] = _safe_indexing(X, rows), _safe_indexing(y, rows)
         return parts[id(sets[i])]
 
@@ -187,8 +211,8 @@ def fit_fused(
     before = [estimator.__dict__.copy() for estimator in estimators]
     for i, estimator in enumerate(estimators):
         try:
-            rows_X, rows_y = part_of(indices, i, (X, y))
-            X_val, y_val = part_of(val_indices, i, (None, None))
+            rows_X, rows_y = part_of("indices", i, (X, y))
+            X_val, y_val = part_of("val_indices", i, (None, None))
             jobs.append(
                 estimator._prepare(
                     rows_X, rows_y, X_val=X_val, y_val=y_val, cache=cache

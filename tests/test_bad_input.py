@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from skorch.callbacks import Callback
 from test_estimators import (
     FEATURES,
     FULL_BATCH,
+    LR,
     TASKS,
     Interrupt,
     N,
@@ -22,10 +24,19 @@ from test_estimators import (
     make_data,
 )
 
-from skrebatch import OHEM, DivergedError, MinLoss, Plan, SmallLoss, Strategy
+from skrebatch import (
+    OHEM,
+    DivergedError,
+    Hybrid,
+    MinLoss,
+    Plan,
+    SmallLoss,
+    Strategy,
+)
 from skrebatch.strategies import STRATEGIES
 
 NAMES = list("abcde")
+HUGE = 10**400  # which no float holds
 
 
 @contextlib.contextmanager
@@ -99,6 +110,8 @@ BAD_TABLES = {
     "no columns": (np.empty((N, 0)), "0 feature(s)", "minimum of 1"),
 }
 BAD_TABLES["None"][0][3][1] = None
+BAD_TABLES["huge"] = with_cell(0).astype(object), "too large to convert", "column 1"
+BAD_TABLES["huge"][0][3, 1] = HUGE
 
 
 @pytest.mark.filterwarnings("ignore:X has feature names")
@@ -216,6 +229,25 @@ def test_set_params_names_the_nearest_parameter(params, words):
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["strategy__easy", "lr__step", "strategy__"])
+def test_parameters_of_what_has_none_are_refused(name):
+    model = make(strategy="hybrid")
+    with pytest.raises(ValueError, match=f"no parameters, so that '{name}'"):
+        model.set_params(lr=0.5, **{name: 1})
+    assert model.get_params() == make(strategy="hybrid").get_params()
+    with pytest.raises(ValueError, match="easy=0.5 has no parameters"):
+        Hybrid().set_params(easy__step=1)
+
+
+def test_a_name_that_is_wrong_within_a_strategy_leaves_all_as_it_was():
+    model = make(strategy=OHEM())
+    with pytest.raises(ValueError, match="'shar'"):
+        model.set_params(lr=0.5, strategy__share=0.1, strategy__shar=0.2)
+    assert (model.lr, model.strategy.share) == (LR, 0.5)
+    model.set_params(strategy=Hybrid(), strategy__easy=0.2)
+    assert model.strategy.easy == 0.2
+
+
 # --- the target ---
 
 
@@ -317,6 +349,13 @@ def test_a_constant_target_is_refused():
     weights[0] = 0
     with pytest.raises(ValueError, match="y is constant"):
         make("regression").fit(X, constant, sample_weight=weights)
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e-200])
+def test_a_target_that_can_t_be_standardised_is_refused(factor):
+    X, y = make_data("regression")
+    words = "y can't be standardised", "range of float64"
+    refused(lambda model: model.fit(X, y * factor), *words, task="regression")
 
 
 def test_another_number_of_targets_is_refused():
@@ -462,6 +501,8 @@ BAD_PARAMETERS = [
     ("lr", np.nan, "finite number"),
     ("lr", np.inf, "finite number"),
     ("lr", "fast", "finite number"),
+    ("lr", 1e39, "at most 3.40282e+38"),
+    ("weight_decay", 1e39, "at most 3.40282e+38"),
     ("weight_decay", -1, "at least 0"),
     ("weight_decay", np.nan, "finite number"),
     ("early_stopping", "yes", "True or False"),
@@ -489,6 +530,12 @@ BAD_PARAMETERS = [
     ("device", "nonsense", "can't be used here"),
     ("device", None, "can't be used here"),
     ("dtype", "float16", '"float32" or "float64"'),
+    ("callbacks", "EarlyStopping", "list of skorch.callbacks.Callback"),
+    ("callbacks", [len], "no callback of skorch: <built-in function len>"),
+    ("callbacks", [("name", MinLoss)], "no callback of skorch: <class"),
+    ("hidden_size", 2**50, "fits into no memory"),
+    ("max_epochs", 2**63, "max_epochs is too large"),
+    ("repeats", 2**63, "repeats is too large"),
     ("dtype", None, '"float32" or "float64"'),
 ]
 
@@ -502,6 +549,13 @@ def test_parameters_that_are_refused(name, value, words):
         with pytest.raises(ValueError, match=name):
             model.set_params(**{name: value}).partial_fit(X, y)
         model.set_params(**make().get_params())
+
+
+def test_numbers_that_no_float_holds_are_refused():
+    X, y = make_data()
+    for name in ("lr", "ratio", "weight_decay", "noise_std", "loss_smoothing"):
+        words = name, "must be a finite number"
+        refused(lambda model: model.fit(X, y), *words, **{name: HUGE})
 
 
 @pytest.mark.parametrize("strategy", ["ohem", "tsw"])
@@ -520,6 +574,23 @@ def test_a_loss_that_diverges_is_named_whatever_the_method(name):
     for own in ({}, {"n_networks": 2, "choose": "together"}):
         with pytest.raises(DivergedError, match="epoch 2, b"):
             make("regression", **params, **own).fit(X, y)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", torch.optim.NAdam])
+def test_a_rate_that_outgrows_the_dtype_diverges(optimizer):
+    X, y = make_data()
+    params = {"lr_schedule": "step", "lr_schedule_params": {"gamma": 1e300}}
+    with pytest.raises(DivergedError):
+        make(optimizer=optimizer, max_epochs=9, **params).fit(X, y)
+
+
+def test_fractions_are_numbers():
+    X, y = make_data()
+    for optimizer in ("adam", "rmsprop"):
+        params = {"lr": Fraction(1, 64), "weight_decay": Fraction(1, 8)}
+        floats = {name: float(value) for name, value in params.items()}
+        models = [make(optimizer=optimizer, **own) for own in (params, floats)]
+        assert_same_bits(*[model.fit(X, y) for model in models])
 
 
 @pytest.mark.parametrize("value", ["even", 3.0, {0: -1, 1: 1}, {0: np.nan}])
@@ -581,6 +652,9 @@ BAD_WEIGHTS = {
     "too many": (np.ones(N + 1), "(42,)", "(41,)", "one weight for each row"),
     "a column": (np.ones((N, 1)), "(41, 1)", "(41,)", "one weight for each row"),
     "text": (["heavy"] * N, "sample_weight must hold numbers", "heavy"),
+    "huge": ([HUGE] * N, "sample_weight must hold numbers", "too large"),
+    "complex": (np.full(N, 1j), "must hold real numbers", "complex128"),
+    "infinite in sum": (np.full(N, 1e308), "sample_weight is too large", "infinite"),
 }
 
 
@@ -647,7 +721,6 @@ def huge_table():
     return X / np.abs(X).max() * 3e38
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered")  # by scikit-learn
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_a_fit_that_diverges_leaves_no_trace(task):
     X, y = make_data(task)
@@ -662,7 +735,6 @@ def test_a_raw_target_that_is_too_large_has_its_own_remedy():
         make("regression", standardize_target=False).fit(X, y * 1e30)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered")  # by scikit-learn
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_partial_fit_that_diverges_leaves_no_trace(optimizer):
     X, y = make_data("regression")
@@ -846,3 +918,12 @@ def test_what_is_not_fitted_says_so(task):
             getattr(model, method)(X)
     with pytest.raises(Exception, match="is not fitted yet"):
         model.score(X, y)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "nonsense"])
+def test_predictions_don_t_depend_on_what_dtype_is_set_to_afterwards(dtype):
+    X, y = make_data()
+    model = make().fit(X, y)
+    expected = model.predict_proba(X)
+    model.set_params(dtype=dtype)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)

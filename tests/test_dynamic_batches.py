@@ -306,3 +306,10 @@ def test_an_order_of_its_own_is_refused():
     net, *_ = make_net(LENGTH, sampler=range(40))
     with pytest.raises(ValueError, match="remove iterator_train__batch_sampler"):
         net.fit(X, Y)
+
+
+@pytest.mark.parametrize("drawn", [[0.5], [float("inf")], [10**400], ["a"]])
+def test_an_order_that_holds_no_numbers_of_rows_is_refused(drawn):
+    sampler = DynamicBatchSampler([1, 2], 4, sampler=drawn)
+    with pytest.raises(ValueError, match="sampler must be a 1-D array of sample num"):
+        list(sampler)

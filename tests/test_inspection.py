@@ -12,7 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor, training_dynamics
@@ -225,3 +225,8 @@ def test_fitted_without_recording(cancer):
 def test_another_kind_of_estimator(cancer):
     with pytest.raises(TypeError, match="LogisticRegression"):
         training_dynamics(LogisticRegression().fit(*cancer))
+
+
+def test_a_pipeline_without_steps_is_refused():
+    with pytest.raises(TypeError, match="needs a ReBatchCNNClassifier"):
+        training_dynamics(Pipeline([]))

@@ -116,3 +116,22 @@ def test_a_negative_mean_is_a_size_too():
 def test_what_has_no_error_is_refused(y, predicted, kwargs, message):
     with pytest.raises(ValueError, match=message):
         nrmse(y, predicted, **kwargs)
+
+
+@pytest.mark.parametrize("bad", [[10**400, 1], [1j, 2], ["a", "b"], [None, "a"]])
+def test_what_are_no_real_numbers_is_refused(bad):
+    calls = [
+        lambda: loss_area(np.array(bad), [1, 2]),
+        lambda: loss_trend(np.array(bad)),
+        lambda: nrmse([1, 2], np.array(bad)),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"must hold (real )?numbers"):
+            call()
+
+
+def test_results_beyond_all_floats_are_refused():
+    with pytest.raises(ValueError, match="so large that the result is infinite"):
+        loss_area([1e308, 1e308], [-1e308, -1e308])
+    with pytest.raises(ValueError, match="so large that the result is infinite"):
+        nrmse([1e200, 2e200], [1e200, 3e200])

@@ -700,3 +700,12 @@ def test_files_of_every_format_load_and_predict_as_they_did(folder):
         np.testing.assert_allclose(predictions_of(model, X), own["predictions"], 1e-9)
         if hasattr(model, "classes_"):
             assert model.predict(X).tolist() == own["labels"]
+
+
+def test_a_path_is_saved_as_text(tmp_path):
+    X, y = make_data()
+    model = make(checkpoint_dir=tmp_path / "checkpoints").fit(X, y)
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.checkpoint_dir == str(tmp_path / "checkpoints")
+    assert_same_bits(loaded.fit(X, y), model)

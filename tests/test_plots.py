@@ -632,3 +632,19 @@ def test_sample_dynamics_refuse_what_recorded_nothing(models, recorded):
 
 def test_a_list_of_one_is_not_its_own_baseline(regressor):
     assert LossCurveDisplay.from_estimator([regressor]).areas_ == {}
+
+
+def test_arguments_that_can_t_be_meant_are_refused(models, search, recorded):
+    for draw in (
+        lambda ax: LossCurveDisplay.from_estimator(models, ax=ax),
+        lambda ax: RatioCurveDisplay.from_search(search, ax=ax),
+        lambda ax: SampleDynamicsDisplay.from_estimator(recorded, ax=ax),
+    ):
+        with pytest.raises(TypeError, match="ax must be an Axes"):
+            draw(pyplot)
+    with pytest.raises(ValueError, match="fit_line must be True or False"):
+        LossCurveDisplay.from_estimator(models, fit_line="yes")
+    for name, value in (("max_lines", 0), ("test_train_ratio", -0.5)):
+        with pytest.raises(ValueError, match=name):
+            RatioCurveDisplay.from_search(search, **{name: value})
+    assert pyplot.get_fignums() == []

@@ -373,3 +373,9 @@ def test_a_table_without_rows_has_epochs_without_entries():
     sampler = IntervalInsertionSampler(0)
     sampler.redistribute([])
     assert list(sampler) == []
+
+
+@pytest.mark.parametrize("shuffle", ["yes", None, 1])
+def test_shuffle_is_true_or_false(shuffle):
+    with pytest.raises(ValueError, match="shuffle must be True or False"):
+        IntervalInsertionSampler(3, shuffle=shuffle)

@@ -4,10 +4,23 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_estimators import assert_same_bits, make, make_data
 
-from skrebatch import OHEM, Breed, InfoBatch, MaxLoss, MinLoss, Plan, Strategy
+from skrebatch import (
+    OHEM,
+    TSW,
+    Breed,
+    Epoch,
+    InfoBatch,
+    MaxLoss,
+    MinLoss,
+    Plan,
+    SmallLoss,
+    Strategy,
+)
 from skrebatch.selection import Selection
 from skrebatch.strategies import STRATEGIES, check_strategy
 
@@ -415,3 +428,30 @@ def test_a_schedule_without_effect_is_warned_of():
         warnings.simplefilter("error")
         make_selection(OHEM()).warn_of_no_effect()
         make_selection(MaxLoss(), schedule="linear").warn_of_no_effect()
+
+
+def test_short_whole_numbers_of_numpy_do_as_those_of_python():
+    # In int8, or below 0 in uint8, what is computed from them would overflow.
+    X, y = make_data(n=200)
+    for name, value, options in (
+        ("n_augments", np.int8(1), {"noise_std": 0.1}),
+        ("repeats", np.uint8(0), {}),
+        ("max_epochs", np.int8(100), {"ratio_schedule": "linear"}),
+        ("refresh_every", np.int8(3), {}),
+        ("validation_fraction", np.float16(0.25), {"early_stopping": True}),
+    ):
+        twins = [
+            make(**options, warm_start=True, **{name: own}).fit(X, y).fit(X, y)
+            for own in (value, value.item())
+        ]
+        assert_same_bits(*twins)
+    losses, epoch = np.arange(300.0), Epoch(5, 20, 200, np.random.default_rng(0))
+    short, long = SmallLoss(np.int8(9)), SmallLoss(9)
+    np.testing.assert_array_equal(
+        short.plan(losses, epoch).chosen, long.plan(losses, epoch).chosen
+    )
+    weighed = [
+        TSW(weight=weight).batch_weights(torch.rand(1, 9)).unique()
+        for weight in (np.uint64(2**64 - 1), 2.0**64)
+    ]
+    assert torch.equal(*weighed)

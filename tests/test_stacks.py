@@ -907,3 +907,23 @@ def test_networks_of_equal_steps_are_not_torn_apart_without_need():
     jobs = prepare(models, *make_data(n=ROWS))
     assert cut_into_stacks(jobs, 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert cut_into_stacks(jobs, 6) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    "rows, words",
+    [
+        ([0, ROWS], "rows from 0 to 64, but there are 64"),
+        ([-ROWS - 1, 0], "rows from -65 to 0"),
+        ([0.5, 1.0], "dtype float64"),
+        ([[0, 1]], r"shape \(1, 2\)"),
+        ([True, False], "a mask of 64 rows"),
+    ],
+)
+def test_rows_that_there_are_not_are_named(rows, words):
+    X, y = make_data(n=ROWS)
+    good = np.arange(40)
+    for name in ("indices", "val_indices"):
+        models = [make(), make()]
+        with pytest.raises(ValueError, match=rf"{name}\[1\] .*{words}"):
+            fit_fused(models, X, y, **{name: [good, rows]})
+        assert hasattr(models[0], "module_") and not hasattr(models[1], "module_")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_regressor
 
+from skrebatch.data import check_flag
 from skrebatch.extras import import_extra
 from skrebatch.inspection import final_step
 from skrebatch.metrics import loss_area, loss_trend
@@ -194,6 +195,7 @@ class LossCurveDisplay:
         display : LossCurveDisplay
             The object itself.
         """
+        check_flag(fit_line, "fit_line")
         ax = get_axes(ax, type(self).__name__, aspect=0.5)
         self.lines_, self.fit_lines_, self.fills_ = {}, {}, {}
         self.slopes_, self.intercepts_, self.areas_ = {}, {}, {}

@@ -17,6 +17,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 
+from skrebatch.data import check_real, check_whole
 from skrebatch.extras import import_extra
 from skrebatch.inspection import final_step
 from skrebatch.intervals import corrected_intervals
@@ -163,7 +164,8 @@ class RatioCurveDisplay:
         ------
         ValueError
             If the search is not fitted, or not one over the ratio, if it has several
-            scores and none is named, or if `test_train_ratio` is needed.
+            scores and none is named, if `test_train_ratio` is needed, or if a number
+            is out of range.
         ImportError
             If matplotlib is missing, which comes with the extra ``plot``.
 
@@ -172,6 +174,7 @@ class RatioCurveDisplay:
         UserWarning
             If there are more than `max_lines` lines.
         """
+        check_whole(max_lines, "max_lines")
         import_extra("matplotlib", cls.__name__)
         if not hasattr(search, "cv_results_"):
             raise ValueError(
@@ -261,6 +264,8 @@ class RatioCurveDisplay:
         display : RatioCurveDisplay
             The object itself.
         """
+        check_real(self.test_train_ratio, "test_train_ratio", above=0)
+        check_real(self.confidence, "confidence", above=0, below=1)
         ax = get_axes(ax, type(self).__name__, aspect=0.5)
         transforms = import_extra("matplotlib.transforms", type(self).__name__)
         self.errorbars_, self.intervals_ = {}, {}

@@ -18,8 +18,10 @@ MARKERS = "osD^vP"
 
 def get_axes(ax: Axes | None, user: str, aspect: float = 0.75) -> Axes:
     """Return the axes, or those of a new figure with this height by width."""
-    if ax is not None:
+    if isinstance(ax, import_extra("matplotlib.axes", user).Axes):
         return ax
+    if ax is not None:
+        raise TypeError(f"ax must be an Axes of matplotlib or None, got {ax!r}.")
     pyplot = import_extra("matplotlib.pyplot", user)
     return pyplot.subplots(figsize=pyplot.figaspect(aspect), layout="constrained")[1]
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from skrebatch.data import check_names
+from skrebatch.data import check_names, check_nested
 from skrebatch.links import LinkedMixin
 from skrebatch.samplers import Indices, as_samples
 
@@ -70,7 +70,8 @@ class Epoch:
     @property
     def progress(self) -> float:
         """Share of the planned epochs that is over when this one ends, in (0, 1]."""
-        return min(self.planned / max(1, self.max_epochs - self.first + 1), 1.0)
+        in_all = max(1, self.max_epochs - self.first + 1)
+        return min(self.planned, in_all) / in_all
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,9 @@ class Strategy(LinkedMixin, BaseEstimator):
         ValueError
             If there is no parameter of a name.
         """
-        names = [name.partition("__")[0] for name in params]
-        check_names(names, self.get_params(deep=False), self)
+        names, values = [n.partition("__")[0] for n in params], self.get_params(False)
+        check_names(names, values, self)
+        check_nested(params, values)
         return super().set_params(**params)
 
     def check(self) -> None:

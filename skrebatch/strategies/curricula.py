@@ -155,8 +155,8 @@ class SelfPaced(Strategy):
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Take the samples below the threshold; see :class:`Strategy`."""
         try:
-            threshold = self.threshold * self.growth ** (epoch.planned - 1)
+            grown = float(self.growth) ** (epoch.planned - 1)
         except OverflowError:
-            threshold = math.inf
-        below = np.flatnonzero(losses < threshold)
+            grown = math.inf
+        below = np.flatnonzero(losses < float(self.threshold) * grown)
         return Plan(remaining=below if len(below) else lowest(losses, 1))

@@ -60,8 +60,8 @@ class SmallLoss(Strategy):
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Leave the hardest samples out; see :class:`Strategy`."""
-        risen = min(epoch.planned, self.ramp_epochs)
-        n_left_out = epoch.n_chosen * risen // self.ramp_epochs
+        ramp = int(self.ramp_epochs)
+        n_left_out = epoch.n_chosen * min(epoch.planned, ramp) // ramp
         return Plan(lowest(-losses, n_left_out), repeats=0)
 
 

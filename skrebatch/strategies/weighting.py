@@ -113,10 +113,10 @@ class TSW(Strategy):
     def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
         """Weigh the hardest up; see :class:`Strategy`."""
         hardest = _hardest(losses, self.share)  # (K, q)
-        b, q = losses.shape[1], hardest.shape[1]
-        mean = 1 + (self.weight - 1) * q / b
+        b, q, weight = losses.shape[1], hardest.shape[1], float(self.weight)
+        mean = 1 + (weight - 1) * q / b
         weights = torch.full_like(losses, 1 / mean)
-        return weights.scatter_(1, hardest, self.weight / mean)
+        return weights.scatter_(1, hardest, weight / mean)
 
 
 def _hardest(losses: torch.Tensor, share: float) -> torch.Tensor:

@@ -1,0 +1,276 @@
+"""What do estimators stand: many fits in a process, any order, any argument, threads?
+
+    python benchmarks/abuse.py                # all sections, some six minutes
+    python benchmarks/abuse.py --only fits    # one of them anew
+    python benchmarks/abuse.py --quick        # a little of each; nothing is written
+
+"fits": 10,000 small fits of a dozen kinds in one process, failing and interrupted ones
+among them. At intervals: what the process holds in memory, its threads, its open files,
+and Python's objects; after a warm-up, the slope of the memory with its 95 % interval.
+Reads /proc: on Linux alone.
+
+"any order", "arguments": tests/test_any_order.py and tests/test_fuzz.py with several
+times as many examples, and what came of them. They end at the first failure.
+
+"threads": fits and searches, eight at a time in threads, against the same one by one.
+
+The results are in benchmarks/results/abuse.json, the page is docs/promises.md.
+"""
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from environment import environment
+from kills import digest_of
+from scipy import stats
+from sklearn.datasets import make_classification, make_regression
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from skrebatch import (
+    DivergedError,
+    FusedGridSearchCV,
+    ReBatchCNNClassifier,
+    ReBatchCNNRegressor,
+    Strategy,
+    fit_fused,
+)
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "abuse.json"
+X, Y = make_classification(40, 4, random_state=0)
+NUMBERS = make_regression(40, 4, random_state=0)[1]
+N_FITS, N_READINGS, SHARE_OF_WARM_UP = 10_000, 50, 0.2
+N_THREADS, N_IN_THREADS = 8, 200
+# Times as many examples as in the test suite.
+TIMES = {"any order": 5, "arguments": 3}
+TESTS = {"any order": "test_any_order.py", "arguments": "test_fuzz.py"}
+
+
+class Interrupting(Strategy):
+    """Press Ctrl-C before an epoch."""
+
+    uses_ratio = False
+
+    def __init__(self, epoch=2):
+        self.epoch = epoch
+
+    def plan(self, losses, epoch):
+        if epoch.number == self.epoch:
+            raise KeyboardInterrupt
+        return np.empty(0, dtype=np.intp)
+
+
+def classifier(**params):
+    return ReBatchCNNClassifier(**{"max_epochs": 2, "batch_size": 16, **params})
+
+
+def fit_twice(folder):
+    return classifier().fit(X, Y).partial_fit(X, Y)
+
+
+def predict(folder):
+    model = classifier(record_losses=True, loss_smoothing=0.5).fit(X, Y)
+    model.predict_proba(X)
+    return model
+
+
+def fail(folder):
+    bad = X.copy()
+    bad[3, 1] = np.nan
+    return classifier(checkpoint_dir=folder).fit(bad, Y)
+
+
+def keep(folder):
+    return classifier(checkpoint_dir=folder, checkpoint_every=1, random_state=0).fit(
+        X, Y
+    )
+
+
+def fit_side_by_side(folder):
+    return fit_fused([classifier(ratio=ratio) for ratio in (0, 0.15)], X, Y)[0]
+
+
+KINDS = {
+    "classifier": lambda folder: classifier().fit(X, Y),
+    "regressor": lambda folder: ReBatchCNNRegressor(max_epochs=2).fit(X, NUMBERS),
+    "several networks": lambda folder: classifier(n_networks=3).fit(X, Y),
+    "early stopping": lambda folder: classifier(early_stopping=True).fit(X, Y),
+    "multilayer perceptron": lambda folder: classifier(
+        architecture="mlp", dropout=0.2, batch_norm=True, optimizer="sgd"
+    ).fit(X, Y),
+    "with checkpoints": keep,
+    "gone on with": fit_twice,
+    "records, and predictions": predict,
+    "side by side": fit_side_by_side,
+    "refused": fail,
+    "diverging": lambda folder: classifier(lr=1e30).fit(X, Y),
+    "interrupted": lambda folder: classifier(strategy=Interrupting()).fit(X, Y),
+}
+
+
+def fit_many(n_fits, folder):
+    """Fit; return how many ended in which way.
+
+    Parameters
+    ----------
+    n_fits : int
+        Kinds take turns.
+    folder : path-like
+        For checkpoints.
+
+    Returns
+    -------
+    ends : Counter of str
+    """
+    ends = Counter()
+    kinds = list(KINDS.values())
+    for i in range(n_fits):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            try:
+                model = kinds[i % len(kinds)](folder)
+                ends["interrupted" if model.interrupted_ else "done"] += 1
+            except (ValueError, DivergedError) as error:
+                ends[type(error).__name__] += 1
+    return ends
+
+
+def look():
+    """Return what this process holds: bytes, threads, open files and objects."""
+    gc.collect()
+    status = Path("/proc/self/status").read_text("ascii").splitlines()
+    found = dict(line.split(":", 1) for line in status)
+    return {
+        "bytes": int(found["VmRSS"].split()[0]) * 1024,
+        "threads": int(found["Threads"]),
+        "files": len(os.listdir("/proc/self/fd")),
+        "objects": len(gc.get_objects()),
+    }
+
+
+def slope(readings, name):
+    """Fit a straight line through readings; give its slope and a 95 % interval."""
+    kept = readings[int(SHARE_OF_WARM_UP * len(readings)) :]
+    line = stats.linregress([r["fits"] for r in kept], [r[name] for r in kept])
+    half = stats.t.ppf(0.975, len(kept) - 2) * line.stderr
+    return [line.slope, line.slope - half, line.slope + half]
+
+
+def fits(quick):
+    """Fit many times in this process, and look at it now and then."""
+    if not sys.platform.startswith("linux"):
+        print("fits: skipped, there is no /proc here")
+        return None
+    n_fits, every = (600, 60) if quick else (N_FITS, N_FITS // N_READINGS)
+    readings, ends = [{"fits": 0, **look()}], Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for done in range(every, n_fits + 1, every):
+            ends += fit_many(every, folder)
+            readings.append({"fits": done, **look()})
+        left_over = len(os.listdir(folder))
+    return {
+        "kinds": list(KINDS),
+        "fits": readings[-1]["fits"],
+        "ends": ends,
+        "files_left_over": left_over,
+        "slopes": {name: slope(readings, name) for name in ("bytes", "objects")},
+        "readings": readings,
+    }
+
+
+def long_run(name, quick):
+    """Run tests of the suite with more examples, in a process of its own."""
+    times = 1 if quick else TIMES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "tally.json")
+        more = {"SKREBATCH_FUZZ": str(times), "SKREBATCH_TALLY": str(file)}
+        options = ["-q", "-x", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", *options, f"tests/{TESTS[name]}"]
+        subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **more})
+        found = json.loads(file.read_text("utf-8"))
+    ends = Counter()
+    for *_, end, n in found:
+        ends[end] += n
+    return {"times_as_many_as_in_the_suite": times, "ends": ends, "found": found}
+
+
+def threads(quick):
+    """Compare fits and searches in threads with the same one after the other."""
+    n_fits = 12 if quick else N_IN_THREADS
+    options = [
+        {},
+        {"strategy": "infobatch", "dtype": "float64"},
+        {"n_networks": 3, "choose": "together"},
+        {"early_stopping": True, "lr_schedule": "cosine"},
+        {"dropout": 0.2, "batch_norm": True, "optimizer": "rmsprop"},
+    ]
+    models = [
+        classifier(max_epochs=5, random_state=i, **options[i % len(options)])
+        for i in range(n_fits)
+    ]
+    searches = [
+        FusedGridSearchCV(classifier(random_state=i), {"ratio": [0, 0.3]}, cv=3)
+        for i in range(n_fits // 10)
+    ]
+    work = [*models, *searches]
+    expected = [digest_of(model.fit(X, Y), X) for model in work]
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        found = list(pool.map(lambda model: digest_of(model.fit(X, Y), X), work))
+    same = [own == other for own, other in zip(found, expected, strict=True)]
+    return {
+        "at_once": N_THREADS,
+        "fits": len(models),
+        "searches": len(searches),
+        "equal_to_the_bit": sum(same),
+        "number_of_threads_restored": torch.get_num_threads() == before,
+    }
+
+
+SECTIONS = {
+    "fits": fits,
+    "any order": lambda quick: long_run("any order", quick),
+    "arguments": lambda quick: long_run("arguments", quick),
+    "threads": threads,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="a little of each")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in arguments.only:
+        start = time.perf_counter()
+        with threadpool_limits(1):
+            section = SECTIONS[name](arguments.quick)
+        if section is None:
+            continue
+        section |= {"seed": 0, "seconds": time.perf_counter() - start}
+        section["environment"] = environment()
+        told = ("readings", "found", "environment")
+        print(name, {k: v for k, v in section.items() if k not in told})
+        if not arguments.quick:
+            results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+            results[name] = section
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
