@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from long_runs import FOUND, SCALE, tally  # noqa: F401
@@ -44,6 +45,7 @@ from skrebatch import (
     SampleDynamicsDisplay,
     Strategy,
     TabularCNN,
+    fit_distributed,
     fit_fused,
     interval_insertion,
     load_model,
@@ -461,6 +463,21 @@ def use_fused(**arguments):
         assert np.isfinite(predictions_of(model, X)).all()
 
 
+def use_distributed(**arguments):
+    if arguments["estimator"] == "one":
+        arguments["estimator"] = make(max_epochs=1)
+    model = arguments["estimator"]
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        if isinstance(model, ReBatchCNNClassifier):
+            assert_unchanged_on_error(model, fit_distributed, **arguments)
+            assert np.isfinite(predictions_of(model, X)).all()
+        else:
+            fit_distributed(**arguments)
+    finally:
+        dist.destroy_process_group()
+
+
 def use_search(**arguments):
     data = {n: arguments.pop(n) for n in DATA if n in arguments}
     search = FusedGridSearchCV(**arguments)
@@ -572,6 +589,19 @@ TARGETS = {
             "sample_weight": [None, np.ones(N)],
         },
         ("estimator", "param_grid", "X", "y", "cv"),
+        100,
+    ),
+    "fit_distributed": Target(
+        use_distributed,
+        {
+            "estimator": ["one"],
+            "X": [X],
+            "y": [Y],
+            "sample_weight": [None, np.ones(N)],
+            "X_val": [None, X],
+            "y_val": [None, Y],
+        },
+        ("estimator", "X", "y"),
         100,
     ),
     "fit_fused": Target(
