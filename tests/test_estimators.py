@@ -1,6 +1,7 @@
 """The estimators: the method by the book, and what scikit-learn users rely on."""
 
 import contextlib
+import copy
 import pickle
 from decimal import Decimal
 from fractions import Fraction
@@ -85,7 +86,7 @@ def outputs_of(model, X):
     """The float64 outputs of the fitted module on given rows, in their scale."""
     with torch.no_grad():
         rows = torch.tensor(np.asarray(X), dtype=torch.float64)
-        return model.module_.double()(rows).numpy()
+        return copy.deepcopy(model.module_).double()(rows).numpy()
 
 
 def weights_of(model):
