@@ -164,9 +164,12 @@ def look():
 def slope(readings, name):
     """Fit a straight line through readings; give its slope and a 95 % interval."""
     kept = readings[int(SHARE_OF_WARM_UP * len(readings)) :]
-    line = stats.linregress([r["fits"] for r in kept], [r[name] for r in kept])
+    values = [r[name] for r in kept]
+    if len(set(values)) == 1:
+        return [0.0, 0.0, 0.0]
+    line = stats.linregress([r["fits"] for r in kept], values)
     half = stats.t.ppf(0.975, len(kept) - 2) * line.stderr
-    return [line.slope, line.slope - half, line.slope + half]
+    return [float(line.slope + side * half) for side in (0, -1, 1)]
 
 
 def fits(quick):

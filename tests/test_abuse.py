@@ -221,3 +221,12 @@ def test_fits_leave_nothing_behind(tmp_path):
     # What is kept without them shows from 64 kB a fit on, above what the memory of the
     # process varies by; the benchmark, with more fits, sees a hundredth of it.
     assert last["bytes"] - first["bytes"] < 240 * 2**16
+
+
+def test_slopes_begin_after_the_warm_up():
+    # A jump in the first fifth doesn't count, a straight line after it does.
+    readings = [{"fits": 10 * i, "bytes": 50 + 30 * i} for i in range(10)]
+    readings[0]["bytes"] = readings[1]["bytes"] = -1000
+    assert abuse.slope(readings, "bytes") == pytest.approx([3, 3, 3])
+    level = [{"fits": i, "bytes": 7} for i in range(10)]
+    assert abuse.slope(level, "bytes") == [0, 0, 0]

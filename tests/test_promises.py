@@ -1,0 +1,35 @@
+"""The page of promises: every figure from a file of results, none by hand."""
+
+import json
+
+import promises
+import pytest
+from pages import fill_block
+
+
+def test_the_page_is_as_its_script_writes_it():
+    text = promises.PAGE.read_text("utf-8")
+    content = f"\n\n{promises.table()}\n\n"
+    assert fill_block(text, promises.BEGIN, promises.END, content) == text
+
+
+@pytest.mark.parametrize("name", promises.SOURCES)
+def test_a_promise_without_results_is_left_out(name, tmp_path, monkeypatch):
+    for path in promises.RESULTS.glob("*.json"):
+        if path.stem != name:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(promises, "RESULTS", tmp_path)
+    assert f"`{name}.py`" not in promises.table()
+
+
+def test_figures_are_those_of_the_results(tmp_path, monkeypatch):
+    found = json.loads((promises.RESULTS / "kills.json").read_text("utf-8"))
+    found["total"]["kills"] = 987_654
+    (tmp_path / "kills.json").write_text(json.dumps(found), "utf-8")
+    distributed = {"promises": [["Processes share a fit", "4 of 4 equal"]]}
+    (tmp_path / "distributed.json").write_text(json.dumps(distributed), "utf-8")
+    monkeypatch.setattr(promises, "RESULTS", tmp_path)
+    lines = promises.table().splitlines()
+    assert "987654 kills" in lines[2]
+    assert "Processes share a fit" in lines[-1] and "4 of 4 equal" in lines[-1]
+    assert len(lines) == 5
