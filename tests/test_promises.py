@@ -26,10 +26,13 @@ def test_figures_are_those_of_the_results(tmp_path, monkeypatch):
     found = json.loads((promises.RESULTS / "kills.json").read_text("utf-8"))
     found["total"]["kills"] = 987_654
     (tmp_path / "kills.json").write_text(json.dumps(found), "utf-8")
-    distributed = {"promises": [["Processes share a fit", "4 of 4 equal"]]}
-    (tmp_path / "distributed.json").write_text(json.dumps(distributed), "utf-8")
+    run = {"chosen": 9, "chosen alike": 8, "largest difference": 2e-15}
+    cells = [{"dtype": "float64", "runs": [run, run]}]
+    shared = {"processes": 3, "cells": cells}
+    (tmp_path / "sharded.json").write_text(json.dumps(shared), "utf-8")
     monkeypatch.setattr(promises, "RESULTS", tmp_path)
     lines = promises.table().splitlines()
     assert "987654 kills" in lines[2]
-    assert "Processes share a fit" in lines[-1] and "4 of 4 equal" in lines[-1]
+    assert "2 fits of 3 processes in float64: 16 of 18 choices equal" in lines[-1]
+    assert "at most 2e-15 apart" in lines[-1]
     assert len(lines) == 5
