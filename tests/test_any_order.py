@@ -182,11 +182,12 @@ class AnyOrder(RuleBasedStateMachine):
         self.surroundings = global_state()
 
     @rule(data=st.data())
-    def set_a_parameter(self, data):
-        name = data.draw(st.sampled_from(sorted(VALID.keys() & self.params.keys())))
-        value = data.draw(st.sampled_from(VALID[name]))
-        assert self.model.set_params(**{name: value}) is self.model
-        self.params[name] = value
+    def set_parameters(self, data):
+        names = st.sampled_from(sorted(VALID.keys() & self.params.keys()))
+        names = data.draw(st.lists(names, min_size=1, max_size=6, unique=True))
+        values = {name: data.draw(st.sampled_from(VALID[name])) for name in names}
+        assert self.model.set_params(**values) is self.model
+        self.params |= values
 
     @rule(data=st.data())
     def set_a_bad_parameter(self, data):
