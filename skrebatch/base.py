@@ -196,7 +196,9 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         """Validate the rows of this process, and the targets of all."""
         own = self._check_X(rows.own, variable_length, reset=reset)
         stand_in = np.broadcast_to(dtype.type(0), (len(rows), own.shape[1]))
-        _, y = check_X_y(stand_in, dtype=dtype, estimator=self, **kwargs)
+        _, y = check_X_y(
+            stand_in, dtype=dtype, ensure_all_finite=False, estimator=self, **kwargs
+        )
         if isinstance(own, MappedRows):
             own.check()
         return replace(rows, own=own), y

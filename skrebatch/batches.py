@@ -36,6 +36,7 @@ def stack_table(jobs: list[Job]) -> Table:
         shift = place(job.targets, targets) - start
         for member in job.members:
             member.start, member.shift = start, shift
+            member.shared = isinstance(job.X[0], ShardedRows)
     X = [piece for _, pieces in features.values() for piece in pieces]
     y = [piece for _, pieces in targets.values() for piece in pieces]
     if isinstance(X[0], ShardedRows):

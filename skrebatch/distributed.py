@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +21,7 @@ from sklearn.utils.validation import _num_samples
 from skrebatch.base import _BaseReBatchCNN, unchanged_on_error
 from skrebatch.callbacks import EpochProgress
 from skrebatch.checkpoints import Checkpoint, CheckpointWriter
-from skrebatch.data import as_array
+from skrebatch.data import as_array, resolve_device
 from skrebatch.members import DivergedError, Job
 from skrebatch.shards import ShardedRows, hearing_all
 from skrebatch.stacks import why_alone
@@ -88,13 +90,14 @@ def fit_distributed(
         If there is no process group yet.
     ValueError
         In every process, if one of them was given what can't be fitted, or parameters
-        other than the first one; also for `batch_norm`, `dropout`, `n_augments`,
-        `variable_length`, callbacks and a fit that goes on.
+        other than the first one, or plans another epoch; also for `batch_norm`,
+        `dropout`, `n_augments`, `variable_length`, callbacks and a fit that goes on.
     CheckpointError
         In every process, if there is a checkpoint in `checkpoint_dir` that can't be
         gone on from.
     ConnectionError
-        If another process is lost. The estimator is as it was.
+        If another process is lost. The estimator is as it was. What a strategy of your
+        own raises in one process alone is raised there; its end is the others' loss.
 
     See Also
     --------
@@ -133,14 +136,16 @@ def fit_distributed(
         )
     shares = _agree(lambda: _share(estimator, X, y, sample_weight, X_val, y_val))
     _refuse_differences([share["asked"] for share in shares])
-    data = _put_together(shares, X, X_val)
+    data, seed = _put_together(shares, X, X_val), shares[0]["seed"]
+    del shares  # before the training, since they are large
     with unchanged_on_error(estimator):
-        seed, checkpoint = shares[0]["seed"], None
+        checkpoint = None
         if isinstance(estimator.checkpoint_dir, str | os.PathLike):
             path = Path(estimator.checkpoint_dir, "fit.safetensors")
             checkpoint = _SharedCheckpoint.open(path)
             seed = (checkpoint.content or {}).get("seed", seed)
         job = _prepare(estimator, data, seed, checkpoint)
+        del data
         callbacks: list[Any] = []
         if checkpoint is not None:
             every = estimator.checkpoint_every
@@ -230,9 +235,9 @@ def _prepare(
 
 def _agree(do: Callable[[], T]) -> list[T]:
     """Do something in every process; return what all have done, or raise in all."""
-    error, done = None, None
+    error, done = None, b""
     try:
-        done = do()
+        done = pickle.dumps(do())
     except Exception as own:
         error = own
     everyone: list[Any] = [None] * dist.get_world_size()
@@ -244,7 +249,7 @@ def _agree(do: Callable[[], T]) -> list[T]:
     for rank, (_, said) in enumerate(everyone):
         if said is not None:
             raise ValueError(f"Process {rank} can't take part in the fit. {said}")
-    return [done for done, _ in everyone]
+    return [pickle.loads(done) for done, _ in everyone]
 
 
 def _refuse_differences(everyone: list[dict[str, Any]]) -> None:
@@ -271,6 +276,14 @@ def _share(
                 f"fit_distributed needs {name}={value!r}: no process has all rows of a "
                 f"mini-batch, got {getattr(estimator, name)!r}."
             )
+    device = resolve_device(estimator.device)
+    if dist.get_backend() == "nccl" and device.type != "cuda":
+        raise ValueError(
+            f'The process group is one of "nccl", between GPUs, but device="{device}". '
+            'Set the device, or call init_process_group("gloo").'
+        )
+    if X is None:
+        raise ValueError("X is None: each process needs rows of its own.")
     if X_val is None and y_val is not None:
         raise ValueError("X_val and y_val belong together: pass both or neither.")
     weights = None
@@ -280,15 +293,22 @@ def _share(
             weights = np.full(_num_samples(X), weights)
         check_consistent_length(X, weights)
     parameters = estimator.get_params(deep=False)
-    asked = {n: _digest(v) for n, v in parameters.items() if n not in _OWN}
+    cls = type(estimator)
+    # First: others have other parameters.
+    asked: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
+    asked |= {n: _digest(v) for n, v in parameters.items() if n not in _OWN}
     targets, validation_targets = _targets(X, y), _targets(X_val, y_val)
     asked |= {
         "kind of y": _kind(targets),
         "kind of y_val": _kind(validation_targets),
         "kind of sample_weight": _kind(weights),
     }
+    index = None
+    if estimator.record_losses and not isinstance(X, list | tuple):
+        index = getattr(X, "index", None)
     return {
         "asked": asked,
+        "index": index,
         "y": targets,
         "y_val": validation_targets,
         "sample_weight": weights,
@@ -316,7 +336,11 @@ def _targets(X: Any, y: Any) -> NDArray[Any] | None:
 
 def _kind(values: NDArray[Any] | None) -> Any:
     """Tell targets that numpy would not put together as they are."""
-    return values is not None and (values.shape[1:], values.dtype.kind in "OSU")
+    if values is None:
+        return None
+    kinds = {"text": "OSU", "times": "mM"}
+    kind = [name for name, letters in kinds.items() if values.dtype.kind in letters]
+    return values.shape[1:], kind
 
 
 def _put_together(shares: list[dict[str, Any]], X: Any, X_val: Any) -> dict[str, Any]:
@@ -331,4 +355,7 @@ def _put_together(shares: list[dict[str, Any]], X: Any, X_val: Any) -> dict[str,
         if own is not None:
             start = sum(len(share[targets]) for share in shares[:rank])
             data[name] = ShardedRows(own, start, len(data[targets]))
+    indices = [share["index"] for share in shares]
+    if all(index is not None for index in indices):
+        data["X"] = replace(data["X"], index=indices[0].append(indices[1:]))
     return data

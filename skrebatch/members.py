@@ -81,6 +81,7 @@ class Member:
 
     start: int = 0  # its first row in the features of the table
     shift: int = 0  # from a row of the features to that of the targets
+    shared: bool = False  # with other processes, which train it too
     counts: Indices | None = None  # rows of each batch of the epoch, where they vary
     history: History = field(default_factory=History)
     epochs: int = 0
@@ -241,8 +242,13 @@ class Member:
         self._best, self.final = tensors.get("best"), tensors.get("final")
 
     def fail(self, error: Exception) -> None:
-        """Stop for good; the estimator raises the error."""
+        """Stop for good; the estimator raises the error.
+
+        Where other processes may know of none, at once: they would wait for ever.
+        """
         self.done, self.error = True, error
+        if self.shared:
+            raise error
 
 
 @dataclass

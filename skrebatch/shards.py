@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ def hearing_all() -> Iterator[None]:
     except RuntimeError as error:
         raise ConnectionError(
             "A process that shares the fit is lost, or no longer heard of. The "
-            "estimator is as it was; start all processes again."
+            "estimator is as it was; end this process too, and start all again."
         ) from error
 
 
@@ -42,11 +43,14 @@ class ShardedRows:
         The first of them.
     n_rows : int
         Those of all.
+    index : pandas.Index, default=None
+        Of all rows, where it is wanted and there is one.
     """
 
     own: Any
     start: int
     n_rows: int
+    index: Any = None
 
     def __len__(self) -> int:
         """Return the number of rows of all processes."""
@@ -83,6 +87,19 @@ class ShardedTable(Table):
         """Replace values by their sum over the processes, the same bits in each."""
         with hearing_all():
             dist.all_reduce(values)
+
+    def check_orders(self, orders: list[Indices]) -> None:
+        """Refuse orders that are others in another process."""
+        own = zlib.crc32(np.concatenate(orders).data)
+        ends = torch.tensor([own, -own], device=self.features.device)
+        with hearing_all():
+            dist.all_reduce(ends, dist.ReduceOp.MAX)
+        if ends.sum():
+            raise ValueError(
+                "The processes have planned different epochs. A strategy or schedule "
+                "of your own must do the same in each: draw from epoch.rng, and use "
+                "nothing that differs between them."
+            )
 
     def per_row(
         self, compute: Callable[[list[Indices]], list[Floats]], rows: list[Indices]

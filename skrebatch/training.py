@@ -424,6 +424,7 @@ class ReBatchNet(NeuralNet):
         orders = self._next_orders(table)
         plan = _EpochPlan(members, orders)
         if isinstance(table, ShardedTable):
+            table.check_orders(orders)
             plan.keep_only(table.here)
         batch_losses = self._train_batches(table, plan)  # (T, K)
         for k, member in enumerate(members):

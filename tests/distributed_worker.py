@@ -9,12 +9,14 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from pickle import PicklingError
 from types import SimpleNamespace
 from typing import ClassVar
 
 import joblib
 import numpy as np
 import pandas as pd
+import sklearn
 import torch
 import torch.distributed as dist
 from sklearn.base import clone
@@ -80,6 +82,7 @@ def make_fits():
         "twice": (clf(ratio=0.3, **twice), data.binary),
         "left out": (clf(strategy="max-loss", repeats=0), data.classes),
         "balanced": (clf(class_balanced=True, repeats=3), data.classes),
+        "no weight here": (clf(repeats=2), (*data.binary, np.arange(len(X)) >= 90)),
         "weights": (clf(class_weight="balanced"), (*data.classes, data.weights)),
         "two targets": (reg(lr=0.01), data.regression),
         "one row a batch": (clf(batch_size=1, max_epochs=2), data.binary),
@@ -140,7 +143,7 @@ def rng_states():
     return torch.get_rng_state().tolist(), own[1].tolist(), own[2:]
 
 
-def fit_all(rank, world_size):
+def fit_all(rank, world_size, result):
     """Fit everything; return what was found, and whether all processes found it."""
     found = {}
     for name, (model, data) in make_fits().items():
@@ -150,8 +153,22 @@ def fit_all(rank, world_size):
         everyone = [None] * world_size
         dist.all_gather_object(everyone, joblib.hash(summarise(model)))
         found[f"{name}: alike"] = np.array(len(set(everyone)) == 1)
-    unseeded = ReBatchCNNClassifier(**TINY | {"random_state": None})
     X, y = (share_of(part, rank, world_size) for part in make_data().binary)
+    path = Path(f"{result}.{rank}.npy")
+    np.save(path, X)
+    indexed = pd.DataFrame(X, index=[f"{rank}.{i}" for i in range(len(X))])
+    model = ReBatchCNNClassifier(**TINY, record_losses=True)
+    with sklearn.config_context(working_memory=0):
+        fit_distributed(model, np.load(path, mmap_mode="r"), y)
+    from_file = summarise(model)
+    fit_distributed(model, indexed, y)
+    found["from a file: alike"] = joblib.hash(from_file) == joblib.hash(
+        summarise(model)
+    )
+    sizes = [len(share_of(range(225), r, world_size)) for r in range(world_size)]
+    names = [f"{r}.{i}" for r, size in enumerate(sizes) for i in range(size)]
+    found["index: alike"] = model.sample_index_.tolist() == names
+    unseeded = ReBatchCNNClassifier(**TINY | {"random_state": None})
     before = rng_states()
     fit_distributed(unseeded, X, y)
     after = rng_states()
@@ -190,6 +207,20 @@ def choose(rank, world_size):
     return {"agree": agree}
 
 
+class OfItsOwn(MinLoss):
+    """A strategy that draws from no generator of the fit."""
+
+    def plan(self, losses, epoch):
+        return np.random.default_rng().permutation(len(losses))[: epoch.n_chosen]
+
+
+def make_unpicklable(y):
+    """Return labels that can't be sent."""
+    labels = np.empty(len(y), dtype=object)
+    labels[:] = [lambda: None] * len(y)
+    return labels
+
+
 def refuse_all(rank, world_size, result):
     """Give the last process, or all, what is refused; return the messages."""
     last = rank == world_size - 1
@@ -201,7 +232,7 @@ def refuse_all(rank, world_size, result):
         before = dict(getattr(model, "__dict__", {}))
         try:
             fit_distributed(model, *data)
-        except (DivergedError, ValueError) as error:
+        except (AttributeError, DivergedError, PicklingError, ValueError) as error:
             assert getattr(model, "__dict__", {}) == before
             return f"{type(error).__name__}: {error}"
         return "fitted"
@@ -216,6 +247,11 @@ def refuse_all(rank, world_size, result):
         "no targets": attempt(clf(), X, None if last else y),
         "no estimator": attempt(None, X, y),
         "weight": attempt(clf(), X, y, np.ones(3 if last else len(X))),
+        "no X": attempt(clf(), None, None),
+        "class": attempt(ReBatchCNNRegressor() if last else clf(), X, y),
+        "times": attempt(clf(), X, y.astype("M8[s]") if last else y),
+        "unpicklable": attempt(clf(), X, make_unpicklable(y) if last else y),
+        "chance": attempt(clf(strategy=OfItsOwn()), X, y),
         "ratio": attempt(clf(ratio=0.3 if last else 0.1), X, y),
         "columns": attempt(clf(), X[:, :3] if last else X, y),
         "names": attempt(clf(), pd.DataFrame(X, columns=names[:: 1 - 2 * last]), y),
@@ -246,6 +282,8 @@ class Stopping(MinLoss):
             os._exit(1)
         if epoch.number == 4 and Stopping.how == "interrupted":
             raise KeyboardInterrupt
+        if epoch.number == 4 and Stopping.how == "failing":
+            raise OSError("gone")
         return super().plan(losses, epoch)
 
 
@@ -260,7 +298,7 @@ def lose_one(rank, world_size, how):
     said = "fitted"
     try:
         fit_distributed(model, X, y)
-    except (ConnectionError, KeyboardInterrupt) as error:
+    except (OSError, KeyboardInterrupt) as error:
         said = f"{type(error).__name__}: {error}"
     return {"said": said, "as before": bool((model.predict_proba(X) == before).all())}
 
@@ -296,7 +334,7 @@ def main(task, result, store=None, rank=None, world_size=None):
         )
     rank, world_size = dist.get_rank(), dist.get_world_size()
     if task == "fit":
-        found = fit_all(rank, world_size)
+        found = fit_all(rank, world_size, result)
         if rank == 0:
             np.savez(result, **found)
     else:

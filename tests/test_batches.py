@@ -61,6 +61,55 @@ def test_equal_steps_are_one_segment():
     assert segments == [(slice(0, 5), 2, 8), (slice(5, 6), 2, 7)]
 
 
+# --- shares of a plan ---
+
+
+def test_a_share_by_hand():
+    here = np.zeros(30, dtype=bool)
+    here[[21, 23, 24]] = True
+    plan = _EpochPlan([make_member(ALL[:30], batch_size=4)], [np.arange(24, 18, -1)])
+    plan.keep_only(here)  # of 24 23 22 21 | 20 19
+    assert plan.rows[0, 0].tolist() == [24, 23, 21]
+    assert plan.scale[0, 0].tolist() == [0.25] * 3
+    assert plan.places[0, 0].tolist() == [0, 1, 3]
+    # Another row that is here stands in, and counts for nothing.
+    assert plan.rows[1, 0, 0] == 24
+    assert not plan.scale[1, 0].any()
+    assert plan.places[1, 0].tolist() == [4] * 3
+    assert [(s.steps, s.n_rows) for s in plan.segments] == [
+        (slice(0, 1), 3),
+        (slice(1, 2), 1),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shares_make_up_the_plan(seed):
+    rng = np.random.default_rng(seed)
+    owner = rng.integers(3, size=60)
+    orders = [rng.integers(60, size=n) for n in (50, 37)]
+    members = [make_member(np.arange(60), batch_size=size) for size in (8, 11)]
+    whole = _EpochPlan(members, orders)
+    found = np.zeros((*whole.rows.shape[:2], whole.rows.shape[2] + 1))
+    for process in range(3):
+        share = _EpochPlan(members, orders)
+        share.keep_only(owner == process)
+        assert (owner[share.rows] == process).all()
+        inside = share.places < whole.rows.shape[2]
+        assert not share.scale[~inside].any()
+        np.put_along_axis(
+            found,
+            share.places,
+            np.take_along_axis(found, share.places, -1) + share.scale,
+            axis=-1,
+        )
+        places = np.where(inside, share.places, 0)
+        rows = np.take_along_axis(whole.rows, places, axis=-1)
+        assert (rows == share.rows)[inside].all()
+        for segment in share.segments:
+            assert not inside[segment.steps, :, segment.n_rows :].any()
+    np.testing.assert_array_equal(found[..., :-1], whole.scale)
+
+
 # --- copies ---
 
 

@@ -74,7 +74,8 @@ def test_several_processes_find_what_one_finds(n_processes, alone, tmp_path):
                 atol=10.0**-digits,
                 err_msg=f"{name}: {what}",
             )
-    assert found["no seed: alike"]
+    for case in ("from a file", "index", "no seed"):
+        assert found[f"{case}: alike"], case
 
 
 def test_equal_losses_are_chosen_as_in_one_process(tmp_path):
@@ -99,7 +100,11 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
     ):
         assert first[case].startswith(f"{theirs}{text}"), case
         assert last[case].startswith(f"ValueError: {text}"), case
+    assert first["unpicklable"].startswith("ValueError: Process 1 can't take part")
+    assert "pickle" in last["unpicklable"]
     for case, what in (
+        ("class", "class"),
+        ("times", "kind of y"),
         ("ratio", "ratio"),
         ("columns", "number of features"),
         ("names", "names of features"),
@@ -116,6 +121,8 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
         ("copies", "ValueError: fit_distributed needs n_augments=0"),
         ("lengths vary", "ValueError: fit_distributed needs variable_length=False"),
         ("checkpoint", "CheckpointError: "),
+        ("no X", "ValueError: X is None"),
+        ("chance", "ValueError: The processes have planned different epochs"),
         ("folder", "ValueError: checkpoint_dir must be the path of a folder or None"),
         ("lr", "ValueError: lr must be"),
         ("no estimator", "ValueError: estimator is no re-Batch estimator: None"),
@@ -126,7 +133,7 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
         assert first[case] == last[case]
 
 
-@pytest.mark.parametrize("how", ["killed", "interrupted"])
+@pytest.mark.parametrize("how", ["killed", "interrupted", "failing"])
 def test_a_lost_process_leaves_the_estimator_as_it_was(how, tmp_path):
     # Not by its code: as it ends, torch may abort a process that has lost another.
     (_, last), said = by_hand(how, 2, tmp_path)
@@ -137,7 +144,8 @@ def test_a_lost_process_leaves_the_estimator_as_it_was(how, tmp_path):
         assert len(said) == 1
     else:
         assert last == 0
-        assert said[1]["said"].startswith("KeyboardInterrupt")
+        kinds = {"interrupted": "KeyboardInterrupt", "failing": "OSError: gone"}
+        assert said[1]["said"].startswith(kinds[how])
 
 
 def test_torchrun_goes_on_from_a_checkpoint(tmp_path):
