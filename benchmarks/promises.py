@@ -51,7 +51,7 @@ def of_abuse(found):
         failed = own["fits"] - own["ends"]["done"]
         n_last = last["fits"] - first["fits"]
         yield (
-            "Fits leave nothing behind in their process",
+            "Fits leave no threads, files or objects behind",
             f"{own['fits']:,} fits in one process, {failed:,} of them failing or "
             f"interrupted. In the last {n_last:,}: "
             f"{last['threads'] - first['threads']} more threads, "
