@@ -134,15 +134,15 @@ def fit_distributed(
             'init_process_group("gloo") first ("nccl" on GPUs), in a script that '
             "torchrun starts."
         )
-    shares = _agree(lambda: _share(estimator, X, y, sample_weight, X_val, y_val))
+    given = estimator, X, y, sample_weight, X_val, y_val
+    _, shares = _agree(partial(_share, *given), lambda own: own)
     _refuse_differences([share["asked"] for share in shares])
     data, seed = _put_together(shares, X, X_val), shares[0]["seed"]
     del shares  # before the training, since they are large
     with unchanged_on_error(estimator):
         checkpoint = None
         if isinstance(estimator.checkpoint_dir, str | os.PathLike):
-            path = Path(estimator.checkpoint_dir, "fit.safetensors")
-            checkpoint = _SharedCheckpoint.open(path)
+            checkpoint = _open(Path(estimator.checkpoint_dir, "fit.safetensors"))
             seed = (checkpoint.content or {}).get("seed", seed)
         job = _prepare(estimator, data, seed, checkpoint)
         del data
@@ -166,35 +166,33 @@ def fit_distributed(
 
 
 class _SharedCheckpoint(Checkpoint):
-    """A checkpoint that all processes go on from, and one of them writes."""
-
-    @classmethod
-    def open(cls, path: Path) -> _SharedCheckpoint:
-        """Read the file, which must be the same for all."""
-        found: list[_SharedCheckpoint] = []
-
-        def read() -> dict[str, Any]:
-            found.append(cls(path))
-            return {"checkpoint": joblib.hash((found[0].content, found[0].tensors))}
-
-        _refuse_differences(_agree(read))
-        return found[0]
+    """A checkpoint that all processes go on from, and the first one writes."""
 
     def write(self, *content: Any) -> None:
         """Write the file anew, whole or not at all."""
-        _agree(partial(super().write, *content) if _is_first() else _nothing)
+        _agree(partial(super().write, *content) if _is_first() else _do_nothing)
 
     def remove(self) -> None:
         """Remove the file, before any process looks for it again."""
-        _agree(super().remove if _is_first() else _nothing)
+        _agree(super().remove if _is_first() else _do_nothing)
+
+
+def _open(path: Path) -> _SharedCheckpoint:
+    """Read a checkpoint, which must be the same for all processes."""
+    checkpoint, told = _agree(
+        partial(_SharedCheckpoint, path),
+        lambda own: {"checkpoint": joblib.hash((own.content, own.tensors))},
+    )
+    _refuse_differences(told)
+    return checkpoint
 
 
 def _is_first() -> bool:
     return bool(dist.get_rank() == 0)
 
 
-def _nothing() -> None:
-    """Do nothing, while the first process does something."""
+def _do_nothing() -> None:
+    """Wait while the first process does something."""
 
 
 def _prepare(
@@ -204,52 +202,60 @@ def _prepare(
     checkpoint: Checkpoint | None,
 ) -> Job:
     """Check everything in every process, and that all mean the same fit."""
-    jobs: list[Job] = []
 
-    def prepare() -> tuple[dict[str, Any], dict[str, str]]:
-        jobs.append(estimator._prepare(**data, seed=seed))
+    def tell(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
         names = getattr(estimator, "feature_names_in_", np.empty(0))
-        begun_with = [
-            (member.seed, member.selection.rng.bit_generator.state)
-            for member in jobs[0].members
-        ]
         alike = {
             "number of features": estimator.n_features_in_,
             "names of features": names.tolist(),
-            "random_state": begun_with,
+            "random_state": [
+                (member.seed, member.selection.rng.bit_generator.state)
+                for member in job.members
+            ],
         }
-        return alike, {} if checkpoint is None else estimator._fingerprint(jobs[0])
+        return alike, {} if checkpoint is None else estimator._fingerprint(job)
 
-    prepared = _agree(prepare)
-    _refuse_differences([alike for alike, _ in prepared])
+    job, told = _agree(partial(estimator._prepare, **data, seed=seed), tell)
+    _refuse_differences([alike for alike, _ in told])
     if checkpoint is not None:
-        fingerprints = [own for _, own in prepared]
+        fingerprints = [own for _, own in told]
         # The rows differ from process to process.
         together = {
             name: joblib.hash([own[name] for own in fingerprints])
             for name in fingerprints[0]
         }
         checkpoint.claim(together)
-    return jobs[0]
+    return job
 
 
-def _agree(do: Callable[[], T]) -> list[T]:
-    """Do something in every process; return what all have done, or raise in all."""
-    error, done = None, b""
+def _agree(
+    do: Callable[[], T], tell: Callable[[T], Any] = lambda own: None
+) -> tuple[T, list[Any]]:
+    """Do something in every process, or raise in all if one of them can't.
+
+    Returns
+    -------
+    done : object
+        What came of it here.
+    told : list
+        What each process tells of that, by rank.
+    """
+    error, own = None, b""
     try:
-        done = pickle.dumps(do())
-    except Exception as own:
-        error = own
+        done = do()
+        own = pickle.dumps(tell(done))
+    except Exception as raised:
+        error = raised
     everyone: list[Any] = [None] * dist.get_world_size()
     said = None if error is None else f"{type(error).__name__}: {error}"
     with hearing_all():
-        dist.all_gather_object(everyone, (done, said))
+        dist.all_gather_object(everyone, (own, said))
     if error is not None:
         raise error
     for rank, (_, said) in enumerate(everyone):
         if said is not None:
             raise ValueError(f"Process {rank} can't take part in the fit. {said}")
-    return [pickle.loads(done) for done, _ in everyone]
+    return done, [pickle.loads(told) for told, _ in everyone]
 
 
 def _refuse_differences(everyone: list[dict[str, Any]]) -> None:
