@@ -34,6 +34,7 @@ import torch
 from environment import environment
 from joblib import parallel_config
 from joblib.externals.loky import get_reusable_executor
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
@@ -173,7 +174,11 @@ def one_fit(plan, device="cpu"):
                 n_iter_no_change=plan.epochs,
                 random_state=0,
             )
+            same = clone(ours).set_params(
+                architecture="mlp", hidden_layers=mlp.hidden_layer_sizes
+            )
             variants["scikit-learn MLP"] = partial(mlp.fit, X, y)
+            variants["skrebatch MLP"] = partial(same.fit, X, y)
             if HAS_LIGHTNING:
                 variants["Lightning"] = partial(lightning_fit, X, y, size, plan.epochs)
         title = f"one fit, {cell['rows']} x {cell['features']}, B={size}"

@@ -13,6 +13,7 @@ OURS = "skrebatch"
 FUSED = "FusedGridSearchCV, n_jobs=1"
 COLOURS = {
     "skrebatch": "tab:blue",
+    "skrebatch MLP": "tab:cyan",
     "scikit-learn MLP": "tab:green",
     "skorch": "tab:orange",
     "Lightning": "tab:red",
@@ -60,7 +61,10 @@ minimal loop: below 1 is faster.
 - *skorch*: `NeuralNetBinaryClassifier` with its own loader and optimizer defaults, and
   the `ReBatch` callback, which passes the losses through that loader.
 - *scikit-learn MLP*: `MLPClassifier` with the two layers of the network's head, which
-  hold most of its parameters. It does no loss pass and no selection.
+  hold most of its parameters. It has no convolutions, and does no loss pass and no
+  selection.
+- *skrebatch MLP*: `ReBatchCNNClassifier` with `architecture="mlp"` and these layers:
+  the same network as scikit-learn's, with a loss pass and selection.
 - *Lightning*: its `Trainer` with a `DataLoader`, fused Adam, the losses of all rows in
   one pass.
 """,
