@@ -184,7 +184,7 @@ def _cut(counts: NDArray[np.intp]) -> list[_Segment]:
     segments = []
     for start, stop in itertools.pairwise(bounds):
         if start < stop:
-            at_work = active[:, start]
+            at_work = active[:, start].tolist()
             n_networks = int(np.flatnonzero(at_work)[-1]) + 1
             steps = slice(start, stop)
             segments.append(

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from long_runs import FOUND, SCALE, tally  # noqa: F401
+from long_runs import FOUND, REPEATED, SCALE, tally  # noqa: F401
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -479,9 +479,9 @@ class RegressorMachine(AnyOrder):
 
 TestClassifier = ClassifierMachine.TestCase
 TestClassifier.settings = settings(
-    deadline=None, max_examples=40 * SCALE, stateful_step_count=25
+    max_examples=40 * SCALE, stateful_step_count=25, **REPEATED
 )
 TestRegressor = RegressorMachine.TestCase
 TestRegressor.settings = settings(
-    deadline=None, max_examples=20 * SCALE, stateful_step_count=25
+    max_examples=20 * SCALE, stateful_step_count=25, **REPEATED
 )

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from long_runs import FOUND, SCALE, tally  # noqa: F401
+from long_runs import FOUND, REPEATED, SCALE, tally  # noqa: F401
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNetClassifier
@@ -808,7 +808,7 @@ def test_arguments_of_any_kind(name):
     target = TARGETS[name]
     names = sorted(target.valid)
 
-    @settings(deadline=None, max_examples=target.examples * SCALE, database=None)
+    @settings(max_examples=target.examples * SCALE, **REPEATED)
     @given(data=st.data())
     def try_some(data):
         asked = [*target.needed, *data.draw(several(names, 0))]
