@@ -27,10 +27,10 @@ from skrebatch.callbacks import EpochProgress
 from skrebatch.checkpoints import Checkpoint, CheckpointWriter, fingerprint
 from skrebatch.data import (
     as_array,
-    check_names,
-    check_nested,
+    check_params,
     check_weights,
     locate_bad_columns,
+    numpy_dtype,
     resolve_device,
     resolve_dtype,
     resolve_precision,
@@ -131,16 +131,13 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
             If there is no parameter of a name; the nearest one is named. No other is
             set then.
         """
-        names, values = [n.partition("__")[0] for n in params], self.get_params(False)
-        check_names(names, values, self)
-        check_nested(params, values)
+        check_params(params, self)
         with unchanged_on_error(self):
             return super().set_params(**params)
 
     def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
-        asked = resolve_dtype(kwargs.pop("dtype", self.dtype))
-        dtype = np.dtype(str(asked).removeprefix("torch."))
+        dtype = numpy_dtype(resolve_dtype(kwargs.pop("dtype", self.dtype)))
         if isinstance(X, ShardedRows):
             return self._check_sharded(X, variable_length, dtype, **kwargs)
         X = as_array(X)

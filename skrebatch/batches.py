@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skrebatch.data import Floats, Table, make_table
+from skrebatch.data import Floats, Table, make_table, numpy_dtype
 from skrebatch.mapped import MappedRows, make_mapped_table
 from skrebatch.members import Job, Member
 from skrebatch.samplers import Indices
@@ -150,7 +150,7 @@ def draw_noise(
     n_features = table.features.shape[1] - 2
     T, K, b = plan.copies.shape
     n_steps = max(1, _NOISE_NUMBERS // (K * b * n_features))
-    dtype = np.dtype(str(table.features.dtype).removeprefix("torch."))
+    dtype = numpy_dtype(table.features.dtype)
     for start in range(0, T, n_steps):
         copies = plan.copies[start : start + n_steps]
         noise = np.zeros((*copies.shape, n_features), dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -154,6 +154,11 @@ def resolve_dtype(dtype: Any) -> torch.dtype:
     if name not in _DTYPES:
         raise ValueError(f'dtype must be "float32" or "float64", got {dtype!r}.')
     return _DTYPES[name]
+
+
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """Return the numpy dtype of the same name."""
+    return np.dtype(str(dtype).removeprefix("torch."))
 
 
 def resolve_precision(
@@ -317,23 +322,24 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False)
     return f" Look at column {', '.join(bad[:5])}{more}."
 
 
-def check_names(names: Iterable[str], known: Iterable[str], owner: Any) -> None:
-    """Refuse names of parameters that are not known, naming the nearest that are."""
-    known = sorted(known)
+def check_params(params: dict[str, Any], owner: Any) -> None:
+    """Refuse parameters that can't be set, nested ones too, before one of them is.
+
+    Of a name that is not known, the nearest that is known is named.
+    """
+    values = owner.get_params(deep=False)
+    known = sorted(values)
     told = []
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            told.append(f"{name!r}{f' (did you mean {near[0]!r}?)' if near else ''}")
+    for name in params:
+        own, _, _ = name.partition("__")
+        if own not in known:
+            near = difflib.get_close_matches(own, known, n=1)
+            told.append(f"{own!r}{f' (did you mean {near[0]!r}?)' if near else ''}")
     if told:
         raise ValueError(
             f"Invalid parameter {', '.join(told)} for estimator {owner}. Valid "
             f"parameters are: {known}."
         )
-
-
-def check_nested(params: dict[str, Any], values: dict[str, Any]) -> None:
-    """Refuse parameters of values that have none, such as a strategy's name."""
     for name in params:
         own, is_nested, _ = name.partition("__")
         value = params.get(own, values[own])

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from skrebatch.data import Floats, Table
+from skrebatch.data import Floats, Table, numpy_dtype
 from skrebatch.samplers import Indices
 
 
@@ -112,7 +112,7 @@ class ShardedTable(Table):
         computed = compute([asked[mine] for asked, mine in zip(rows, own, strict=True)])
         features = self.features
         # Adding zeros changes no bit, so that ties are the ties of one process.
-        together = np.zeros(ends[-1], str(features.dtype).removeprefix("torch."))
+        together = np.zeros(ends[-1], numpy_dtype(features.dtype))
         for start, mine, part in zip(ends[:-1], own, computed, strict=True):
             together[start + mine] = part
         sums = torch.from_numpy(together).to(features.device)

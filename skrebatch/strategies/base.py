@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from skrebatch.data import check_names, check_nested
+from skrebatch.data import check_params
 from skrebatch.links import LinkedMixin
 from skrebatch.samplers import Indices, as_samples
 
@@ -206,9 +206,7 @@ class Strategy(LinkedMixin, BaseEstimator):
         ValueError
             If there is no parameter of a name.
         """
-        names, values = [n.partition("__")[0] for n in params], self.get_params(False)
-        check_names(names, values, self)
-        check_nested(params, values)
+        check_params(params, self)
         return super().set_params(**params)
 
     def check(self) -> None:
