@@ -626,8 +626,11 @@ def megabytes(name):
     status = Path("/proc/self/status").read_text()
     return int(status.split(name + ":")[1].split()[0]) / 1024
 
-good, folder = map(Path, sys.argv[1:])
-load_model(good).predict([[0] * 5])
+models, folder = map(Path, sys.argv[1:])
+# torch imports parts of itself when they are first used.
+for good in models.glob("*.safetensors"):
+    load_model(good)
+load_model(models / "default.safetensors").predict([[0] * 5])
 bad = sorted(folder.iterdir())
 before = megabytes("VmRSS")
 seen = set()
@@ -649,14 +652,20 @@ print(events)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux reports it")
 def test_bad_files_take_little_memory_and_run_nothing(bad_files):
     folder = next(iter(bad_files)).parent
-    good = FOLDER / "default.safetensors"
-    command = [sys.executable, "-c", MEASURE, good, folder]
+    command = [sys.executable, "-c", MEASURE, FOLDER, folder]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     megabytes, events = result.stdout.splitlines()
     assert float(megabytes) < 100
     # No import, exec, compile, find_class, system call: files are opened to be read.
-    assert set(ast.literal_eval(events)) <= {("open", "r"), ("open", "rb")}
+    # Of torch itself some versions ask for a function's signature.
+    harmless = {
+        ("open", "r"),
+        ("open", "rb"),
+        ("builtins.id",),
+        ("object.__getattr__",),
+    }
+    assert set(ast.literal_eval(events)) <= harmless
 
 
 def test_a_newer_format_is_told_from_damage(tmp_path):
