@@ -8,9 +8,10 @@ import itertools
 import math
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -24,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrebatch.batches import stack_table
 from skrebatch.callbacks import EpochProgress
-from skrebatch.checkpoints import Checkpoint, CheckpointWriter, fingerprint
+from skrebatch.checkpoints import Checkpoint, fingerprint
 from skrebatch.data import (
     as_array,
     check_params,
@@ -54,6 +55,7 @@ from skrebatch.preparation import (
     recognise,
 )
 from skrebatch.records import mean_log
+from skrebatch.resuming import CheckpointWriter
 from skrebatch.shards import ShardedRows
 from skrebatch.tasks import CallbackSupportMixin, EpochTasks, FitTask, with_callbacks
 from skrebatch.threads import is_small, one_thread_if
@@ -298,26 +300,50 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
-        data = X, y, sample_weight, X_val, y_val
         with unchanged_on_error(self):
-            if not isinstance(self.checkpoint_dir, str | os.PathLike):
-                job = self._prepare(*data)
-                self._keep(self._train(job, X, y, sample_weight))
-                return self
-            checkpoint = Checkpoint(Path(self.checkpoint_dir, "fit.safetensors"))
-            seed = (checkpoint.content or {}).get("seed", secrets.randbits(32))
-            job = self._prepare(*data, seed=seed)
-            checkpoint.claim(self._fingerprint(job))
-            writer = CheckpointWriter(checkpoint, self.checkpoint_every, seed)
-            try:
-                net = self._train(job, X, y, sample_weight, [writer])
-            except DivergedError:
-                checkpoint.remove()  # which leads there again
-                raise
-            self._keep(net)
-            if not net.interrupted_:
-                checkpoint.remove()
+            checkpoint, seed = self._open_checkpoint(Checkpoint, secrets.randbits(32))
+            job = self._prepare(X, y, sample_weight, X_val, y_val, seed=seed)
+            if checkpoint is not None:
+                checkpoint.claim(self._fingerprint(job))
+            self._train_and_keep(
+                partial(self._train, job, X, y, sample_weight), checkpoint, seed
+            )
         return self
+
+    def _open_checkpoint(
+        self, read: Callable[[Path], Checkpoint], seed: int
+    ) -> tuple[Checkpoint | None, int]:
+        """Read the checkpoint, where one is asked for.
+
+        Returns
+        -------
+        checkpoint : Checkpoint or None
+        seed : int
+            That of the fit to go on with, if there is one.
+        """
+        if not isinstance(self.checkpoint_dir, str | os.PathLike):
+            return None, seed
+        checkpoint = read(Path(self.checkpoint_dir, "fit.safetensors"))
+        return checkpoint, (checkpoint.content or {}).get("seed", seed)
+
+    def _train_and_keep(
+        self,
+        train: Callable[[list[Any]], ReBatchNet],
+        checkpoint: Checkpoint | None,
+        seed: int,
+    ) -> None:
+        """Train with the callbacks that a checkpoint needs, which ends with the fit."""
+        if checkpoint is None:
+            self._keep(train([]))
+            return
+        try:
+            net = train([CheckpointWriter(checkpoint, self.checkpoint_every, seed)])
+        except DivergedError:
+            checkpoint.remove()  # which leads there again
+            raise
+        self._keep(net)
+        if not net.interrupted_:
+            checkpoint.remove()
 
     def _fingerprint(self, job: Job) -> dict[str, str]:
         """Tell a fit from all that end otherwise."""
@@ -350,7 +376,7 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
 
     @with_callbacks
     def _train(
-        self, job: Job, X: Any, y: Any, sample_weight: Any, first: Sequence[Any] = ()
+        self, job: Job, X: Any, y: Any, sample_weight: Any, first: list[Any]
     ) -> ReBatchNet:
         """Train the job of a fit, for scikit-learn's callbacks to see."""
         task = FitTask(self, X, y, sample_weight, self.max_epochs)

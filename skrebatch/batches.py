@@ -16,7 +16,7 @@ from skrebatch.data import Floats, Table, make_table, numpy_dtype
 from skrebatch.mapped import MappedRows, make_mapped_table
 from skrebatch.members import Job, Member
 from skrebatch.samplers import Indices
-from skrebatch.shards import ShardedRows, make_sharded_table
+from skrebatch.shards import ShardedRows, ShardedTable, make_sharded_table
 
 # Numbers of noise drawn at once.
 _NOISE_NUMBERS = 1_000_000
@@ -53,7 +53,7 @@ def _make_table(X: list[Any], y: list[Floats], like: Job) -> Table:
 
 
 @dataclass(frozen=True)
-class _Segment:
+class Segment:
     """Consecutive steps of an epoch with equally many networks and rows."""
 
     steps: slice
@@ -62,7 +62,7 @@ class _Segment:
     active: tuple[bool, ...]  # by member
 
 
-class _EpochPlan:
+class EpochPlan:
     """The batches of an epoch: which rows each network sees at each step."""
 
     def __init__(self, members: list[Member], orders: list[Indices]):
@@ -138,8 +138,17 @@ class _EpochPlan:
         ]
 
 
+def plan_epoch(members: list[Member], orders: list[Indices], table: Table) -> EpochPlan:
+    """Lay out the batches of an epoch, or this process's share of each."""
+    plan = EpochPlan(members, orders)
+    if isinstance(table, ShardedTable):
+        table.check_orders(orders)
+        plan.keep_only(table.here)
+    return plan
+
+
 def draw_noise(
-    plan: _EpochPlan, members: list[Member], table: Table
+    plan: EpochPlan, members: list[Member], table: Table
 ) -> Iterator[torch.Tensor]:
     """Draw what is to be added to the features at each step, (K, b, F).
 
@@ -166,7 +175,7 @@ def draw_noise(
 @lru_cache(maxsize=256)
 def _lay_out(
     sizes: tuple[int, ...], lengths: tuple[int, ...]
-) -> tuple[NDArray[np.intp], list[_Segment]]:
+) -> tuple[NDArray[np.intp], list[Segment]]:
     """Count the rows at each step (K, T), and cut where networks or rows change.
 
     The epochs of a fit are nearly always cut alike.
@@ -176,7 +185,7 @@ def _lay_out(
     return counts, _cut(counts)
 
 
-def _cut(counts: NDArray[np.intp]) -> list[_Segment]:
+def _cut(counts: NDArray[np.intp]) -> list[Segment]:
     """Cut an epoch where networks or rows change; counts are (K, T)."""
     active, rows = counts > 0, counts.max(axis=0, initial=0)
     changes = (active[:, 1:] != active[:, :-1]).any(axis=0) | (rows[1:] != rows[:-1])
@@ -188,7 +197,7 @@ def _cut(counts: NDArray[np.intp]) -> list[_Segment]:
             n_networks = int(np.flatnonzero(at_work)[-1]) + 1
             steps = slice(start, stop)
             segments.append(
-                _Segment(steps, n_networks, int(rows[start]), tuple(at_work))
+                Segment(steps, n_networks, int(rows[start]), tuple(at_work))
             )
     return segments
 

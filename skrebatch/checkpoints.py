@@ -1,4 +1,4 @@
-"""Checkpoints: files that a training which was cut off goes on from."""
+"""Checkpoints: files with how far something has come."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from skorch import NeuralNet
-from skorch.callbacks import Callback
 
 from skrebatch.extras import import_extra
 from skrebatch.files import remove_drafts, replace_file
@@ -204,49 +202,3 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
             f"{path} is no checkpoint, or a damaged one ({error!s:.200}). Delete it to "
             "begin anew."
         ) from error
-
-
-class CheckpointWriter(Callback):
-    """Makes a net go on from a checkpoint, and write one every n epochs.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-    every : int
-        Epochs from one to the next.
-    seed : int
-        Kept in it, for trainings without a `random_state`.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, every: int, seed: int):
-        self.checkpoint: Checkpoint | None = checkpoint
-        self.every, self.seed = every, seed
-
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Go on, or write the first one: it tells early whether that is possible."""
-        if self.checkpoint is None:
-            return
-        if self.checkpoint.content is None:
-            self._write(net)
-            return
-        tensors = {
-            name: torch.from_numpy(array)
-            for name, array in self.checkpoint.tensors.items()
-        }
-        net.go_on_from(self.checkpoint.content["training"], tensors)
-        self.checkpoint.forget()
-
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Write one, where it is time."""
-        if len(net.history) % self.every == 0:
-            self._write(net)
-
-    def _write(self, net: Any) -> None:
-        # Of a training that is over there is nothing to go on with.
-        if self.checkpoint is not None and net.can_go_on:
-            parts, tensors = net.take_apart()
-            self.checkpoint.write({"seed": self.seed, "training": parts}, tensors)
-
-    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Let go of the file: the net is pickled, and trains on without the fit."""
-        self.checkpoint = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import secrets
 from collections.abc import Callable
@@ -20,12 +19,12 @@ from sklearn.utils.validation import _num_samples
 
 from skrebatch.base import _BaseReBatchCNN, unchanged_on_error
 from skrebatch.callbacks import EpochProgress
-from skrebatch.checkpoints import Checkpoint, CheckpointWriter
+from skrebatch.checkpoints import Checkpoint
 from skrebatch.data import as_array, resolve_device
-from skrebatch.members import DivergedError, Job
+from skrebatch.members import Job
 from skrebatch.shards import ShardedRows, hearing_all
 from skrebatch.stacks import why_alone
-from skrebatch.training import train
+from skrebatch.training import ReBatchNet, train
 
 T = TypeVar("T")
 Estimator = TypeVar("Estimator", bound=_BaseReBatchCNN)
@@ -140,28 +139,17 @@ def fit_distributed(
     data, seed = _put_together(shares, X, X_val), shares[0]["seed"]
     del shares  # before the training, since they are large
     with unchanged_on_error(estimator):
-        checkpoint = None
-        if isinstance(estimator.checkpoint_dir, str | os.PathLike):
-            checkpoint = _open(Path(estimator.checkpoint_dir, "fit.safetensors"))
-            seed = (checkpoint.content or {}).get("seed", seed)
+        checkpoint, seed = estimator._open_checkpoint(_open, seed)
         job = _prepare(estimator, data, seed, checkpoint)
         del data
-        callbacks: list[Any] = []
-        if checkpoint is not None:
-            every = estimator.checkpoint_every
-            callbacks.append(CheckpointWriter(checkpoint, every, seed))
-        if estimator.verbose and _is_first():
-            callbacks.append(EpochProgress())
-        try:
-            net = train([job], callbacks)
+        shown = [EpochProgress()] if estimator.verbose and _is_first() else []
+
+        def train_all(first: list[Any]) -> ReBatchNet:
+            net = train([job], [*first, *shown])
             estimator._conclude(job)
-        except DivergedError:
-            if checkpoint is not None:
-                checkpoint.remove()  # which leads there again
-            raise
-        estimator._keep(net)
-        if checkpoint is not None:
-            checkpoint.remove()
+            return net
+
+        estimator._train_and_keep(train_all, checkpoint, seed)
     return estimator
 
 

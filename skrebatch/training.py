@@ -15,28 +15,31 @@ import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
-from skorch.history import History
 
-from skrebatch.batches import _EpochPlan, _Segment, draw_noise, stack_table
+from skrebatch.batches import EpochPlan, draw_noise, plan_epoch, stack_table
 from skrebatch.callbacks import EpochProgress
-from skrebatch.checkpoints import CheckpointWriter
 from skrebatch.data import Floats, Table
-from skrebatch.dropout import draw_masks
+from skrebatch.epochs import (
+    NO_ROWS,
+    draw_mask_rngs,
+    get_ready,
+    moving_by_step,
+    plan_orders,
+    weigh_batch,
+)
 from skrebatch.fused import FusedCNN
+from skrebatch.histories import mean_history, record_mean
 from skrebatch.members import DivergedError, Job, Member, Moving, group_in_lockstep
 from skrebatch.network import Ensemble, TabularCNN, as_module
 from skrebatch.optimizers import is_familiar
+from skrebatch.resuming import CheckpointWriter
 from skrebatch.samplers import Indices
-from skrebatch.shards import ShardedTable
-from skrebatch.steps import Step
-from skrebatch.strategies.base import weigh
 from skrebatch.threads import is_small, one_thread_if
 
 # Activations of the loss pass that fit a core's cache.
 _CACHED_VALUES = 200_000
 # Callbacks that never end a training.
 _NEVER_STOP = {EpochTimer, EpochProgress, CheckpointWriter}
-_NO_ROWS: Indices = np.empty(0, dtype=np.intp)
 
 
 def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
@@ -84,7 +87,7 @@ def train(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     net = make_net(jobs, callbacks)
     with one_thread_if(net.is_small):
         net.fit(table)
-        if net.interrupted_ and isinstance(table, ShardedTable):
+        if net.interrupted_ and jobs[0].members[0].shared:
             raise KeyboardInterrupt  # The other processes are at another step.
         net.collect(table, jobs)
     return net
@@ -120,7 +123,7 @@ class ReBatchNet(NeuralNet):
     def __getstate__(self) -> dict[str, Any]:
         # The optimizer is as large as two networks, and the members hold rows.
         bare = object.__new__(type(self))
-        bare.__dict__.update(self.__dict__, members=[], _live=[], _moving=[])
+        bare.__dict__.update(self.__dict__, members=[], live=[], moving=[])
         bare.__dict__.pop("optimizer_", None)
         return super(ReBatchNet, bare).__getstate__()
 
@@ -141,10 +144,10 @@ class ReBatchNet(NeuralNet):
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget an earlier interruption; one network shares the net's history."""
         self.interrupted_ = False
-        self._live = self.members
+        self.live = self.members
         if len(self.members) == 1:
             self.members[0].history = self.history
-        self._moving = self._share_rates()
+        self.moving = self._share_rates()
 
     def _share_rates(self) -> list[Moving]:
         """Let the networks of a group share a rate, and the optimizer take it over."""
@@ -154,7 +157,7 @@ class ReBatchNet(NeuralNet):
             for parameter in group["params"]
         }
         moving = []
-        for parameter, own in zip(self.module_.groups, self._by_group(), strict=True):
+        for parameter, own in zip(self.module_.groups, self.by_group(), strict=True):
             rate = own[0].rate
             if rate is not None:
                 for member in own:
@@ -163,7 +166,7 @@ class ReBatchNet(NeuralNet):
                 moving[-1].hand_over()
         return moving
 
-    def _by_group(self) -> list[list[Member]]:
+    def by_group(self) -> list[list[Member]]:
         """Return the members of each group of the module."""
         members = iter(self.members)
         return [
@@ -186,12 +189,12 @@ class ReBatchNet(NeuralNet):
         stoppers = {type(each) for _, each in self.callbacks_} - _NEVER_STOP
         if not done and not stoppers:
             self.interrupted_ = True  # between the epochs, where skorch can't tell
-        for k, member in enumerate(self._live):
+        for k, member in enumerate(self.live):
             if not member.done:
                 member.finish(self.module_.state_of(k))
-        if len(self._live) < len(self.members):
+        if len(self.live) < len(self.members):
             self.module_.keep([True] * len(self.module_.groups))
-        self._live = self.members
+        self.live = self.members
         for k, member in enumerate(self.members):
             if member.final is not None:
                 self.module_.restore(k, member.final)
@@ -240,7 +243,7 @@ class ReBatchNet(NeuralNet):
             self._rates = self.lr, _ = _rates_of(first)
             for group in optimizer.param_groups:
                 group["lr"], group["weight_decay"] = self._rates
-        groups = [{id(m) for m in group} for group in self._by_group()]
+        groups = [{id(m) for m in group} for group in self.by_group()]
         asked = [{id(m) for m in group} for group in group_in_lockstep(job.members)]
         if all(any(group <= other for other in asked) for group in groups):
             return self
@@ -251,17 +254,17 @@ class ReBatchNet(NeuralNet):
 
     def forget(self) -> None:
         """Let go of the data that the members hold."""
-        self.members = self._live = []
-        self._moving = []
+        self.members = self.live = []
+        self.moving = []
 
     def extract(self, job: Job, callbacks: list[Any] | None = None) -> ReBatchNet:
         """Make the net that would have trained a job of this stack alone."""
         net = make_net([job], callbacks).initialize()
-        net.history = _mean_history(job.members)
+        net.history = mean_history(job.members)
         net.interrupted_ = self.interrupted_
         row_of = {id(member): k for k, member in enumerate(self.members)}
         ends = np.cumsum([len(group) for group in self.module_.groups])
-        for group, members in zip(net.module_.groups, net._by_group(), strict=True):
+        for group, members in zip(net.module_.groups, net.by_group(), strict=True):
             rows = [row_of[id(member)] for member in members]
             i = int(np.searchsorted(ends, rows[0], side="right"))
             old = self.module_.groups[i]
@@ -274,93 +277,6 @@ class ReBatchNet(NeuralNet):
         for k, member in enumerate(net.members):
             net.module_.running[k] = self.module_.running[row_of[id(member)]]
         return net
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the training is neither over nor has it failed."""
-        members = self.members
-        return not (all(m.done for m in members) or any(m.error for m in members))
-
-    def take_apart(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Return how far a training has come between two epochs.
-
-        Returns
-        -------
-        parts : dict
-            Numbers, text and arrays.
-        tensors : dict of str to torch.Tensor
-        """
-        module, optimizer = self.module_, self.optimizer_
-        live = {id(member) for member in self._live}
-        tensors = {
-            "parameters": torch.cat([group.detach() for group in module.groups]),
-            "running": torch.cat(list(module.buffers())),
-        }
-        members = []
-        for k, member in enumerate(self.members):
-            own, states = member.take_apart()
-            members.append(own)
-            tensors |= {f"{name}.{k}": state for name, state in states.items()}
-        remembered: list[dict[str, Any]] = []
-        for i, group in enumerate(module.groups):
-            state = optimizer.state.get(group, {})
-            own = {n: v for n, v in state.items() if isinstance(v, torch.Tensor)}
-            tensors |= {f"optimizer.{i}.{name}": v for name, v in own.items()}
-            devices = {name: str(value.device) for name, value in own.items()}
-            others = {n: v for n, v in state.items() if n not in own}
-            remembered.append({"devices": devices, "others": others})
-        parts = {
-            "members": members,
-            "history": None if len(members) == 1 else self.history,
-            "live": [id(group[0]) in live for group in self._by_group()],
-            "rates": [moving.rate for moving in self._moving],
-            "optimizer": remembered,
-            "options": [
-                {name: value for name, value in group.items() if name != "params"}
-                for group in optimizer.param_groups
-            ],
-        }
-        return parts, tensors
-
-    @torch.no_grad()
-    def go_on_from(
-        self, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
-    ) -> None:
-        """Come as far as the training of a like net that was taken apart."""
-        module, optimizer = self.module_, self.optimizer_
-        module.flat.copy_(tensors["parameters"])
-        module.running.copy_(tensors["running"])
-        for i, (group, state) in enumerate(
-            zip(module.groups, parts["optimizer"], strict=True)
-        ):
-            optimizer.state[group] = state["others"] | {
-                name: tensors[f"optimizer.{i}.{name}"].to(device)
-                for name, device in state["devices"].items()
-            }
-        for options, saved in zip(
-            optimizer.param_groups, parts["options"], strict=True
-        ):
-            options.update(saved)
-        if parts["history"] is not None:  # that of the only member, else
-            self.history[:] = parts["history"]
-        for k, (member, own) in enumerate(
-            zip(self.members, parts["members"], strict=True)
-        ):
-            states = {
-                name: tensors[f"{name}.{k}"].to(module.flat.device)
-                for name in ("best", "final")
-                if f"{name}.{k}" in tensors
-            }
-            member.go_on_from(own, states)
-        for moving, rate in zip(self._moving, parts["rates"], strict=True):
-            moving.rate = rate
-            for member in moving.members:
-                member.rate = rate
-            moving.hand_over()
-        if not all(parts["live"]):
-            groups = zip(self._by_group(), parts["live"], strict=True)
-            module.keep(parts["live"])
-            self._live = [member for own, lives in groups if lives for member in own]
 
     @contextlib.contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
@@ -420,12 +336,17 @@ class ReBatchNet(NeuralNet):
 
     def _train_epoch(self, table: Table) -> None:
         self._drop_finished()
-        members = self._live
-        orders = self._next_orders(table)
-        plan = _EpochPlan(members, orders)
-        if isinstance(table, ShardedTable):
-            table.check_orders(orders)
-            plan.keep_only(table.here)
+        members = self.live
+        rows = [
+            m.rows if m.needs_losses and m.latest is None else NO_ROWS for m in members
+        ]
+        losses = [
+            own if member.latest is None else member.latest
+            for member, own in zip(
+                members, self.sample_losses(table, rows), strict=True
+            )
+        ]
+        plan = plan_epoch(members, plan_orders(members, losses), table)
         batch_losses = self._train_batches(table, plan)  # (T, K)
         for k, member in enumerate(members):
             if member.done:
@@ -440,50 +361,14 @@ class ReBatchNet(NeuralNet):
         self._record_means("train_loss")
         self._log_losses(table)
 
-    def _next_orders(self, table: Table) -> list[Indices]:
-        """Let every member plan the epoch by its losses, or its team's."""
-        members = self._live
-        rows = [
-            m.rows if m.needs_losses and m.latest is None else _NO_ROWS for m in members
-        ]
-        losses = [
-            own if member.latest is None else member.latest
-            for member, own in zip(
-                members, self.sample_losses(table, rows), strict=True
-            )
-        ]
-        orders = [_NO_ROWS] * len(members)
-        leaders: dict[int, Member] = {}
-        for k, member in enumerate(members):
-            if member.done:
-                continue
-            try:
-                if member.team in leaders:
-                    leader = leaders[member.team]
-                    if leader.error is not None:
-                        raise leader.error
-                    member.selection.begin_epoch_like(leader.selection)
-                elif member.team is not None:
-                    leaders[member.team] = member
-                    team = [i for i, m in enumerate(members) if m.team == member.team]
-                    own = [losses[i] for i in team if members[i].needs_losses]
-                    mean = np.mean(own, axis=0) if own else losses[k]
-                    member.begin_epoch(mean)
-                else:
-                    member.begin_epoch(losses[k])
-                orders[k] = member.draw_order()
-            except Exception as error:  # of a strategy or a schedule of the user's
-                member.fail(error)
-        return orders
-
     def _log_losses(self, table: Table) -> None:
         """Let the members that keep a log write the epoch into it."""
-        logs = [None if member.done else member.log for member in self._live]
+        logs = [None if member.done else member.log for member in self.live]
         if not any(logs):
             return
-        rows = [_NO_ROWS if log is None else np.arange(log.n_samples) for log in logs]
+        rows = [NO_ROWS if log is None else np.arange(log.n_samples) for log in logs]
         losses = self.sample_losses(table, rows)
-        for member, log, own in zip(self._live, logs, losses, strict=True):
+        for member, log, own in zip(self.live, logs, losses, strict=True):
             if log is not None:
                 treated = member.rows[member.selection.treated]
                 log.add(member.selection.epoch, own, treated)
@@ -492,17 +377,17 @@ class ReBatchNet(NeuralNet):
 
     def _drop_finished(self) -> None:
         """Make the stack smaller where a good part of it has stopped early."""
-        if not any(member.done for member in self._live):
+        if not any(member.done for member in self.live):
             return
-        groups = self._by_group()
+        groups = self.by_group()
         lives = [any(not member.done for member in group) for group in groups]
         live = [m for group, on in zip(groups, lives, strict=True) if on for m in group]
-        if len(live) <= 0.75 * len(self._live):
+        if len(live) <= 0.75 * len(self.live):
             self.module_.keep(lives)
-            self._live = live
+            self.live = live
 
     @torch.no_grad()
-    def _train_batches(self, table: Table, plan: _EpochPlan) -> NDArray[np.float64]:
+    def _train_batches(self, table: Table, plan: EpochPlan) -> NDArray[np.float64]:
         """Take every step of the epoch; return the losses of the batches (T, K)."""
         module, loss, optimizer = self.module_, self.criterion_, self.optimizer_
         device, dtype = table.features.device, table.features.dtype
@@ -521,13 +406,13 @@ class ReBatchNet(NeuralNet):
         all_scales = torch.from_numpy(plan.scale).to(device, dtype)
         slope = loss.slope(all_targets.shape[-1])
         slopes = (all_scales * slope).unsqueeze(-1)
-        weighing = any(member.selection.weighs for member in self._live)
+        weighing = any(member.selection.weighs for member in self.live)
         has_options = module.architecture.batch_norm or module.architecture.dropout
-        rngs = self._mask_rngs() if module.architecture.dropout else []
-        may_skip = any(member.may_skip for member in self._live)
+        rngs = draw_mask_rngs(self.live) if module.architecture.dropout else []
+        may_skip = any(member.may_skip for member in self.live)
         varies = module.architecture.variable_length
-        moving = self._moving_by_step(plan)
-        noise = draw_noise(plan, self._live, table)
+        moving = moving_by_step(self.moving, self.live, plan)
+        noise = draw_noise(plan, self.live, table)
         first = True
         for segment in plan.segments:
             part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
@@ -537,7 +422,7 @@ class ReBatchNet(NeuralNet):
             if not varies:
                 step = module.step(*shape)
                 if has_options:
-                    ready = self._get_ready(step, segment, plan, rngs)
+                    ready = get_ready(step, module.architecture, segment, plan, rngs)
             rows = all_rows[part].flatten(1)  # (T', K' * b')
             batches = zip(
                 rows, all_targets[part], slopes[part], all_outputs[part], strict=True
@@ -557,7 +442,9 @@ class ReBatchNet(NeuralNet):
                 o.copy_(step.forward())
                 if weighing:
                     scales = all_scales[t, : segment.n_networks, : segment.n_rows]
-                    self._weigh_batch(table, plan, t, loss.per_sample(o, y), scales)
+                    weigh_batch(
+                        self.live, table, plan, t, loss.per_sample(o, y), scales
+                    )
                     torch.mul(scales.unsqueeze(-1), slope, out=s)
                 torch.sub(loss.link(o), y, out=step.d_outputs).mul_(s)
                 step.backward()
@@ -581,104 +468,6 @@ class ReBatchNet(NeuralNet):
         sums = losses.sum(-1)
         table.add_up(sums)
         return sums.double().cpu().numpy()
-
-    def _mask_rngs(self) -> list[np.random.Generator]:
-        """Make generators for an epoch's dropout masks, one for each network.
-
-        Masks and noise are drawn some steps at a time, in a stack others than alone:
-        from one generator they would change each other.
-        """
-        return [
-            np.random.default_rng(0 if m.done else m.selection.rng.integers(2**63))
-            for m in self._live
-        ]
-
-    def _get_ready(
-        self,
-        step: Step,
-        segment: _Segment,
-        plan: _EpochPlan,
-        rngs: list[np.random.Generator],
-    ) -> Iterator[None]:
-        """Tell batch norm and dropout, before each step of a segment, of its rows."""
-        sizes = self.module_.architecture
-        counts = plan.counts[: segment.n_networks, segment.steps]
-        n_steps = counts.shape[1]
-        masks: Iterator[torch.Tensor | None] = itertools.repeat(None, n_steps)
-        if sizes.dropout:
-            own_rngs = rngs[: segment.n_networks]
-            width = sum(sizes.hidden_sizes)
-            masks = draw_masks(own_rngs, counts, segment.n_rows, width, sizes.dropout)
-        changes = (counts[:, 1:] != counts[:, :-1]).any(axis=0)
-        is_new = sizes.batch_norm & np.append(True, changes)
-        for own, new, keep in zip(counts.T, is_new.tolist(), masks, strict=True):
-            if new:
-                step.count_rows(torch.from_numpy(own))
-            if keep is not None:
-                step.drop(keep)
-            yield
-
-    def _moving_by_step(self, plan: _EpochPlan) -> list[tuple[Moving, int]]:
-        """Return what moves with every step, and the steps that its networks take."""
-        moving = [each for each in self._moving if each.rate.by_batch]
-        if not moving:
-            return []
-        steps = {
-            id(member): int(np.count_nonzero(counts))
-            for member, counts in zip(self._live, plan.counts, strict=True)
-        }
-        return [
-            (each, max(steps.get(id(member), 0) for member in each.members))
-            for each in moving
-        ]
-
-    def _weigh_batch(
-        self,
-        table: Table,
-        plan: _EpochPlan,
-        t: int,
-        losses: torch.Tensor,
-        scales: torch.Tensor,
-    ) -> None:
-        """Let strategies weigh the batch of a step: multiply `scales` (K, b) in place.
-
-        Where other processes hold some of its rows, by the losses of all.
-        """
-        counts = plan.counts[:, t]
-        if plan.places is None:
-            self._weigh(losses, scales, counts)
-            return
-        K, b = losses.shape
-        places = torch.from_numpy(plan.places[t, :K, :b]).to(losses.device)
-        # The last column is for what only fills a batch.
-        whole = losses.new_zeros(K, plan.batch_size + 1)
-        whole.scatter_(1, places, losses)
-        table.add_up(whole)
-        factors = torch.ones_like(whole)
-        self._weigh(whole, factors, counts)
-        scales.mul_(factors.gather(1, places))
-
-    def _weigh(
-        self,
-        losses: torch.Tensor,
-        scales: torch.Tensor,
-        counts: NDArray[np.intp],
-    ) -> None:
-        """Let strategies weigh a batch: multiply `scales` (K, b) in place."""
-        alike: dict[tuple[Any, int], list[int]] = {}
-        for k, member in enumerate(self._live[: len(losses)]):
-            if counts[k] and member.selection.weighs and not member.done:
-                key = member.selection.strategy_key, int(counts[k])
-                alike.setdefault(key, []).append(k)
-        for (_, count), ks in alike.items():
-            strategy = self._live[ks[0]].selection.strategy
-            rows = slice(ks[0], ks[-1] + 1) if len(ks) == ks[-1] + 1 - ks[0] else ks
-            own = losses[rows, :count]
-            try:
-                scales[rows, :count] *= weigh(strategy, own)
-            except Exception as error:  # of a strategy of the user's
-                for k in ks:
-                    self._live[k].fail(error)
 
     def _batch_listeners(self) -> bool:
         """Tell whether a callback listens to batches."""
@@ -705,10 +494,10 @@ class ReBatchNet(NeuralNet):
 
     def _end_epoch(self, table: Table | None) -> None:
         """Validate, and settle which members are done."""
-        members = self._live
+        members = self.live
         losses: list[Floats | None] = [None] * len(members)
         if table is not None:
-            rows = [_NO_ROWS if m.valid_rows is None else m.valid_rows for m in members]
+            rows = [NO_ROWS if m.valid_rows is None else m.valid_rows for m in members]
             losses = list(self.sample_losses(table, rows))
         improved = [False] * len(members)
         for k, (member, own) in enumerate(zip(members, losses, strict=True)):
@@ -719,7 +508,7 @@ class ReBatchNet(NeuralNet):
                     member.fail(
                         DivergedError.at(member.epochs + 1, "on the validation set")
                     )
-        for moving in self._moving:
+        for moving in self.moving:
             moving.end_epoch()
         for k, member in enumerate(members):
             if not member.done:
@@ -730,8 +519,8 @@ class ReBatchNet(NeuralNet):
     def _record_means(self, name: str) -> None:
         """Write the mean over several networks into the net's own history."""
         if len(self.members) > 1:
-            n_epochs = max(len(member.curves["train_loss"]) for member in self._live)
-            _record_mean(self.history, name, self._live, n_epochs)
+            n_epochs = max(len(member.curves["train_loss"]) for member in self.live)
+            record_mean(self.history, name, self.live, n_epochs)
 
     def sample_losses(self, table: Table, rows: list[Indices]) -> list[Floats]:
         """Compute the loss of given rows under each network.
@@ -752,11 +541,11 @@ class ReBatchNet(NeuralNet):
         module, loss = self.module_, self.criterion_
         K, n = len(rows), max(len(own) for own in rows)
         padded = np.zeros((K, n), dtype=np.intp)
-        for k, (own, member) in enumerate(zip(rows, self._live, strict=True)):
+        for k, (own, member) in enumerate(zip(rows, self.live, strict=True)):
             padded[k] = member.start + member.rows[0]
             padded[k, : len(own)] = member.start + own
         index = torch.from_numpy(padded).to(table.features.device)
-        shifts = torch.tensor([[m.shift] for m in self._live], device=index.device)
+        shifts = torch.tensor([[m.shift] for m in self.live], device=index.device)
         by_length = None
         if module.architecture.variable_length:
             # So that only a few chunks are as wide as the longest row.
@@ -794,29 +583,3 @@ def _take(value: Any, rows: list[int], shape: torch.Size) -> Any:
     if not isinstance(value, torch.Tensor):
         return copy.deepcopy(value)
     return value[rows] if value.shape == shape else value.clone()
-
-
-def _record_mean(
-    history: History, name: str, members: list[Member], epoch: int
-) -> None:
-    """Write the mean loss of those that got as far as an epoch, counted from 1."""
-    curves = [member.curves[name] for member in members]
-    losses = [curve[epoch - 1] for curve in curves if 0 < epoch <= len(curve)]
-    if losses:
-        mean = float(np.mean(losses))
-        before = [row[name] for row in history[:-1] if name in row]
-        history.record(name, mean)
-        history.record(f"{name}_best", mean < min(before, default=np.inf))
-
-
-def _mean_history(members: list[Member]) -> History:
-    """Return the history of a network, or of the mean over several."""
-    if len(members) == 1:
-        return members[0].history
-    history = History()
-    for epoch in range(1, 1 + max(member.epochs for member in members)):
-        history.new_epoch()
-        history.record("epoch", epoch)
-        for name in ("train_loss", "valid_loss"):
-            _record_mean(history, name, members, epoch)
-    return history

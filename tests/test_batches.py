@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_training import ALL, FEATURES, N, make_data, make_job, make_member
 
-from skrebatch.batches import _EpochPlan, draw_noise, stack_table
+from skrebatch.batches import EpochPlan, draw_noise, stack_table
 
 # --- the plan of an epoch ---
 
@@ -19,7 +19,7 @@ def test_a_plan_by_hand():
     ]
     none = np.empty(0, dtype=int)
     orders = [np.array([4, 3, 2, 1, 0]), np.array([2, 0, 1]), none]
-    plan = _EpochPlan(members, orders)
+    plan = EpochPlan(members, orders)
     assert plan.counts.tolist() == [[2, 2, 1], [3, 0, 0], [0, 0, 0]]
     assert batches(plan, 0) == [[24, 23], [22, 21], [20]]
     assert scales(plan, 0) == [[0.5, 0.5], [0.5, 0.5], [1]]
@@ -48,14 +48,14 @@ def scales(plan, k):
 
 def test_a_plan_of_repeated_rows_and_another_place_in_the_table():
     member = make_member(np.array([5, 6, 7]), batch_size=4, start=100)
-    plan = _EpochPlan([member], [np.array([2, 0, 2, 1, 2])])
+    plan = EpochPlan([member], [np.array([2, 0, 2, 1, 2])])
     assert batches(plan, 0) == [[107, 105, 107, 106], [107]]
     assert scales(plan, 0) == [[0.25] * 4, [1]]
 
 
 def test_equal_steps_are_one_segment():
     members = [make_member(batch_size=8), make_member(batch_size=7)]
-    plan = _EpochPlan(members, [ALL[:40], ALL[:42]])
+    plan = EpochPlan(members, [ALL[:40], ALL[:42]])
     # Five batches of 8 beside six of 7: 8 rows wide, then 7.
     segments = [(s.steps, s.n_networks, s.n_rows) for s in plan.segments]
     assert segments == [(slice(0, 5), 2, 8), (slice(5, 6), 2, 7)]
@@ -67,7 +67,7 @@ def test_equal_steps_are_one_segment():
 def test_a_share_by_hand():
     here = np.zeros(30, dtype=bool)
     here[[21, 23, 24]] = True
-    plan = _EpochPlan([make_member(ALL[:30], batch_size=4)], [np.arange(24, 18, -1)])
+    plan = EpochPlan([make_member(ALL[:30], batch_size=4)], [np.arange(24, 18, -1)])
     plan.keep_only(here)  # of 24 23 22 21 | 20 19
     assert plan.rows[0, 0].tolist() == [24, 23, 21]
     assert plan.scale[0, 0].tolist() == [0.25] * 3
@@ -88,10 +88,10 @@ def test_shares_make_up_the_plan(seed):
     owner = rng.integers(3, size=60)
     orders = [rng.integers(60, size=n) for n in (50, 37)]
     members = [make_member(np.arange(60), batch_size=size) for size in (8, 11)]
-    whole = _EpochPlan(members, orders)
+    whole = EpochPlan(members, orders)
     found = np.zeros((*whole.rows.shape[:2], whole.rows.shape[2] + 1))
     for process in range(3):
-        share = _EpochPlan(members, orders)
+        share = EpochPlan(members, orders)
         share.keep_only(owner == process)
         assert (owner[share.rows] == process).all()
         inside = share.places < whole.rows.shape[2]
@@ -115,7 +115,7 @@ def test_shares_make_up_the_plan(seed):
 
 def test_copies_by_hand():
     member = make_member(np.arange(10, 17), batch_size=3, n_augments=2)
-    plan = _EpochPlan([member], [np.array([6, 5, 4, 3, 2, 1, 0])])
+    plan = EpochPlan([member], [np.array([6, 5, 4, 3, 2, 1, 0])])
     assert batches(plan, 0) == [
         *[[16, 15, 14]] * 3,
         *[[13, 12, 11]] * 3,
@@ -130,13 +130,13 @@ def test_copies_by_hand():
 def test_copies_bear_the_weights_of_their_rows():
     weights = np.array([0.5, 1.0, 1.5])
     member = make_member(np.arange(3), batch_size=2, n_augments=1, weights=weights)
-    plan = _EpochPlan([member], [np.array([2, 0, 1])])
+    plan = EpochPlan([member], [np.array([2, 0, 1])])
     assert batches(plan, 0) == [[2, 0], [2, 0], [1, 1]]
     assert scales(plan, 0) == [[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]]
 
 
 def test_without_copies_there_is_nothing_to_draw():
-    plan = _EpochPlan([make_member()], [ALL])
+    plan = EpochPlan([make_member()], [ALL])
     assert plan.copies is None
     assert list(draw_noise(plan, [make_member()], stack_table([make_job([])]))) == []
 
@@ -153,7 +153,7 @@ def test_noise_is_of_the_copies_alone_however_much_is_drawn_at_once(
         {},
     ]
     members = [make_member(**spec) for spec in specs]
-    plan = _EpochPlan(members, [ALL] * 4)
+    plan = EpochPlan(members, [ALL] * 4)
     table = stack_table([make_job(members)])
     noise = torch.stack(list(draw_noise(plan, members, table))).numpy()
     assert noise.shape == (*plan.copies.shape, FEATURES)
