@@ -1,5 +1,7 @@
 import os
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import settings
 
@@ -14,3 +16,10 @@ def pytest_configure():
     # Workers side by side, each with all the cores, would wait for one another.
     torch.set_num_threads(1)
     os.environ.setdefault("MPLBACKEND", "Agg")  # pictures open no window
+
+
+@pytest.fixture(autouse=True)
+def same_chance():
+    """Let no test depend on those before it, nor on luck."""
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)

@@ -421,6 +421,7 @@ COURSES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:ratio_schedule has no effect")
 @pytest.mark.parametrize("params, book", COURSES, ids=lambda p: str(list(p)))
 @pytest.mark.parametrize("name", ["min-loss", "small-loss", "ohem", "infobatch"])
 def test_the_course_of_the_training_by_hand(name, params, book):
@@ -779,6 +780,7 @@ def test_the_progress_bar_is_no_obstacle_to_a_pickle(capsys):
     assert "train_loss" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:You set iterator_valid__shuffle")
 @pytest.mark.parametrize("option", ["shuffle", "drop_last"])
 def test_losses_must_come_in_the_order_of_the_samples(option):
     net = NeuralNetRegressor(

@@ -1,5 +1,6 @@
 """scikit-learn's own contract checks."""
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skrebatch import (
@@ -41,6 +42,7 @@ def expected_failures(estimator):
     return {} if estimator.batch_size == FULL_BATCH["batch_size"] else MINI_BATCHES
 
 
+@pytest.mark.filterwarnings("ignore:Nothing is redistributed")
 @parametrize_with_checks(
     [
         ReBatchCNNClassifier(),

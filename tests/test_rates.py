@@ -198,6 +198,7 @@ def test_rates_of_named_schedules_by_hand(name, expected):
     assert_close(model.history_[:, "event_lr"], LR * np.array(expected))
 
 
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
 def test_a_training_of_few_epochs_has_a_schedule_too():
     for name in ("step", "plateau", "cosine", "exponential", "one-cycle"):
         model = make(lr_schedule=name, max_epochs=1, batch_size=50).fit(*make_data())
@@ -287,6 +288,7 @@ VARIED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_networks_of_any_schedule_equal_their_twins(optimizer):
     X, y = make_data()
@@ -360,6 +362,7 @@ def test_a_search_over_schedules():
 # --- going on ---
 
 
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
 @pytest.mark.parametrize("n_networks", [1, 2])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_epochs_one_by_one_end_where_fit_ends(name, n_networks):

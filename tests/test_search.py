@@ -194,6 +194,7 @@ def test_strategies_and_their_parameters():
     assert len(np.unique(scores_of(search)[:, -3:])) > 1
 
 
+@pytest.mark.filterwarnings("ignore:ratio_schedule has no effect")
 def test_every_method_and_its_course_may_be_searched():
     X, y = make_data(n=ROWS)
     grids = [
@@ -287,6 +288,7 @@ class Counted(StandardScaler):
         return super().fit(X, y, sample_weight)
 
 
+@pytest.mark.filterwarnings("ignore:Nothing is redistributed")
 def test_earlier_steps_are_fitted_once_a_fold():
     X, y = make_data(n=ROWS)
     model = pipe("binary", ("scale", Counted()))
@@ -781,6 +783,7 @@ def test_failures_of_earlier_steps_and_of_others():
     failing(pipe(), grids, X, y, n_failed=3)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
 def test_a_fold_that_can_t_be_fitted():
     X, y = make_data(n=ROWS)
     ones = np.flatnonzero(y == 1)
@@ -830,6 +833,7 @@ class Picky:
         return model.score(X, y)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
 @pytest.mark.parametrize("several", [False, True])
 def test_a_failing_scorer(several):
     X, y = make_data(n=ROWS)
@@ -876,6 +880,7 @@ class Refusing:
             raise RuntimeError("no score") from error
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
 def test_failing_scorers_let_go_of_the_networks():
     X, y = make_data(n=ROWS)
     scorer = Refusing()
@@ -888,6 +893,9 @@ def test_failing_scorers_let_go_of_the_networks():
     assert max(scorer.counts) <= before + 2
 
 
+@pytest.mark.filterwarnings(
+    "ignore:One or more of the test scores are non-finite", "ignore:Scoring failed"
+)
 def test_failing_fits_let_go_of_the_networks():
     X, y = make_data(n=ROWS)
     scorer = Refusing()
@@ -1077,6 +1085,7 @@ def names(model, X, y):
     return len(model[-1].feature_names_in_)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
 def test_errors_come_back_from_workers():
     X, y = make_data(n=ROWS)
     for n_jobs in (1, 2):
@@ -1110,6 +1119,7 @@ def test_a_progress_bar_over_all_fits(capsys):
     assert seen[0] == 0 and seen == sorted(seen)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
 def test_the_progress_bar_ends_where_some_fail(capsys):
     X, y = make_data(n=ROWS)
     search = FusedGridSearchCV(net(), {"ratio": [0.1, -1]}, cv=4, verbose=1)
@@ -1249,6 +1259,7 @@ def test_inside_a_pipeline():
 # --- global state and memory ---
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_global_state_stays_as_it_is(task):
     X, y = make_data(task, n=ROWS)

@@ -161,6 +161,7 @@ def test_after_100_epochs_every_network_equals_its_twin(task):
         assert not np.allclose(predictions_of(one, X), predictions_of(other, X))
 
 
+@pytest.mark.filterwarnings("ignore:ratio_schedule has no effect")
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("max_stack", [100, "auto"])
 def test_every_method_in_a_stack_equals_its_twin(task, max_stack):
