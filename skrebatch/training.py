@@ -337,16 +337,8 @@ class ReBatchNet(NeuralNet):
     def _train_epoch(self, table: Table) -> None:
         self._drop_finished()
         members = self.live
-        rows = [
-            m.rows if m.needs_losses and m.latest is None else NO_ROWS for m in members
-        ]
-        losses = [
-            own if member.latest is None else member.latest
-            for member, own in zip(
-                members, self.sample_losses(table, rows), strict=True
-            )
-        ]
-        plan = plan_epoch(members, plan_orders(members, losses), table)
+        orders = plan_orders(members, self._latest_losses(table))
+        plan = plan_epoch(members, orders, table)
         batch_losses = self._train_batches(table, plan)  # (T, K)
         for k, member in enumerate(members):
             if member.done:
@@ -360,6 +352,18 @@ class ReBatchNet(NeuralNet):
             member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
         self._record_means("train_loss")
         self._log_losses(table)
+
+    def _latest_losses(self, table: Table) -> list[Floats]:
+        """Return every member's losses as they are now, where its plan needs them."""
+        members = self.live
+        rows = [
+            m.rows if m.needs_losses and m.latest is None else NO_ROWS for m in members
+        ]
+        losses = self.sample_losses(table, rows)
+        return [
+            own if member.latest is None else member.latest
+            for member, own in zip(members, losses, strict=True)
+        ]
 
     def _log_losses(self, table: Table) -> None:
         """Let the members that keep a log write the epoch into it."""

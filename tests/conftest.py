@@ -20,6 +20,6 @@ def pytest_configure():
 
 @pytest.fixture(autouse=True)
 def same_chance():
-    """Let no test depend on those before it, nor on luck."""
+    """Give every test the same draws from the global generators."""
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
