@@ -32,6 +32,7 @@ from skrebatch.data import (
     check_weights,
     locate_bad_columns,
     numpy_dtype,
+    refuse_dates,
     resolve_device,
     resolve_dtype,
     resolve_precision,
@@ -143,8 +144,11 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         if isinstance(X, ShardedRows):
             return self._check_sharded(X, variable_length, dtype, **kwargs)
         X = as_array(X)
+        refuse_dates(X, "X")
         if "y" in kwargs:
             kwargs["y"] = as_array(kwargs["y"])
+            if kwargs.get("y_numeric"):
+                refuse_dates(kwargs["y"], "y")
         mapped = map_rows(X, dtype, variable_length)
         if mapped is not None:
             return self._check_mapped(mapped, **kwargs)
@@ -240,8 +244,10 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         cache = {} if cache is None else cache
         index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
 
+        # The last of the parts that a table comes in may be a single row.
+        min_samples = 1 if goes_on and incremental else 2
         key, tables, targets, every_row = check_data(
-            self, X, y, X_val, y_val, goes_on, classes, cache
+            self, X, y, X_val, y_val, goes_on, classes, cache, min_samples
         )
         X, y = tables[0], targets[0]
         weights = self._with_class_weight(y, check_weights(sample_weight, len(X)))

@@ -36,8 +36,9 @@ class ReBatch(Callback):
         Redistribution ratio r of eq. 2, 0 or more.
     strategy : str or Strategy, default="min-loss"
         Which samples an epoch holds; a name that :class:`ReBatchCNNClassifier`
-        knows, or an object. Weights multiply the losses that the criterion gives
-        with ``reduction="none"``.
+        knows, or an object. It goes by the losses that the criterion gives with
+        ``reduction="none"``, the criterion's class weights included; weights of a
+        strategy multiply them.
     repeats : int, default=1
         How often the next epoch holds each chosen sample: 0 leaves them out.
     shuffle : bool, default=True
@@ -144,7 +145,9 @@ default="constant"
             there = getattr(net, f"iterator_train__{name}", None)
             if isinstance(there, DynamicBatchSampler):
                 self.batches_, there = there, there.sampler
-            if there and there is not getattr(self, "sampler_", None):
+            # A sampler without samples yet counts as False.
+            given = there is not None and there is not False
+            if given and there is not getattr(self, "sampler_", None):
                 raise ValueError(
                     f"ReBatch decides the order of the training samples; remove "
                     f"iterator_train__{name} from the net."

@@ -107,6 +107,8 @@ def row_lengths(X: Any) -> NDArray[np.intp]:
     >>> row_lengths([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
     array([2, 3])
     """
+    if hasattr(X, "isna"):  # pd.NA is no number, but missing
+        X = np.where(X.isna(), np.nan, X)
     values = np.asarray(as_array(X))
     if values.dtype.kind != "f":
         values = to_floats(values, "X")
@@ -221,6 +223,21 @@ def as_array(values: Any) -> Any:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
+def refuse_dates(values: Any, name: str) -> None:
+    """Refuse times, which numpy would take for numbers of their units."""
+    columns = getattr(values, "columns", None)
+    kinds = getattr(values, "dtypes", None)
+    if columns is None or kinds is None:
+        columns, kinds = [None], [getattr(values, "dtype", None)]
+    for column, kind in zip(columns, kinds, strict=True):
+        if str(kind).lower().startswith(("date", "time", "duration", "period")):
+            where = name if column is None else f"Column {column!r} of {name}"
+            raise ValueError(
+                f"{where} holds times ({kind}): make numbers of them, such as the days "
+                "since a date."
+            )
+
+
 def to_floats(values: Any, name: str) -> NDArray[np.float64]:
     """Return numbers as float64, refusing what are none, or none of the real line."""
     array = np.asarray(as_array(values))
@@ -277,7 +294,8 @@ def encode_labels(y: Any, classes: NDArray[Any]) -> Floats:
         unknown = np.unique(np.asarray(y)[~known])
         raise ValueError(
             f"y holds labels that are not among the classes: {unknown.tolist()}; the "
-            f"classes are {classes.tolist()}."
+            f"classes are {classes.tolist()}. The first partial_fit is told all of "
+            "them by its `classes`."
         )
     if len(classes) == 2:
         return codes[:, None].astype(np.float32)

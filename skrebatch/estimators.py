@@ -37,7 +37,7 @@ _CLASSIFIER_PARAMETERS = _PARAMETERS.format(
         leaving out the hardest samples may sweep out a rare class.""",
     own="""class_weight : dict, "balanced" or None, default=None
         Weights of the classes; "balanced" weighs them inversely to their
-        frequency.""",
+        frequency, in `partial_fit` that in the data of the call.""",
 )
 _REGRESSOR_PARAMETERS = _PARAMETERS.format(
     stratified="",
@@ -252,7 +252,7 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         y : array-like of shape (n_samples,)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels that will ever occur; needed in the first call.
+            All labels that will ever occur, for the first call; None is those of `y`.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss.
 
@@ -264,8 +264,8 @@ class ReBatchCNNClassifier(ClassifierMixin, _BaseReBatchCNN):
         Raises
         ------
         ValueError
-            If a parameter or the data can't be used, or `classes` is missing in
-            the first call or differs in a later one.
+            If a parameter or the data can't be used, `y` holds a label that is not
+            among the classes, or `classes` differs from that of the first call.
         DivergedError
             If the loss becomes NaN or infinite; nothing is changed then.
         """

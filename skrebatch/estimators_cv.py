@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn import config_context
 
 from skrebatch.base import unchanged_on_error
 from skrebatch.estimators import (
@@ -26,7 +27,11 @@ from skrebatch.tasks import FitTask, with_callbacks
 
 def _beyond_repeats(parameters: str) -> str:
     """Return the descriptions of the parameters that are not searched over."""
-    return parameters[parameters.index("ratio_schedule :") :]
+    searched = parameters[parameters.index("ratio_schedule :") :]
+    return searched.replace(
+        "Whether `fit` goes on from the network of an earlier `fit`.",
+        "Has no effect: every fit of the search begins anew.",
+    )
 
 
 class _ChoosesRatio:
@@ -65,7 +70,9 @@ class _ChoosesRatio:
         """Search, which is one task to scikit-learn's callbacks, and take the best."""
         task = FitTask(self, X, y, sample_weight)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        best = vars(search.fit(X, y, **weights).best_estimator_)
+        # The weights are for the fits, whatever else is routed to this estimator.
+        with config_context(enable_metadata_routing=False):
+            best = vars(search.fit(X, y, **weights).best_estimator_)
         parameters = search.estimator.get_params()
         self.__dict__.update({n: best[n] for n in best if n not in parameters})
         self.cv_results_ = search.cv_results_

@@ -39,7 +39,8 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     -------
     dynamics : pandas.DataFrame
         One row for each row of X given to `fit`, validation rows included, in
-        their order and with the index of X where X had one. Its columns:
+        their order and with the index of X where X had one; else they are numbered
+        from 0, as in a pipeline whose steps before return arrays. Its columns:
 
         mean_loss : float
             Mean over the recorded epochs of the loss, without weights.

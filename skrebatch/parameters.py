@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, LRScheduler, ParamMapper
+from skorch.callbacks.scoring import ScoringBase
 
+from skrebatch.callbacks import ReBatch
 from skrebatch.checkpoints import check_folder
 from skrebatch.data import (
     check_flag,
@@ -114,7 +116,8 @@ default="constant"
 default=None
         How the learning rate changes, by name or a class of
         :mod:`torch.optim.lr_scheduler`; None is not at all. A name runs its course
-        in `max_epochs`: "step" divides by 10 at each third, "plateau" after 5
+        in `max_epochs`: "step" divides by 10 after each of the first
+        two thirds, "plateau" after 5
         epochs without improvement (of the loss on the validation set if there is
         one, else of the training loss), "cosine" falls to 0, "exponential" to a
         hundredth, "one-cycle" rises to `lr` and falls again, step by step. After its
@@ -150,7 +153,8 @@ default=None
         float32, and so do the losses of samples, validation and predictions. With
         "fp16" gradients are scaled, and steps in which they overflow are left out.
     callbacks : list of skorch.callbacks.Callback, default=None
-        Callbacks of skorch, notified of each epoch. Those of scikit-learn are given to
+        Callbacks of skorch, notified of each epoch; not those that score batches or
+        change single parameters. Those of scikit-learn are given to
         ``set_callbacks``, from scikit-learn 1.9 on.
     n_networks : int, default=1
         Networks trained side by side from different seeds; predictions are the
@@ -191,11 +195,13 @@ _ATTRIBUTES = """n_features_in_ : int
         Loss on the validation set after each epoch, where there is one; NaN for
         epochs of an earlier or later call that had none.
     sample_losses_ : ndarray of shape (n_samples,)
-        Loss of every row of X under the fitted network, without weights.
+        Loss of every row of X under the fitted network, without weights; the mean
+        over several networks.
     chosen_ : ndarray of int, or list of n_networks such arrays
         Rows of X that the last epoch redistributed, or held not just once.
     n_redistributed_ : int
-        B, how many samples are redistributed.
+        B of eq. 2, how many samples an epoch redistributes unless the strategy
+        settles that itself; none in the first epoch and during the warm-up.
     recorded_epochs_ : ndarray of int, shape (n_recorded,)
         Epochs after which `record_losses` kept the losses.
     recorded_losses_ : ndarray of shape (n_recorded, n_samples)
@@ -327,6 +333,14 @@ def _check_callbacks(callbacks: Any) -> Sequence[Any]:
         own = callback[-1] if isinstance(callback, tuple) and callback else callback
         if not issubclass(own if isinstance(own, type) else type(own), Callback):
             raise ValueError(f"callbacks holds what is no callback of skorch: {own!r}.")
+        kind = own if isinstance(own, type) else type(own)
+        if issubclass(kind, ScoringBase | ParamMapper | ReBatch):
+            raise ValueError(
+                f"callbacks holds {kind.__name__}, which needs the data loader or the "
+                "named parameters of a net of skorch's own; ReBatch brings re-Batch to "
+                "one. To score each epoch give scikit-learn's ScoringMonitor to "
+                "set_callbacks."
+            )
     return callbacks
 
 

@@ -50,6 +50,7 @@ def check_data(
     goes_on: bool,
     classes: Any,
     cache: dict[Any, Any],
+    min_samples: int,
 ) -> tuple[tuple[Any, ...], list[Any], list[NDArray[Any]], Indices]:
     """Check the data, and let the estimator learn what they are.
 
@@ -71,7 +72,7 @@ def check_data(
             variable_length,
             y=y,
             reset=not goes_on,
-            ensure_min_samples=2,
+            ensure_min_samples=min_samples,
             **estimator._y_checks,
         )
         targets = estimator._learn_targets(checked_y, goes_on, classes)

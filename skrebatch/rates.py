@@ -185,7 +185,7 @@ class Rate:
 def _defaults(schedule: str, optimizer: Optimizer, moves: int) -> dict[str, Any]:
     """Return the arguments of a named schedule, to run its course in some moves."""
     if schedule == "step":
-        return {"step_size": max(1, moves // 3), "gamma": 0.1}
+        return {"step_size": -(-moves // 3), "gamma": 0.1}
     if schedule == "plateau":
         return {"factor": 0.1, "patience": 5}
     if schedule == "cosine":

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EpochScoring, Freezer
 from test_estimators import (
     FEATURES,
     FULL_BATCH,
@@ -30,6 +30,7 @@ from skrebatch import (
     Hybrid,
     MinLoss,
     Plan,
+    ReBatch,
     SmallLoss,
     Strategy,
 )
@@ -106,6 +107,16 @@ BAD_TABLES = {
     "complex": (make_data()[0] + 1j, "Complex data not supported"),
     "3-D": (make_data()[0][None], "dim 3", "<= 2"),
     "1-D": (make_data()[0][:, 0], "Expected 2D array, got 1D array"),
+    "dates": (
+        pd.DataFrame(make_data()[0], columns=NAMES).assign(
+            b=pd.Timestamp("2025-01-01")
+        ),
+        "Column 'b' of X holds times (datetime64[",
+    ),
+    "spans": (
+        np.full((N, FEATURES), np.timedelta64(1, "D")),
+        "X holds times (timedelta",
+    ),
     "no rows": (np.empty((0, FEATURES)), "0 sample(s)", "minimum of"),
     "no columns": (np.empty((N, 0)), "0 feature(s)", "minimum of 1"),
 }
@@ -175,7 +186,8 @@ def test_one_row_is_refused():
     X, y = make_data()
     words = ["1 sample(s)", "minimum of 2 is required"]
     refused(lambda model: model.fit(X[:1], y[:1]), *words)
-    refused(lambda model: model.partial_fit(X[:1], y[:1]), *words)
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        make().partial_fit(X[:1], y[:1], classes=[0, 1])
     assert make().fit(X, y).predict(X[:1]).shape == (1,)
 
 
@@ -315,6 +327,13 @@ def test_a_target_that_is_not_finite_is_refused(value, words):
     y[5] = value
     refused(lambda model: model.fit(X, y), *words, task="regression")
     refused(lambda model: model.partial_fit(X, y), *words, task="regression")
+
+
+def test_a_target_of_dates_is_refused():
+    X, y = make_data("regression")
+    dates = pd.date_range("2025-01-01", periods=len(y))
+    words = "y holds times (datetime64["
+    refused(lambda model: model.fit(X, dates), words, task="regression")
 
 
 def test_a_target_of_text_is_refused():
@@ -533,6 +552,9 @@ BAD_PARAMETERS = [
     ("callbacks", "EarlyStopping", "list of skorch.callbacks.Callback"),
     ("callbacks", [len], "no callback of skorch: <built-in function len>"),
     ("callbacks", [("name", MinLoss)], "no callback of skorch: <class"),
+    ("callbacks", [EpochScoring("accuracy")], "holds EpochScoring"),
+    ("callbacks", [("frozen", Freezer("*"))], "holds Freezer"),
+    ("callbacks", [ReBatch()], "holds ReBatch"),
     ("hidden_size", 2**50, "fits into no memory"),
     ("max_epochs", 2**63, "max_epochs is too large"),
     ("repeats", 2**63, "repeats is too large"),

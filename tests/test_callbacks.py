@@ -698,6 +698,13 @@ def test_an_iterator_with_an_order_of_its_own_is_refused(name, value):
         net.fit(X, y)
 
 
+def test_a_second_one_is_refused():
+    net, _, _, X, y = make_net()
+    net.set_params(callbacks=[("first", ReBatch()), ("second", ReBatch())])
+    with pytest.raises(ValueError, match="remove iterator_train__sampler"):
+        net.fit(X, y)
+
+
 @pytest.mark.parametrize(
     "params, message",
     [

@@ -1157,6 +1157,16 @@ def test_partial_fit_takes_other_rows_and_the_classes_to_come():
     assert model.n_iter_ == 2
 
 
+@pytest.mark.filterwarnings("ignore:Nothing is redistributed")
+def test_partial_fit_takes_a_single_row():
+    X, y = make_data()
+    model = make().fit(X, y)
+    loss = -np.log(model.predict_proba(X[:1])[0, int(y[0])])
+    model.partial_fit(X[:1], y[:1])
+    assert model.loss_curve_[-1] == pytest.approx(loss, rel=1e-5)
+    assert model.sample_losses_[0] < loss
+
+
 def test_partial_fit_keeps_the_scale_of_the_first_target():
     X, y = make_data("regression")
     model = make("regression").partial_fit(X, y).partial_fit(X, 3 * y)

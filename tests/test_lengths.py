@@ -252,6 +252,8 @@ def test_lengths_by_hand():
     assert row_lengths([[1, nan, nan], [1, 2, 3], [1, 2, nan]]).tolist() == [1, 3, 2]
     assert row_lengths(np.ones((2, 3), dtype=int)).tolist() == [3, 3]
     assert row_lengths(pd.DataFrame({"a": [1.0], "b": [nan]})).tolist() == [1]
+    nullable = pd.DataFrame({"a": [1, 2], "b": [pd.NA, 3]}, dtype="Int64")
+    assert row_lengths(nullable).tolist() == [1, 2]
 
 
 BAD_ROWS = {

@@ -15,9 +15,11 @@ from scipy.stats import t as student_t
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
+    HalvingGridSearchCV,
     RepeatedStratifiedKFold,
     ShuffleSplit,
     StratifiedKFold,
@@ -395,6 +397,38 @@ def test_the_search_may_be_scikit_learn_s_and_over_a_pipeline(cancer):
     assert list(display.scores) == [""]
     assert display.ratios[""].tolist() == [0, 0.3]
     assert display.ax_.get_ylabel().startswith("accuracy (more is better)")
+
+
+def test_a_search_that_halves_its_candidates_is_refused(cancer):
+    model = ReBatchCNNClassifier(**SMALL)
+    search = HalvingGridSearchCV(
+        model, {"ratio": [0, 0.3]}, cv=2, min_resources=100, random_state=0
+    ).fit(*cancer)
+    with pytest.raises(
+        ValueError, match="HalvingGridSearchCV scores its candidates by"
+    ):
+        RatioCurveDisplay.from_search(search)
+
+
+def test_a_single_score_may_be_named(cancer):
+    model = ReBatchCNNClassifier(**SMALL)
+    options = {"cv": 2, "scoring": "neg_log_loss"}
+    search = FusedGridSearchCV(model, {"ratio": [0, 0.3]}, **options).fit(*cancer)
+    named = RatioCurveDisplay.from_search(search, scoring="neg_log_loss")
+    unnamed = RatioCurveDisplay.from_search(search)
+    np.testing.assert_array_equal(named.scores[""], unnamed.scores[""])
+    with pytest.raises(ValueError, match=r"has the scores \['score'\]"):
+        RatioCurveDisplay.from_search(search, scoring="accuracy")
+
+
+def test_intervals_of_another_confidence(search):
+    wide, narrow = (
+        RatioCurveDisplay.from_search(search, confidence=confidence)
+        for confidence in (0.95, 0.5)
+    )
+    for label, own in wide.intervals_.items():
+        assert (np.diff(narrow.intervals_[label][:, 1:]) < np.diff(own[:, 1:])).all()
+    assert "50% interval" in narrow.ax_.get_ylabel()
 
 
 def test_seeds_are_averaged_within_each_split(cancer):

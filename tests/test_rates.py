@@ -198,6 +198,14 @@ def test_rates_of_named_schedules_by_hand(name, expected):
     assert_close(model.history_[:, "event_lr"], LR * np.array(expected))
 
 
+@pytest.mark.parametrize("max_epochs", [1, 2, 3, 5, 20])
+def test_steps_come_after_each_of_two_thirds(max_epochs):
+    model = make(lr_schedule="step", max_epochs=max_epochs).fit(*make_data())
+    thirds = np.arange(max_epochs) // -(-max_epochs // 3)
+    assert_close(model.history_[:, "event_lr"], LR * 0.1**thirds, 1e-12)
+    assert max(thirds) == min(max_epochs, 3) - 1
+
+
 @pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
 def test_a_training_of_few_epochs_has_a_schedule_too():
     for name in ("step", "plateau", "cosine", "exponential", "one-cycle"):

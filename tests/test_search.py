@@ -707,6 +707,21 @@ def test_estimators_with_a_fit_of_their_own():
     alone(model, {"repeats": [(0,), (0, 2)]}, X, y, 6)
 
 
+def test_weights_are_for_the_fits_of_its_search_where_metadata_are_routed():
+    X, y = make_data(n=ROWS)
+    weights = np.random.default_rng(0).uniform(size=ROWS)
+    params = {"dtype": "float64", "max_epochs": 3, "random_state": 0, "lr": 0.03}
+    model = ReBatchCNNClassifierCV(
+        ratios=(0.2, 0.5), cv=2, scoring="accuracy", **params
+    )
+    expected = clone(model).fit(X, y, weights)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model.set_fit_request(sample_weight=True)
+        routed = make_pipeline(model).fit(X, y, sample_weight=weights)[-1]
+    np.testing.assert_array_equal(routed.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_array_equal(scores_of(routed), scores_of(expected))
+
+
 class AndMore(Pipeline):
     """A pipeline that does something else than fitting its steps."""
 

@@ -128,6 +128,7 @@ class RatioCurveDisplay:
         *,
         scoring: str | None = None,
         test_train_ratio: float | None = None,
+        confidence: float = 0.95,
         max_lines: int = 6,
         ax: Axes | None = None,
         **kwargs: Any,
@@ -148,6 +149,8 @@ class RatioCurveDisplay:
         test_train_ratio : float, default=None
             Number of test rows by number of training rows in a split. None is
             1 / (k - 1), for k folds, repeated or not; other kinds of splits need it.
+        confidence : float, default=0.95
+            Confidence of the intervals.
         max_lines : int, default=6
             Most lines to draw: those whose best score is best.
         ax : matplotlib.axes.Axes, default=None
@@ -163,9 +166,9 @@ class RatioCurveDisplay:
         Raises
         ------
         ValueError
-            If the search is not fitted, or not one over the ratio, if it has several
-            scores and none is named, if `test_train_ratio` is needed, or if a number
-            is out of range.
+            If the search is not fitted, or not one over the ratio, if it halves its
+            candidates, if it has several scores and none is named, if
+            `test_train_ratio` is needed, or if a number is out of range.
         ImportError
             If matplotlib is missing, which comes with the extra ``plot``.
 
@@ -180,6 +183,11 @@ class RatioCurveDisplay:
             raise ValueError(
                 f"This {type(search).__name__} has no cv_results_: it is not fitted, "
                 "or no search."
+            )
+        if "iter" in search.cv_results_:
+            raise ValueError(
+                f"This {type(search).__name__} scores its candidates by different "
+                "amounts of data or epochs, which are not to be compared."
             )
         score, name, sign = _find_scores(search, scoring)
         if test_train_ratio is None:
@@ -201,6 +209,7 @@ class RatioCurveDisplay:
             {label: own for label, (_, own) in lines.items()},
             test_train_ratio=test_train_ratio,
             score_name=f"{name} ({'more' if sign > 0 else 'less'} is better)",
+            confidence=confidence,
         )
         return display.plot(ax, **kwargs)
 
@@ -210,6 +219,7 @@ class RatioCurveDisplay:
         estimator: Any,
         *,
         test_train_ratio: float | None = None,
+        confidence: float = 0.95,
         max_lines: int = 6,
         ax: Axes | None = None,
         **kwargs: Any,
@@ -223,6 +233,8 @@ class RatioCurveDisplay:
         test_train_ratio : float, default=None
             Number of test rows by number of training rows in a split, as for
             :meth:`from_search`.
+        confidence : float, default=0.95
+            Confidence of the intervals.
         max_lines : int, default=6
             Most lines to draw.
         ax : matplotlib.axes.Axes, default=None
@@ -243,6 +255,7 @@ class RatioCurveDisplay:
         return cls.from_search(
             final_step(estimator),
             test_train_ratio=test_train_ratio,
+            confidence=confidence,
             max_lines=max_lines,
             ax=ax,
             **kwargs,
@@ -313,8 +326,13 @@ def _find_scores(search: Any, scoring: str | None) -> tuple[Floats, str, int]:
     names = list(dict.fromkeys(name for _, found, name in parts if found))
     if scoring is None:
         scoring = names[0] if len(names) == 1 else search.refit
+    elif names == ["score"] and scoring == search.scoring:
+        scoring = "score"
     if scoring not in names:
-        raise ValueError(f"scoring must name one of {names}, got {scoring!r}.")
+        raise ValueError(
+            f"The search has the scores {names}: scoring must name one of them, got "
+            f"{scoring!r}."
+        )
     n_splits = sum(name == scoring for _, _, name in parts)
     scores = [results[f"split{i}_test_{scoring}"] for i in range(n_splits)]
     if scoring == "score":
