@@ -27,11 +27,7 @@ from skrebatch.tasks import FitTask, with_callbacks
 
 def _beyond_repeats(parameters: str) -> str:
     """Return the descriptions of the parameters that are not searched over."""
-    searched = parameters[parameters.index("ratio_schedule :") :]
-    return searched.replace(
-        "Whether `fit` goes on from the network of an earlier `fit`.",
-        "Has no effect: every fit of the search begins anew.",
-    )
+    return parameters[parameters.index("ratio_schedule :") :]
 
 
 class _ChoosesRatio:

@@ -175,7 +175,8 @@ default=None
         a row are the bound for each network, and as many for the attributes. See
         :func:`training_dynamics`.
     warm_start : bool, default=False
-        Whether `fit` goes on from the network of an earlier `fit`.
+        Whether `fit` goes on from the network of an earlier `fit`. Estimators that find
+        their own ratio begin anew all the same.
     random_state : int, numpy.random.RandomState or None, default=None
         Source of initial weights, validation split and orders. An int gives the
         same bits on every run.
