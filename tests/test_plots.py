@@ -507,6 +507,7 @@ def test_the_sizes_of_other_splits_are_asked_for(cv):
     assert display.test_train_ratio == 0.1
 
 
+@pytest.mark.filterwarnings("ignore:.*converting a masked element to nan")
 def test_one_split_has_no_interval():
     search = results_of([[0.5], [0.6]], cv=[([0], [1])], ratio=[0, 0.1])
     display = RatioCurveDisplay.from_search(search, test_train_ratio=0.5)
