@@ -141,14 +141,14 @@ class _BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
     def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
         dtype = numpy_dtype(resolve_dtype(kwargs.pop("dtype", self.dtype)))
+        if kwargs.get("y_numeric"):
+            refuse_dates(kwargs["y"], "y")
         if isinstance(X, ShardedRows):
             return self._check_sharded(X, variable_length, dtype, **kwargs)
-        X = as_array(X)
         refuse_dates(X, "X")
+        X = as_array(X)
         if "y" in kwargs:
             kwargs["y"] = as_array(kwargs["y"])
-            if kwargs.get("y_numeric"):
-                refuse_dates(kwargs["y"], "y")
         mapped = map_rows(X, dtype, variable_length)
         if mapped is not None:
             return self._check_mapped(mapped, **kwargs)

@@ -116,12 +116,12 @@ default="constant"
 default=None
         How the learning rate changes, by name or a class of
         :mod:`torch.optim.lr_scheduler`; None is not at all. A name runs its course
-        in `max_epochs`: "step" divides by 10 after each of the first
-        two thirds, "plateau" after 5
-        epochs without improvement (of the loss on the validation set if there is
-        one, else of the training loss), "cosine" falls to 0, "exponential" to a
-        hundredth, "one-cycle" rises to `lr` and falls again, step by step. After its
-        course the rate stays where it is, in `partial_fit` and warm starts too.
+        in `max_epochs`: "step" divides by 10 after each of the first two thirds,
+        "plateau" after 5 epochs without improvement (of the loss on the validation
+        set if there is one, else of the training loss), "cosine" falls to 0,
+        "exponential" to a hundredth, "one-cycle" rises to `lr` and falls again, step
+        by step. After its course the rate stays where it is, in `partial_fit` and
+        warm starts too.
     lr_schedule_params : dict, default=None
         Arguments of the schedule, such as ``{{"step_size": 20}}``, and `step_every`
         ("epoch" or "batch") and, for a plateau, `monitor` ("train_loss" or
@@ -153,7 +153,7 @@ default=None
         float32, and so do the losses of samples, validation and predictions. With
         "fp16" gradients are scaled, and steps in which they overflow are left out.
     callbacks : list of skorch.callbacks.Callback, default=None
-        Callbacks of skorch, notified of each epoch; not those that score batches or
+        Callbacks of skorch, notified of each epoch; not those that compute scores or
         change single parameters. Those of scikit-learn are given to
         ``set_callbacks``, from scikit-learn 1.9 on.
     n_networks : int, default=1
@@ -332,9 +332,9 @@ def _check_callbacks(callbacks: Any) -> Sequence[Any]:
     for callback in callbacks:
         # skorch takes classes, and callbacks with their names, too.
         own = callback[-1] if isinstance(callback, tuple) and callback else callback
-        if not issubclass(own if isinstance(own, type) else type(own), Callback):
-            raise ValueError(f"callbacks holds what is no callback of skorch: {own!r}.")
         kind = own if isinstance(own, type) else type(own)
+        if not issubclass(kind, Callback):
+            raise ValueError(f"callbacks holds what is no callback of skorch: {own!r}.")
         if issubclass(kind, ScoringBase | ParamMapper | ReBatch):
             raise ValueError(
                 f"callbacks holds {kind.__name__}, which needs the data loader or the "
