@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tabulate import tabulate
+from tqdm.auto import tqdm
 
 from skrebatch import (
     FusedGridSearchCV,
@@ -103,6 +105,8 @@ def start(make_model, folder, X, y):
     if pid:
         return pid
     try:
+        # Processes share the lock that tqdm makes, and a kill may leave it locked.
+        tqdm.set_lock(threading.RLock())
         digest = digest_of(make_model(folder).fit(X, y), X)
         (folder / "result").write_text(digest)
         os._exit(0)
