@@ -107,9 +107,7 @@ def row_lengths(X: Any) -> NDArray[np.intp]:
     >>> row_lengths([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
     array([2, 3])
     """
-    if hasattr(X, "isna"):  # pd.NA is no number, but missing
-        X = np.where(X.isna(), np.nan, X)
-    values = np.asarray(as_array(X))
+    values = _values_of(X)
     if values.dtype.kind != "f":
         values = to_floats(values, "X")
     if values.ndim != 2:
@@ -223,6 +221,14 @@ def as_array(values: Any) -> Any:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
+def _values_of(X: Any) -> NDArray[Any]:
+    """Return a table's values, and NaN for pd.NA, which is no number but missing."""
+    values = np.asarray(as_array(X))
+    if values.dtype == object and hasattr(X, "isna"):
+        values = np.where(X.isna(), np.nan, values)
+    return values
+
+
 def refuse_dates(values: Any, name: str) -> None:
     """Refuse times, which numpy would take for numbers of their units."""
     columns = getattr(values, "columns", None)
@@ -316,9 +322,7 @@ def check_not_constant(y: Floats) -> None:
 def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False) -> str:
     """Say which columns of a table are not finite numbers of the dtype."""
     columns = getattr(X, "columns", None)
-    values = np.asarray(X)
-    if values.dtype == object and hasattr(X, "isna"):
-        values = np.where(X.isna(), np.nan, values)  # pd.NA is no number, but missing
+    values = _values_of(X)
     if values.ndim != 2 or values.dtype.kind == "c":
         return ""
     names = range(values.shape[1]) if columns is None else columns
