@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
-from skrebatch.intervals import corrected_errors, corrected_intervals
+from skrebatch.inspection._intervals import corrected_errors, corrected_intervals
 
 
 class Interval(NamedTuple):

@@ -28,7 +28,7 @@ from skrebatch import (
     interval_insertion,
     redistribution_size,
 )
-from skrebatch.plots.style import COLOURS
+from skrebatch.plots._style import COLOURS
 
 SEED = 0
 FLIPPED = 0.2

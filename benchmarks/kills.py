@@ -35,7 +35,7 @@ from skrebatch import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressor,
 )
-from skrebatch.checkpoints import Checkpoint
+from skrebatch._engine.serialization.checkpoint import Checkpoint
 
 OUTPUT = Path(__file__).parent / "results" / "kills.json"
 PAGE = Path(__file__).parent.parent / "docs" / "interruption.md"

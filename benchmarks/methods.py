@@ -49,7 +49,7 @@ from skrebatch import (
     redistribution_size,
 )
 from skrebatch.strategies import STRATEGIES, check_strategy
-from skrebatch.strategies.base import make_plan, plan_by_class
+from skrebatch.strategies._planning import make_plan, plan_by_class
 
 ROOT = Path(__file__).parents[1]
 SEED = 42

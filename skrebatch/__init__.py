@@ -1,33 +1,33 @@
 """Loss-based re-batching on tables, the scikit-learn way."""
 
-from skrebatch.callbacks import ReBatch
-from skrebatch.checkpoints import CheckpointError
-from skrebatch.data import row_lengths
-from skrebatch.distributed import fit_distributed
-from skrebatch.dynamic_batches import DynamicBatchSampler
-from skrebatch.estimators import ReBatchCNNClassifier, ReBatchCNNRegressor
-from skrebatch.estimators_cv import (
+from skrebatch._engine.nn.tabular_cnn import TabularCNN
+from skrebatch._utils.padding import row_lengths
+from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._regressor import ReBatchCNNRegressor
+from skrebatch.exceptions import CheckpointError, DivergedError, ModelFileError
+from skrebatch.inspection._dynamics import training_dynamics
+from skrebatch.inspection._metrics import loss_area, loss_trend, nrmse
+from skrebatch.io._model_files import load_model, save_model
+from skrebatch.io._onnx import to_onnx
+from skrebatch.model_selection._distributed import fit_distributed
+from skrebatch.model_selection._estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
 )
-from skrebatch.export import to_onnx
-from skrebatch.inspection import training_dynamics
-from skrebatch.members import DivergedError
-from skrebatch.metrics import loss_area, loss_trend, nrmse
-from skrebatch.network import TabularCNN
-from skrebatch.persistence import ModelFileError, load_model, save_model
+from skrebatch.model_selection._fused import fit_fused
+from skrebatch.model_selection._search import FusedGridSearchCV
 from skrebatch.plots import (
     LossCurveDisplay,
     RatioCurveDisplay,
     SampleDynamicsDisplay,
 )
-from skrebatch.samplers import (
+from skrebatch.sampling._by_length import DynamicBatchSampler
+from skrebatch.sampling._interval import (
     IntervalInsertionSampler,
     interval_insertion,
     redistribution_size,
 )
-from skrebatch.search import FusedGridSearchCV
-from skrebatch.stacks import fit_fused
+from skrebatch.sampling._skorch_callback import ReBatch
 from skrebatch.strategies import (
     OHEM,
     TSW,

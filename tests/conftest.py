@@ -5,11 +5,13 @@ import pytest
 import torch
 from hypothesis import settings
 
+pytest.register_assert_rewrite("helpers")
+
 # On a busy machine an example may take long; that says nothing about the code.
 settings.register_profile("skrebatch", deadline=None)
 settings.load_profile("skrebatch")
 
-collect_ignore = ["typing_samples"]  # some of which must not run
+collect_ignore = ["helpers", "typing_samples"]  # some of which must not run
 
 
 def pytest_configure():

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from helpers.estimators import assert_same_bits, make, make_data
+from helpers.facts import facts_of
+from helpers.memmapped import CHANGES, write
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
-from test_checkpoints import facts_of
-from test_estimators import assert_same_bits, make, make_data
-from test_mapped import CHANGES, write
 
 from skrebatch import FusedGridSearchCV, load_model, save_model
 

@@ -10,6 +10,10 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from helpers.estimators import make, make_data
+from helpers.facts import repr_of
+from helpers.long_runs import FOUND, REPEATED, SCALE, tally  # noqa: F401
+from helpers.options import WEIGHING
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,13 +23,9 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from long_runs import FOUND, REPEATED, SCALE, tally  # noqa: F401
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from test_checkpoints import repr_of
-from test_combinations import WEIGHING
-from test_estimators import make, make_data
 
 from skrebatch import DivergedError, Hybrid, Strategy, load_model, save_model
 
@@ -105,8 +105,8 @@ def facts_of(model):
             {name: value for name, value in row.items() if name != "dur"}
             for row in model.history_
         ]
-        found["_rates"] = [rate and rate.take_apart() for rate in model._rates]
-        found["_logs"] = [log and log.take_apart() for log in model._logs]
+        found["_rates"] = [rate and rate.state_dict() for rate in model._rates]
+        found["_logs"] = [log and log.state_dict() for log in model._logs]
     return {name: joblib.hash(repr_of(value)) for name, value in found.items()}
 
 
@@ -226,7 +226,7 @@ class AnyOrder(RuleBasedStateMachine):
         asked, self.params["strategy"] = self.params["strategy"], Trouble(error)
         self.model.set_params(strategy=self.params["strategy"])
         refused = self.is_refused(method, name)
-        before = self.n_iter if self.goes_on(method) else 0
+        before = self.n_iter if self.continues(method) else 0
         epochs = 1 if method == "partial_fit" else self.params["max_epochs"]
         # The first epoch of all is not planned, nor is a warm-up.
         planned = max(self.params["warmup_epochs"] + 1, before + 1, 2)
@@ -337,7 +337,7 @@ class AnyOrder(RuleBasedStateMachine):
             if repr(self.params[name]) in map(repr, INVALID[name])
         ]
 
-    def goes_on(self, method):
+    def continues(self, method):
         warm = method == "partial_fit" or self.params["warm_start"]
         return self.learned is not None and warm
 
@@ -350,7 +350,7 @@ class AnyOrder(RuleBasedStateMachine):
             return True
         if method == "partial_fit" and params["early_stopping"]:
             return True
-        if not self.goes_on(method):
+        if not self.continues(method):
             return False
         shape, width, targets = self.learned
         own_width, own_targets = self.described(name)
@@ -372,8 +372,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     def attempt(self, method, name, refused, n_iter=None):
         """Train; what is refused changes nothing (None: either may happen)."""
-        goes_on, params = self.goes_on(method), dict(self.params)
-        if goes_on and self.is_wild:
+        continues, params = self.continues(method), dict(self.params)
+        if continues and self.is_wild:
             refused = refused or None
         before, facts = dict(vars(self.model)), facts_of(self.model)
         try:
@@ -385,7 +385,7 @@ class AnyOrder(RuleBasedStateMachine):
             FOUND[method, "refused or failed"] += 1
             return
         assert not refused
-        if not goes_on:
+        if not continues:
             self.log, self.n_iter = [], 0
             self.learned = [params[n] for n in SHAPING], *self.described(name)
             self.is_wild = False

@@ -1,6 +1,5 @@
 """What can't be used is refused: by name, before any work, and leaving no trace."""
 
-import contextlib
 import warnings
 from fractions import Fraction
 
@@ -8,11 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import sparse
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback, EpochScoring, Freezer
-from test_estimators import (
+from helpers.estimators import (
     FEATURES,
     FULL_BATCH,
     LR,
@@ -23,6 +18,11 @@ from test_estimators import (
     make,
     make_data,
 )
+from helpers.refusals import Fail, no_trace, refused
+from scipy import sparse
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import EpochScoring, Freezer
 
 from skrebatch import (
     OHEM,
@@ -38,43 +38,6 @@ from skrebatch.strategies import STRATEGIES
 
 NAMES = list("abcde")
 HUGE = 10**400  # which no float holds
-
-
-@contextlib.contextmanager
-def no_trace(model, refit):
-    """Expect that nothing changes, and that training goes on as if nothing was."""
-    twin, params = refit(), model.get_params()
-    yield
-    assert vars(model).keys() == vars(twin).keys()
-    assert_same_bits(model, twin)
-    model.set_params(**params)
-    X, y = make_data("binary" if hasattr(model, "classes_") else "regression")
-    np.testing.assert_array_equal(model.predict(X), twin.predict(X))
-    assert model.n_features_in_ == FEATURES
-    assert model.history_[:, "train_loss"] == twin.history_[:, "train_loss"]
-    assert len(model.history_) == len(twin.history_)
-    assert_same_bits(model.partial_fit(X, y), twin.partial_fit(X, y))
-
-
-def refused(call, *words, task="binary", error=ValueError, **params):
-    """Expect that a fitted estimator refuses a call and stays as it was."""
-
-    def refit():
-        return make(task).fit(*make_data(task))
-
-    model = refit()
-    with no_trace(model, refit):
-        with pytest.raises(error) as raised:
-            call(model.set_params(**params))
-        for word in words:
-            assert word in str(raised.value)
-        model.set_params(**make(task).get_params())
-    # One that is not fitted stays so.
-    bare = make(task, **params)
-    before = set(vars(bare))
-    with pytest.raises(error):
-        call(bare)
-    assert set(vars(bare)) == before
 
 
 def with_cell(value, row=3, column=1):
@@ -555,7 +518,7 @@ BAD_PARAMETERS = [
     ("callbacks", [EpochScoring("accuracy")], "holds EpochScoring"),
     ("callbacks", [("frozen", Freezer("*"))], "holds Freezer"),
     ("callbacks", [ReBatch()], "holds ReBatch"),
-    ("hidden_size", 2**50, "fits into no memory"),
+    ("hidden_size", 2**50, "does not fit into any memory"),
     ("max_epochs", 2**63, "max_epochs is too large"),
     ("repeats", 2**63, "repeats is too large"),
     ("dtype", None, '"float32" or "float64"'),
@@ -903,16 +866,6 @@ def test_ctrl_c_in_the_first_epoch_of_a_warm_start_leaves_no_trace():
     assert_same_bits(model, twin)
     interrupt.epoch = None
     assert_same_bits(model.fit(X, y), twin.fit(X, y))
-
-
-class Fail(Callback):
-    """Raise an error before a batch, once switched on."""
-
-    on = False
-
-    def on_batch_begin(self, net, **kwargs):
-        if self.on:
-            raise OSError("disk full")
 
 
 def test_a_callback_that_fails_leaves_no_trace():

@@ -5,12 +5,20 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
+from helpers.estimators import TASKS, assert_close, assert_same_bits, make, make_data
+from helpers.options import (
+    APART,
+    OPTIONS,
+    OWN_OPTIONS,
+    SHARED,
+    WEIGHING,
+    covering_rows,
+    models_of,
+)
+from helpers.twins import assert_twins, predictions_of
 from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.utils.class_weight import compute_sample_weight
-from test_estimators import TASKS, assert_close, assert_same_bits, make, make_data
-from test_stacks import assert_twins, predictions_of
 
 from skrebatch import (
     FusedGridSearchCV,
@@ -18,100 +26,6 @@ from skrebatch import (
     ReBatchCNNRegressorCV,
     fit_fused,
 )
-from skrebatch.strategies import STRATEGIES
-
-SHARED = {"dtype": "float64", "lr": 0.02, "conv_channels": (3,)}
-# A new option, or a new value of one, takes its place here.
-OPTIONS = {
-    "strategy": [
-        *("min-loss", "max-loss", "random", "hybrid", "tsw", "ohem", "curriculum"),
-        *("self-paced", "breed", "small-loss", "infobatch", "selective-backprop"),
-    ],
-    "ratio": [0.3, 0, 1.5],
-    "repeats": [1, 0, 3],
-    "ratio_schedule": ["constant", "linear", "cosine", "step"],
-    "warmup_epochs": [0, 2],
-    "loss_smoothing": [0.0, 0.7],
-    "refresh_every": [1, 3],
-    "shuffle": [True, False],
-    "batch_size": ["auto", 7],
-    "optimizer": ["adam", "adamw", "sgd", "rmsprop", torch.optim.NAdam],
-    "weight_decay": [0.0, 0.1],
-    "lr_schedule": [
-        *(None, "step", "plateau", "cosine", "exponential", "one-cycle"),
-        torch.optim.lr_scheduler.ConstantLR,
-    ],
-    "n_augments": [0, 1, 2],
-    "noise_std": [0.0, 0.3],
-    "early_stopping": [False, True],
-    "n_networks": [1, 2],
-    "choose": ["own", "together"],
-    "record_losses": [False, True],
-    "variable_length": [False, True],
-    "architecture": ["cnn", "mlp"],
-    "hidden_layers": [None, (6, 5)],
-    "batch_norm": [False, True],
-    "dropout": [0.0, 0.3],
-}
-OWN_OPTIONS = {
-    "classifier": {"class_balanced": [False, True], "class_weight": [None, "balanced"]},
-    "regressor": {"standardize_target": [True, False]},
-}
-WEIGHING = "tsw", "ohem"
-# What is refused, or warned of because it does nothing.
-APART = {("class_balanced", True, "strategy", name) for name in WEIGHING}
-APART |= {("n_augments", 0, "noise_std", 0.3)}
-APART |= {("n_augments", n, "variable_length", True) for n in (1, 2)}
-APART |= {("noise_std", 0.3, "variable_length", True)}  # which would need copies
-# Plain gradient descent diverges on a target of any scale.
-APART |= {("optimizer", "sgd", "standardize_target", False)}
-APART |= {
-    (name, value, "variable_length", True)
-    for name, value in (("batch_norm", True), ("dropout", 0.3))
-}
-APART |= {
-    ("ratio_schedule", schedule, "strategy", name)
-    for schedule in ("linear", "cosine", "step")
-    for name, strategy in STRATEGIES.items()
-    if not strategy.uses_ratio
-}
-
-
-def covering_rows(options, apart):
-    """Settings in which any two values of two options stand together at least once."""
-    names = sorted(options)
-
-    def pairs_of(row):
-        for a, b in itertools.combinations(sorted(row), 2):
-            yield a, row[a], b, row[b]
-
-    wanted = {
-        (a, x, b, y)
-        for a, b in itertools.combinations(names, 2)
-        for x in options[a]
-        for y in options[b]
-    } - apart
-    rows = []
-    while wanted:
-        a, x, b, y = min(wanted, key=repr)
-        row = {a: x, b: y}
-        for name in sorted(options, key=lambda name: -len(options[name])):
-            if name not in row:
-                fits = [
-                    {**row, name: value}
-                    for value in options[name]
-                    if apart.isdisjoint(pairs_of({**row, name: value}))
-                ]
-                row = max(fits, key=lambda fit: len(wanted & set(pairs_of(fit))))
-        wanted -= set(pairs_of(row))
-        rows.append(row)
-    return rows
-
-
-def models_of(task):
-    kind = "classifier" if task in ("binary", "multiclass") else "regressor"
-    rows = covering_rows({**OPTIONS, **OWN_OPTIONS[kind]}, APART)
-    return [make(task, **SHARED, **row) for row in rows]
 
 
 def tolerance_of(model):

@@ -18,14 +18,14 @@ import pandas as pd
 import pytest
 import torch
 import torch.distributed as dist
+from helpers.estimators import FEATURES, N, make, make_data
+from helpers.long_runs import FOUND, REPEATED, SCALE, tally  # noqa: F401
+from helpers.options import OPTIONS, OWN_OPTIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from long_runs import FOUND, REPEATED, SCALE, tally  # noqa: F401
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNetClassifier
-from test_combinations import OPTIONS, OWN_OPTIONS
-from test_estimators import FEATURES, N, make, make_data
 
 import skrebatch
 from skrebatch import (

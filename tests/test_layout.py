@@ -1,6 +1,7 @@
 """What holds for the repository as a whole: one-way imports, bounds, no local paths."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -10,70 +11,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# A module imports only from those before it. A new module takes its place here.
+# A package imports only from those before it. The table in CONTRIBUTING.md says what
+# each is for.
 ORDER = [
-    "links",
-    "warn",
-    "data",
-    "network",
-    "losses",
-    "memory",
-    "convolution",
-    "dense",
-    "steps",
-    "fused",
-    "samplers",
-    "mapped",
-    "shards",
-    "dynamic_batches",
-    "schedules",
-    "strategies.base",
-    "strategies.redistribution",
-    "strategies.weighting",
-    "strategies.curricula",
-    "strategies.pruning",
-    "strategies.resampling",
+    "exceptions",
+    "_utils",
     "strategies",
-    "selection",
-    "records",
-    "callbacks",
-    "tasks",
-    "threads",
-    "optimizers",
-    "rates",
-    "members",
-    "histories",
-    "batches",
-    "dropout",
-    "epochs",
-    "extras",
-    "files",
-    "plain",
-    "checkpoints",
-    "resuming",
-    "training",
-    "parameters",
-    "preparation",
-    "base",
+    "sampling",
+    "_engine.tables",
+    "_engine.nn",
+    "_engine.optim",
+    "_engine.serialization",
+    "_engine.training",
     "estimators",
-    "stacks",
-    "distributed",
-    "search",
-    "estimators_cv",
     "inspection",
-    "intervals",
-    "metrics",
-    "persistence",
-    "export",
-    "plots.style",
-    "plots.loss_curves",
-    "plots.ratio_curves",
-    "plots.samples",
+    "model_selection",
     "plots",
+    "io",
 ]
-
-
-MODULES = sorted((ROOT / "skrebatch").rglob("*.py"))
+PACKAGE = ROOT / "skrebatch"
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imported_names(source):
@@ -93,7 +50,10 @@ def imported_names(source):
     "source, expected",
     [
         ("import numpy, skrebatch.data", {"numpy", "skrebatch.data"}),
-        ("from skrebatch.data import a, b", {"skrebatch.data.a", "skrebatch.data.b"}),
+        (
+            "from skrebatch.data import a, b",
+            {"skrebatch.data.a", "skrebatch.data.b"},
+        ),
         ("from skrebatch import data", {"skrebatch.data"}),
         ("from .data import a", {"skrebatch.data.a"}),
         ("from . import data", {"skrebatch.data"}),
@@ -104,21 +64,58 @@ def test_imported_names_reads_every_form_of_import(source, expected):
     assert imported_names(source) == expected
 
 
-def module_of(path):
-    """The dotted name of a file within the package; empty for the package itself."""
-    parts = path.relative_to(ROOT / "skrebatch").with_suffix("").parts
+def name_of(path):
+    """The dotted name of a module within the package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if module_of(p)], ids=module_of)
-def test_modules_import_only_earlier_ones(path):
-    module = module_of(path)
-    assert module in ORDER, f"give {path.name} its place in ORDER"
-    earlier = ORDER[: ORDER.index(module)]
+def package_of(name):
+    """The entry of ORDER that a module belongs to; None for what only holds others."""
+    found = [entry for entry in ORDER if f"{name}.".startswith(f"{entry}.")]
+    return found[0] if found else None
+
+
+def imports_of(path):
+    """Names of modules of the package that a file imports from."""
     for name in imported_names(path.read_text("utf-8")):
-        package, _, rest = name.partition(".")
-        if package == "skrebatch":
-            assert any(f"{rest}.".startswith(f"{one}.") for one in earlier), name
+        root, _, rest = name.partition(".")
+        if root == "skrebatch":
+            yield rest
+
+
+def test_every_module_has_a_place_in_the_order():
+    homeless = {name_of(path) for path in MODULES if not package_of(name_of(path))}
+    assert homeless == {"", "_engine"}
+    assert {package_of(name_of(path)) for path in MODULES} - {None} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p)], ids=name_of)
+def test_packages_import_only_earlier_ones(path):
+    own = package_of(name_of(path))
+    allowed = ORDER[: ORDER.index(own) + 1] if own else []
+    for name in imports_of(path):
+        assert package_of(name) in allowed, name
+
+
+def test_no_modules_import_one_another():
+    graph = {}
+    for path in MODULES:
+        names = {name_of(p) for p in MODULES}
+        found = set()
+        for name in imports_of(path):
+            while name and name not in names:
+                name = name.rpartition(".")[0]
+            found.add(name)
+        graph[name_of(path)] = found - {name_of(path)}
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises on a circle
+
+
+def test_contributing_describes_the_packages_in_their_order():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    table = re.search(r"\| package \| subject \|\n(.*?)\n\n", text, re.DOTALL)[1]
+    described = re.findall(r"^\| `([\w./]+?)/?(?:\.py)?` \|", table, re.MULTILINE)
+    assert [name.replace("/", ".") for name in described] == ORDER
 
 
 def test_imported_packages_are_declared():

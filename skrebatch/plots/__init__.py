@@ -1,7 +1,7 @@
 """Pictures of a training, a search over ratios, and the samples' dynamics."""
 
-from skrebatch.plots.loss_curves import LossCurveDisplay
-from skrebatch.plots.ratio_curves import RatioCurveDisplay
-from skrebatch.plots.samples import SampleDynamicsDisplay
+from skrebatch.plots._loss_curves import LossCurveDisplay
+from skrebatch.plots._ratio_curves import RatioCurveDisplay
+from skrebatch.plots._samples import SampleDynamicsDisplay
 
 __all__ = ["LossCurveDisplay", "RatioCurveDisplay", "SampleDynamicsDisplay"]

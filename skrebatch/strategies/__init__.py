@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from skrebatch.strategies.base import Epoch, Plan, Strategy
-from skrebatch.strategies.curricula import Curriculum, SelfPaced
-from skrebatch.strategies.pruning import InfoBatch, SelectiveBackprop, SmallLoss
-from skrebatch.strategies.redistribution import (
-    Hybrid,
-    MaxLoss,
-    MinLoss,
-    RandomChoice,
-)
-from skrebatch.strategies.resampling import Breed
-from skrebatch.strategies.weighting import OHEM, TSW
+from skrebatch.strategies._base import Epoch, Plan, Strategy
+from skrebatch.strategies._curricula import Curriculum, SelfPaced
+from skrebatch.strategies._pruning import InfoBatch, SelectiveBackprop, SmallLoss
+from skrebatch.strategies._redistribution import Hybrid, MaxLoss, MinLoss, RandomChoice
+from skrebatch.strategies._resampling import Breed
+from skrebatch.strategies._weighting import OHEM, TSW
 
 __all__ = [
     "OHEM",

@@ -1,0 +1,1 @@
+"""The engine: many networks of one architecture, trained side by side."""

@@ -1,0 +1,1 @@
+"""Networks: one as a plain module, many in one parameter with written-out gradients."""

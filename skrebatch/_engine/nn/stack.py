@@ -1,0 +1,447 @@
+"""K networks of one architecture, trained side by side with written-out gradients.
+
+Dispatch, not arithmetic, is what training a tiny network costs: autograd and
+``Conv1d`` spend most of a step deciding what to do. :class:`CNNStack` therefore
+holds K networks in one matrix of parameters and runs forward and backward as
+about forty batched operations on preallocated memory.
+
+Parameter 0 of each network is a constant zero, which taps beyond the border of a
+sequence read. Its gradient is always zero, so every optimizer leaves it there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from skrebatch._engine.nn.architecture import Architecture, shorten
+from skrebatch._engine.nn.step import (
+    FIRST_SCALE,
+    Layout,
+    MixedStep,
+    Step,
+    update_scales,
+)
+from skrebatch._engine.nn.tabular_cnn import TabularCNN, draw_weights
+from skrebatch._engine.nn.workspace import Workspace
+
+
+class CNNStack(nn.Module):
+    """K networks of one architecture in one matrix of parameters.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Sizes of every network.
+    group_sizes : sequence of int, default=(1,)
+        The networks of a group take their optimizer steps together; each group
+        is one parameter of the module, of shape (group size, n_parameters).
+        Their sum is K.
+    dtype : torch.dtype, default=torch.float32
+    device : torch.device or str, default="cpu"
+    precision : torch.dtype, default=None
+        What steps of training compute in, a lower precision than `dtype`; the
+        parameters keep theirs, and so does evaluation. None is `dtype`.
+
+    Attributes
+    ----------
+    groups : torch.nn.ParameterList
+        The parameters; rows of `flat`.
+    flat, grad : torch.Tensor of shape (K, n_parameters)
+        The parameters (of the groups kept) and, after `backward` of a step, their
+        gradients.
+    running : torch.Tensor of shape (K, n_running)
+        What else training leaves: running means and variances of batch norms; in
+        float16, the scale of the gradients and the steps since that changed.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        group_sizes: Sequence[int] = (1,),
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        precision: torch.dtype | None = None,
+    ):
+        super().__init__()
+        self.architecture = architecture
+        self.precision = None if precision == dtype else precision
+        self.layout = Layout(architecture)
+        n_parameters = self.layout.n_parameters
+        self.groups = nn.ParameterList(
+            nn.Parameter(torch.zeros(size, n_parameters, dtype=dtype, device=device))
+            for size in group_sizes
+        )
+        first = self._first_running().to(device, dtype)
+        for i, size in enumerate(group_sizes):
+            self.register_buffer(f"running{i}", first.repeat(size, 1))
+        self._rebind_views()
+
+    @property
+    def _scales(self) -> bool:
+        """Whether gradients are scaled, lest they vanish."""
+        return self.precision == torch.float16
+
+    def _first_running(self) -> torch.Tensor:
+        """Make what one network begins with."""
+        values = torch.zeros(self.layout.n_running + 2 * self._scales)
+        for norm in self.layout.norms:
+            values[norm.variance] = 1
+        if self._scales:
+            values[-2] = FIRST_SCALE
+        return values
+
+    def _rebind_views(self, live: Sequence[bool] | None = None) -> None:
+        """Make the groups, or those that live, blocks of rows of one matrix."""
+        on = [i for i in range(len(self.groups)) if live is None or live[i]]
+        self.live_groups = [self.groups[i] for i in on]
+        with torch.no_grad():
+            self.flat = torch.cat([group.detach() for group in self.live_groups])
+            self.grad = torch.zeros_like(self.flat)
+            rows = self.flat.split([len(group) for group in self.live_groups])
+            for group in self.groups:
+                group.grad, group.data = None, group.detach().clone()
+            for group, share in zip(self.live_groups, rows, strict=True):
+                group.data = share
+            own = [buffer.clone() for buffer in self.buffers()]
+            self.running = torch.cat([own[i] for i in on])
+            for i, share in zip(
+                on, self.running.split([len(own[i]) for i in on]), strict=True
+            ):
+                own[i] = share
+            for i, buffer in enumerate(own):
+                setattr(self, f"running{i}", buffer)
+        self.layout.to(self.flat.device)
+        self._workspaces: dict[bool, tuple[Workspace, dict[tuple[int, int], Step]]] = {}
+        self._shorts: dict[Architecture, CNNStack] = {}
+        self._short_steps: dict[Any, _ShortStep] = {}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> CNNStack:
+        """Move or cast the parameters, and what hangs on them."""
+        super()._apply(fn, recurse)
+        self._rebind_views()
+        return self
+
+    def set_live_groups(self, live: Sequence[bool]) -> None:
+        """Take only some groups into `flat`, so that steps leave the others out.
+
+        The others keep their parameters, and come back when they are kept again.
+
+        Parameters
+        ----------
+        live : sequence of bool, one for each group
+        """
+        self._rebind_views(live)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again from the parameters."""
+        state = self.__dict__.copy()
+        for name in ("flat", "grad", "running", "live_groups", "layout", "_workspaces"):
+            del state[name]
+        del state["_shorts"], state["_short_steps"]
+        # A pickled view would bring the whole matrix along, once for each group.
+        copies = (nn.Parameter(group.detach().clone()) for group in self.groups)
+        state["_modules"] = {**self._modules, "groups": nn.ParameterList(copies)}
+        state["_buffers"] = {n: buffer.clone() for n, buffer in self.named_buffers()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the parameters and what hangs on them."""
+        super().__setstate__(state)
+        self.layout = Layout(self.architecture)
+        self._rebind_views()
+
+    def step(self, K: int, b: int, forward_only: bool = False) -> Step:
+        """Return the step of the first K networks on batches of b rows.
+
+        The memory behind all steps is shared and as large as the largest batch
+        asked for, so use one step at a time.
+        """
+        workspace, steps = self._workspaces.get(forward_only, (None, {}))
+        if workspace is None or workspace.b < b:
+            like = self.flat
+            if self.precision is not None and not forward_only:
+                like = self.flat.new_empty(0, dtype=self.precision)
+            workspace, steps = Workspace(like, len(self.flat), b, forward_only), {}
+            self._workspaces[forward_only] = workspace, steps
+            # The largest step first: it claims the memory that the others share.
+            steps[len(self.flat), b] = self._make_step(workspace, len(self.flat), b)
+        step = steps.get((K, b))
+        if step is None:
+            step = steps[K, b] = self._make_step(workspace, K, b)
+        return step
+
+    def _make_step(self, workspace: Workspace, K: int, b: int) -> Step:
+        flat, grad, running = self.flat[:K], self.grad[:K], self.running[:K]
+        if workspace.like.dtype == self.flat.dtype:
+            return Step(self.layout, flat, grad, running, workspace, b)
+        scale = running[:, -2] if self._scales else None
+        return MixedStep(self.layout, flat, grad, running, workspace, b, scale)
+
+    def short_step(
+        self, K: int, b: int, length: int, forward_only: bool = False
+    ) -> Step | _ShortStep:
+        """Return a step like that of `step`, for rows of at most a length."""
+        architecture = shorten(self.architecture, length)
+        if architecture == self.architecture:
+            return self.step(K, b, forward_only)
+        short = self._shorts.get(architecture)
+        if short is None:
+            sizes = (len(self.flat),)
+            short = CNNStack(architecture, sizes, self.flat.dtype, self.flat.device)
+            self._shorts[architecture] = short
+        step = short.step(K, b, forward_only)
+        key = architecture, K, b, forward_only
+        known = self._short_steps.get(key)
+        if known is None or known.step is not step:
+            workspace = short._workspaces[forward_only][0]
+            known = self._short_steps[key] = _ShortStep(self, short, workspace, step, K)
+        return known
+
+    def activate(self, active: Sequence[bool]) -> None:
+        """Say which networks the next optimizer steps move.
+
+        A group without an active network has no gradient, so that an optimizer
+        leaves it and its own state untouched.
+        """
+        start = 0
+        for group in self.live_groups:
+            stop = start + len(group)
+            group.grad = self.grad[start:stop] if any(active[start:stop]) else None
+            start = stop
+
+    def skip_overflows(self, active: Sequence[bool]) -> None:
+        """Leave networks whose gradient overflowed out of the next optimizer step.
+
+        It also brings their scales up to date. For gradients in float16 whose
+        groups have one network each; others need none of it.
+
+        Parameters
+        ----------
+        active : sequence of bool
+            Which networks the step before was for.
+        """
+        finite = self.grad.isfinite().all(dim=1)
+        at_work = torch.tensor(active, device=finite.device)
+        scale, steps = self.running[at_work, -2:].unbind(1)
+        update_scales(scale, steps, finite[at_work])
+        self.running[at_work, -2:] = torch.stack([scale, steps], dim=1)
+        self.activate((finite & at_work).tolist())
+
+    def state_of(self, k: int) -> torch.Tensor:
+        """Return all that makes up network k: parameters, then running values."""
+        if not self.running.shape[1]:
+            return self.flat[k]
+        return torch.cat([self.flat[k], self.running[k]])
+
+    def restore(self, k: int, state: torch.Tensor) -> None:
+        """Put network k into a state that it, or its like, had."""
+        n_parameters = self.flat.shape[1]
+        self.flat[k], self.running[k] = state[:n_parameters], state[n_parameters:]
+
+    def release(self) -> None:
+        """Give the memory of all steps and gradients back."""
+        self._workspaces, self._shorts, self._short_steps = {}, {}, {}
+        for group in self.groups:
+            group.grad = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the raw outputs of every network on the same rows.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        outputs : torch.Tensor of shape (K, n_samples, n_outputs)
+        """
+        with torch.no_grad():
+            step = self.step(len(self.flat), len(x), forward_only=True)
+            table = append_constants(x, self.architecture.variable_length)
+            step.rows.unflatten(0, (-1, len(x))).copy_(table)
+            return step.forward().clone()
+
+    def read_all(self) -> list[TabularCNN]:
+        """Copy every network into an ordinary module.
+
+        Returns
+        -------
+        networks : list of K TabularCNN
+            On the same device, in evaluation mode.
+        """
+        networks: list[TabularCNN] = []
+        with torch.no_grad():
+            # Put in torch's order for all networks at once.
+            layers = [view.contiguous().unbind() for view in self._views()]
+            for values in zip(*layers, strict=True):
+                network = TabularCNN.from_architecture(
+                    self.architecture, self.flat.dtype, self.flat.device
+                )
+                for own, theirs in zip(values, network.parameters(), strict=True):
+                    theirs.copy_(own.view(theirs.shape))
+                for mean, variance, norm in self._norms(len(networks), network):
+                    norm.running_mean, norm.running_var = mean.clone(), variance.clone()
+                networks.append(network.eval())
+        return networks
+
+    def write(self, k: int, network: TabularCNN) -> None:
+        """Copy the weights of an ordinary module into network k.
+
+        Parameters
+        ----------
+        k : int
+            Number of the network, in [0, K).
+        network : TabularCNN
+            Of the same architecture.
+
+        Raises
+        ------
+        ValueError
+            If it is of another architecture.
+        """
+        if network.architecture != self.architecture:
+            raise ValueError("The network is of another architecture than the stack.")
+        with torch.no_grad():
+            for view, theirs in zip(self._views(), network.parameters(), strict=True):
+                view[k].copy_(theirs.view(view[k].shape))
+            self.running[k].copy_(self._first_running())
+            for mean, variance, norm in self._norms(k, network):
+                mean.copy_(norm.running_mean)
+                variance.copy_(norm.running_var)
+
+    def draw(self, k: int, generator: torch.Generator) -> None:
+        """Draw new weights for network k, the very ones that TabularCNN draws.
+
+        Parameters
+        ----------
+        k : int
+            Number of the network, in [0, K).
+        generator : torch.Generator
+            Source of the weights.
+        """
+        views = iter(self._views())
+        self.running[k].copy_(self._first_running())
+        with torch.no_grad():
+            for weights, biases in zip(views, views, strict=True):
+                weight, bias = weights[k], biases[k]
+                new_weight = torch.empty(weight.shape, dtype=torch.float32)
+                new_bias = torch.empty(bias.shape, dtype=torch.float32)
+                draw_weights(new_weight, new_bias, generator)
+                weight.copy_(new_weight)
+                bias.copy_(new_bias)
+
+    def _norms(
+        self, k: int, network: TabularCNN
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
+        """Pair the running means and variances of network k with a module's norms."""
+        row = self.running[k]
+        for layout, norm in zip(self.layout.norms, network.norms(), strict=True):
+            yield row[layout.mean], row[layout.variance], norm
+
+    def _views(self) -> list[torch.Tensor]:
+        """View all parameters in the order of torch, weight and bias in turn.
+
+        The shapes are (K, torch's shape), but that the head's first weight is (K,
+        hidden, channels, positions) where there are blocks.
+        """
+        views = []
+        for layout in self.layout.blocks:
+            kernel_size, c_in, c_out = layout.kernel_shape
+            cells = self.flat[:, layout.cells]
+            kernel = cells[:, :-c_out].unflatten(1, (kernel_size, c_in, c_out))
+            views += [kernel.permute(0, 3, 2, 1), cells[:, -c_out:]]
+        norms = iter(self.layout.norms)
+        for i, (place, rows, columns) in enumerate(self.layout.linears):
+            matrix = self.flat[:, place].unflatten(1, (rows, columns))
+            weight = matrix[..., :-1]
+            if i == 0 and self.architecture.blocks:
+                last = self.architecture.blocks[-1]
+                # Here position by position, in torch channel by channel.
+                shape = last.pooled_length, last.out_channels
+                weight = weight.unflatten(2, shape).transpose(2, 3)
+            views += [weight, matrix[..., -1]]
+            for norm in itertools.islice(norms, 1):
+                views += [self.flat[:, norm.weight], self.flat[:, norm.bias]]
+        return views
+
+
+class _ShortStep:
+    """A step on rows that are short, by a smaller stack with copies of the weights."""
+
+    def __init__(
+        self,
+        module: CNNStack,
+        short: CNNStack,
+        workspace: Workspace,
+        step: Step,
+        K: int,
+    ):
+        n, m = module.architecture.n_features, short.architecture.n_features
+        self.step = step
+        table = workspace.plain("table", workspace.K * workspace.b, n + 3)
+        self.rows = table[: len(step.rows)]
+        self.inputs = [
+            (step.rows[:, :m], self.rows[:, :m]),
+            (step.rows[:, m:], self.rows[:, n:]),
+        ]
+        self.weights = _shared_parts(short, module, "flat", K)
+        self.gradients = _shared_parts(short, module, "grad", K)
+        self.grad = module.grad[:K]
+        self.d_outputs = step.d_outputs
+
+    def forward(self) -> torch.Tensor:
+        """Return the outputs (K, b, O) of the rows in `rows`."""
+        for own, theirs in itertools.chain(self.inputs, self.weights):
+            own.copy_(theirs)
+        return self.step.forward()
+
+    def backward(self) -> None:
+        """Turn `d_outputs` into the gradient of every parameter."""
+        self.step.backward()
+        self.grad.zero_()
+        for own, theirs in self.gradients:
+            theirs.copy_(own)
+
+
+def _shared_parts(
+    short: CNNStack, module: CNNStack, name: str, K: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Pair what a smaller stack and a stack have in common of a matrix by name."""
+    own, theirs = getattr(short, name)[:K], getattr(module, name)[:K]
+    own_cells, rows, columns = short.layout.linears[0]
+    cells, _, all_columns = module.layout.linears[0]
+    own_first = own[:, own_cells].unflatten(1, (rows, columns))
+    first = theirs[:, cells].unflatten(1, (rows, all_columns))
+    return [
+        (own[:, : own_cells.start], theirs[:, : cells.start]),
+        # The first positions' columns, and the bias.
+        (own_first[..., :-1], first[..., : columns - 1]),
+        (own_first[..., -1], first[..., -1]),
+        (own[:, own_cells.stop :], theirs[:, cells.stop :]),
+    ]
+
+
+def append_constants(x: torch.Tensor, variable_length: bool = False) -> torch.Tensor:
+    """Append the columns 1 and 0 that CNNStack expects after the features.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n_samples, n_features)
+    variable_length : bool, default=False
+        Whether rows may end in NaN: zeros take its place, and a last column tells
+        the length.
+
+    Returns
+    -------
+    table : torch.Tensor of shape (n_samples, n_features + 2 or 3)
+    """
+    columns = [x, x.new_tensor([1.0, 0.0]).expand(len(x), 2)]
+    if variable_length:
+        lengths = x.isnan().logical_not().sum(1, keepdim=True)
+        columns = [x.nan_to_num(0.0), columns[1], lengths.to(x.dtype)]
+    return torch.cat(columns, dim=1)

@@ -1,0 +1,245 @@
+"""A training step: K networks forward and backward on batches of b rows."""
+
+from __future__ import annotations
+
+import torch
+
+from skrebatch._engine.nn.architecture import Architecture
+from skrebatch._engine.nn.conv_pool import ConvPool, ConvPoolLayout
+from skrebatch._engine.nn.linear import (
+    BatchNorm,
+    BatchShares,
+    Hidden,
+    Linear,
+    LinearLayout,
+    NormLayout,
+)
+from skrebatch._engine.nn.workspace import Workspace
+
+
+class Layout:
+    """Where every layer of a network has its parameters and running statistics."""
+
+    def __init__(self, architecture: Architecture):
+        self.architecture = architecture
+        self.blocks: list[ConvPoolLayout] = []
+        self.linears: list[LinearLayout] = []
+        self.norms: list[NormLayout] = []
+        stop = 1  # after the constant zero
+        ends = None
+        if architecture.variable_length:
+            ends = torch.arange(architecture.n_features + 1)
+        for block in architecture.blocks:
+            self.blocks.append(ConvPoolLayout(block, stop, ends))
+            stop = self.blocks[-1].cells.stop
+            ends = None if ends is None else block.pooled_ends(ends)
+        self.n_running = 0
+        sizes = architecture.linear_sizes
+        for i, (n_in, n) in enumerate(sizes):
+            start, stop = stop, stop + n * (n_in + 1)
+            self.linears.append(LinearLayout(slice(start, stop), n, n_in + 1))
+            if architecture.batch_norm and i < len(sizes) - 1:
+                weight, bias = slice(stop, stop + n), slice(stop + n, stop + 2 * n)
+                start, stop = self.n_running, bias.stop
+                self.n_running += 2 * n
+                mean, variance = (
+                    slice(start, start + n),
+                    slice(start + n, start + 2 * n),
+                )
+                self.norms.append(NormLayout(weight, bias, mean, variance))
+        self.n_parameters = stop
+
+    def to(self, device: torch.device) -> None:
+        """Move the tables."""
+        for block in self.blocks:
+            block.to(device)
+
+
+class Step:
+    """Forward and backward of the first K networks on batches of b rows.
+
+    Everything that a step touches is a view prepared here once, because making
+    views costs as much as the arithmetic. A step that only goes forward evaluates:
+    by running statistics, and without dropout.
+
+    Parameters
+    ----------
+    layout : Layout
+    flat, grad : torch.Tensor of shape (K, n_parameters)
+        The parameters, and where their gradients go.
+    running : torch.Tensor of shape (K, n_running or more)
+        The running statistics.
+    workspace : Workspace
+    b : int
+        Rows of a batch.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        flat: torch.Tensor,
+        grad: torch.Tensor,
+        running: torch.Tensor,
+        workspace: Workspace,
+        b: int,
+    ):
+        K, architecture = len(flat), layout.architecture
+        self.blocks: list[ConvPool] = []
+        is_variable, width = architecture.variable_length, architecture.n_features + 2
+        rows = workspace.plain("x", K, b, width + is_variable)
+        self.rows = rows.view(K * b, -1)
+        self.x = x = rows[..., :width]
+        self.lengths = None
+        if is_variable:
+            # As a table holds them, and as numbers to look up.
+            self.row_ends = self.rows[:, -1]
+            self.lengths = torch.empty_like(self.row_ends, dtype=torch.long)
+        d_x = None
+        for i, own in enumerate(layout.blocks):
+            name = f"block{i}"
+            constants = 2 if i < len(layout.blocks) - 1 else 1
+            out = workspace.padded(name, K, b, own.n_outputs, constants)
+            block = ConvPool(
+                own, name, flat, grad, workspace, x, out, d_x, self.lengths
+            )
+            self.blocks.append(block)
+            x, d_x = out, block.d_out
+        if not layout.blocks:
+            x = x[..., :-1]  # a linear layer reads the constant 1 alone
+        self.shares = (
+            BatchShares(workspace, K, b, running.dtype) if layout.norms else None
+        )
+        self.masks = None
+        masks: list[torch.Tensor | None] = [None] * len(architecture.hidden_sizes)
+        if architecture.dropout and not workspace.forward_only:
+            self.keep_probability = 1 - architecture.dropout
+            self.masks = workspace.plain("masks", K, b, sum(architecture.hidden_sizes))
+            masks = list(self.masks.split(architecture.hidden_sizes, dim=2))
+        self.hidden: list[Hidden] = []
+        for i, own_linear in enumerate(layout.linears[:-1]):
+            name = f"hidden{i}"
+            linear = Linear(flat, grad, own_linear, workspace, name, x, d_x)
+            norm = None
+            if self.shares is not None:
+                own_norm = layout.norms[i]
+                norm = BatchNorm(
+                    own_norm, name, flat, grad, running, self.shares, workspace, linear
+                )
+            out = workspace.padded(name, K, b, own_linear.rows, 1)
+            self.hidden.append(Hidden(linear, norm, masks[i], out))
+            x, d_x = out, linear.d_out
+        self.last = Linear(flat, grad, layout.linears[-1], workspace, "output", x, d_x)
+        self.outputs, self.d_outputs = self.last.out, self.last.d_out
+
+    def count_rows(self, counts: torch.Tensor) -> None:
+        """Say how many rows of the next batches are each network's own (K,)."""
+        if self.shares is not None:
+            self.shares.count(counts)
+
+    def drop(self, keep: torch.Tensor) -> None:
+        """Take the dropout masks of the next batches (K, b, all hidden layers)."""
+        if self.masks is not None:
+            self.masks.copy_(keep).div_(self.keep_probability)
+
+    def forward(self) -> torch.Tensor:
+        """Return the outputs (K, b, O) of the rows in `rows`."""
+        if self.lengths is not None:
+            self.lengths.copy_(self.row_ends)
+        for block in self.blocks:
+            block.forward()
+        for layer in self.hidden:
+            layer.forward()
+        self.last.forward()
+        return self.outputs
+
+    def backward(self) -> None:
+        """Turn `d_outputs` into the gradient of every parameter."""
+        self.last.backward()
+        for layer in reversed(self.hidden):
+            layer.backward()
+        for block in reversed(self.blocks):
+            block.backward()
+
+
+class MixedStep(Step):
+    """A step that computes in the 16 bits of its workspace, float32 at either end.
+
+    The parameters are rounded before a step, and their gradients widened after it.
+
+    Parameters
+    ----------
+    layout, flat, grad, running, workspace, b
+        As for a :class:`Step`, in float32 except for the workspace.
+    scale : torch.Tensor of shape (K,), default=None
+        What the losses are multiplied by, so that their gradients don't vanish.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        flat: torch.Tensor,
+        grad: torch.Tensor,
+        running: torch.Tensor,
+        workspace: Workspace,
+        b: int,
+        scale: torch.Tensor | None,
+    ):
+        K, n_parameters = flat.shape
+        self.flat, self.grad = flat, grad
+        self.low_flat = workspace.plain("flat", K, n_parameters)
+        self.low_grad = workspace.plain("grad", K, n_parameters)
+        self.low_grad[:, 0] = 0  # that of the constant, which no layer writes
+        super().__init__(layout, self.low_flat, self.low_grad, running, workspace, b)
+        self.low_x, self.low_outputs = self.x, self.outputs
+        self.low_d_outputs = self.d_outputs
+
+        def wide(name: str, like: torch.Tensor) -> torch.Tensor:
+            return workspace.plain("wide" + name, *like.shape, dtype=flat.dtype)
+
+        self.x = wide("x", self.x)
+        self.rows = self.x.view(K * b, -1)
+        self.outputs = wide("outputs", self.outputs)
+        self.d_outputs = wide("d_outputs", self.d_outputs)
+        self.scale = scale
+
+    def forward(self) -> torch.Tensor:
+        """Return the outputs (K, b, O) of the rows in `rows`."""
+        self.low_flat.copy_(self.flat)
+        self.low_x.copy_(self.x)
+        super().forward()
+        return self.outputs.copy_(self.low_outputs)
+
+    def backward(self) -> None:
+        """Turn `d_outputs` into the gradient of every parameter."""
+        if self.scale is not None:
+            self.d_outputs.mul_(self.scale.view(-1, 1, 1))
+        self.low_d_outputs.copy_(self.d_outputs)
+        super().backward()
+        self.grad.copy_(self.low_grad)
+        if self.scale is not None:
+            self.grad.div_(self.scale.view(-1, 1))
+
+
+# As torch.amp.GradScaler has them, but for a bound.
+FIRST_SCALE = 2.0**16
+_LARGEST_SCALE = 2.0**24
+_STEPS_TO_GROW = 2000
+
+
+def update_scales(
+    scale: torch.Tensor, steps: torch.Tensor, finite: torch.Tensor
+) -> None:
+    """Halve the scale of gradients that overflowed, double it after a long calm.
+
+    Parameters
+    ----------
+    scale, steps : torch.Tensor of shape (K,)
+        Changed in place: scales, and numbers of steps since they changed.
+    finite : torch.Tensor of shape (K,)
+        Whether the gradients of each network are finite.
+    """
+    steps.add_(1)
+    grows = finite & (steps >= _STEPS_TO_GROW)
+    scale.mul_(torch.where(finite, torch.where(grows, 2.0, 1.0), 0.5))
+    scale.clamp_(max=_LARGEST_SCALE)
+    steps.masked_fill_(grows | ~finite, 0)

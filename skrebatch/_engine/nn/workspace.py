@@ -1,0 +1,47 @@
+"""The preallocated memory that steps of training share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+
+class Workspace:
+    """Workspace for the steps of at most K networks and b rows, by name."""
+
+    def __init__(self, like: torch.Tensor, K: int, b: int, forward_only: bool):
+        self.like, self.K, self.b = like, K, b
+        self.forward_only = forward_only
+        self.pieces: dict[str, torch.Tensor] = {}
+
+    def plain(
+        self, name: str, K: int, *shape: int, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """Return contiguous memory of the shape; what it holds is undefined."""
+        size = K * math.prod(shape)
+        if name not in self.pieces:
+            self.pieces[name] = self.like.new_empty(size, dtype=dtype)
+        return self.pieces[name][:size].view(K, *shape)
+
+    def gradient(self, name: str, K: int, *shape: int) -> torch.Tensor:
+        """Return memory for a gradient: none where steps only go forward."""
+        return self.like[:0] if self.forward_only else self.plain(name, K, *shape)
+
+    def contiguous(self, name: str, target: torch.Tensor) -> torch.Tensor:
+        """Return the target, or memory for it where it lies in pieces.
+
+        A batched product into pieces is a loop over the batch.
+        """
+        if target.is_contiguous():
+            return target
+        return self.plain(name, *target.shape)
+
+    def padded(self, name: str, K: int, b: int, n: int, extra: int) -> torch.Tensor:
+        """Return (K, b, n + extra) memory that ends in a 1, and a 0 if extra is 2."""
+        piece = self.pieces.get(name)
+        if piece is None:
+            piece = self.like.new_zeros(self.K * self.b, n + extra)
+            piece[:, n] = 1
+            self.pieces[name] = piece
+        return piece[: K * b].view(K, b, -1)

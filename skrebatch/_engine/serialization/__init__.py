@@ -1,0 +1,1 @@
+"""Values and state in files without code."""

@@ -1,0 +1,1 @@
+"""Tables that training reads rows of."""

@@ -1,0 +1,142 @@
+"""How far a training has come, and how to go on from there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+
+from skrebatch._engine.serialization.checkpoint import Checkpoint
+
+
+class CheckpointWriter(Callback):
+    """Makes a net go on from a checkpoint, and write one every n epochs.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    every : int
+        Epochs from one to the next.
+    seed : int
+        Kept in it, for trainings without a `random_state`.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, every: int, seed: int):
+        self.checkpoint: Checkpoint | None = checkpoint
+        self.every, self.seed = every, seed
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Go on, or write the first one: it tells early whether that is possible."""
+        if self.checkpoint is None:
+            return
+        if self.checkpoint.content is None:
+            self._write(net)
+            return
+        tensors = {
+            name: torch.from_numpy(array)
+            for name, array in self.checkpoint.tensors.items()
+        }
+        load_net_state_dict(net, self.checkpoint.content["training"], tensors)
+        self.checkpoint.forget()
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Write one, where it is time."""
+        if len(net.history) % self.every == 0:
+            self._write(net)
+
+    def _write(self, net: Any) -> None:
+        # Of a training that is over there is nothing to go on with.
+        if self.checkpoint is not None and can_go_on(net):
+            parts, tensors = net_state_dict(net)
+            self.checkpoint.write({"seed": self.seed, "training": parts}, tensors)
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Let go of the file: the net is pickled, and trains on without the fit."""
+        self.checkpoint = None
+
+
+def can_go_on(net: Any) -> bool:
+    """Whether the training is neither over nor has it failed."""
+    members = net.members
+    return not (all(m.done for m in members) or any(m.error for m in members))
+
+
+def net_state_dict(net: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return how far a training has come between two epochs.
+
+    Returns
+    -------
+    parts : dict
+        Numbers, text and arrays.
+    tensors : dict of str to torch.Tensor
+    """
+    module, optimizer = net.module_, net.optimizer_
+    live = {id(member) for member in net.live}
+    tensors = {
+        "parameters": torch.cat([group.detach() for group in module.groups]),
+        "running": torch.cat(list(module.buffers())),
+    }
+    members = []
+    for k, member in enumerate(net.members):
+        own, states = member.state_dict()
+        members.append(own)
+        tensors |= {f"{name}.{k}": state for name, state in states.items()}
+    remembered: list[dict[str, Any]] = []
+    for i, group in enumerate(module.groups):
+        state = optimizer.state.get(group, {})
+        own = {n: v for n, v in state.items() if isinstance(v, torch.Tensor)}
+        tensors |= {f"optimizer.{i}.{name}": v for name, v in own.items()}
+        devices = {name: str(value.device) for name, value in own.items()}
+        others = {n: v for n, v in state.items() if n not in own}
+        remembered.append({"devices": devices, "others": others})
+    parts = {
+        "members": members,
+        "history": None if len(members) == 1 else net.history,
+        "live": [id(group[0]) in live for group in net.by_group()],
+        "lr_schedules": [scheduled.schedule for scheduled in net.scheduled],
+        "optimizer": remembered,
+        "options": [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ],
+    }
+    return parts, tensors
+
+
+@torch.no_grad()
+def load_net_state_dict(
+    net: Any, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> None:
+    """Come as far as the training of a like net that was taken apart."""
+    module, optimizer = net.module_, net.optimizer_
+    module.flat.copy_(tensors["parameters"])
+    module.running.copy_(tensors["running"])
+    for i, (group, state) in enumerate(
+        zip(module.groups, parts["optimizer"], strict=True)
+    ):
+        optimizer.state[group] = state["others"] | {
+            name: tensors[f"optimizer.{i}.{name}"].to(device)
+            for name, device in state["devices"].items()
+        }
+    for options, saved in zip(optimizer.param_groups, parts["options"], strict=True):
+        options.update(saved)
+    if parts["history"] is not None:  # that of the only member, else
+        net.history[:] = parts["history"]
+    for k, (member, own) in enumerate(zip(net.members, parts["members"], strict=True)):
+        states = {
+            name: tensors[f"{name}.{k}"].to(module.flat.device)
+            for name in ("best", "final")
+            if f"{name}.{k}" in tensors
+        }
+        member.load_state_dict(own, states)
+    for scheduled, schedule in zip(net.scheduled, parts["lr_schedules"], strict=True):
+        scheduled.schedule = schedule
+        for member in scheduled.members:
+            member.lr_schedule = schedule
+        scheduled.hand_over()
+    if not all(parts["live"]):
+        groups = zip(net.by_group(), parts["live"], strict=True)
+        module.set_live_groups(parts["live"])
+        net.live = [member for own, lives in groups if lives for member in own]

@@ -1,0 +1,216 @@
+"""From jobs to one table, and from orders to the batches of an epoch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skrebatch._engine.tables.memmapped import MappedRows, make_mapped_table
+from skrebatch._engine.tables.sharded import (
+    ShardedRows,
+    ShardedTable,
+    make_sharded_table,
+)
+from skrebatch._engine.tables.table import Table, make_table
+from skrebatch._engine.training.members import Job, Member
+from skrebatch._utils.dtypes import numpy_dtype
+from skrebatch._utils.typing import Floats, Indices
+
+# Numbers of noise drawn at once.
+_NOISE_NUMBERS = 1_000_000
+
+
+def stack_table(jobs: list[Job]) -> Table:
+    """Make one table for all jobs; data that jobs share is stored once."""
+    features: dict[tuple[int, ...], tuple[int, list[Any]]] = {}
+    targets: dict[tuple[int, ...], tuple[int, list[Floats]]] = {}
+
+    def place(pieces: list[Any], where: dict[Any, tuple[int, list[Any]]]) -> int:
+        end = sum(len(p) for _, there in where.values() for p in there)
+        return where.setdefault(tuple(map(id, pieces)), (end, pieces))[0]
+
+    for job in jobs:
+        start = place(job.X, features)
+        shift = place(job.targets, targets) - start
+        for member in job.members:
+            member.start, member.shift = start, shift
+            member.shared = isinstance(job.X[0], ShardedRows)
+    X = [piece for _, pieces in features.values() for piece in pieces]
+    y = [piece for _, pieces in targets.values() for piece in pieces]
+    if isinstance(X[0], ShardedRows):
+        own = _make_table([piece.own for piece in X], [y[0][:0]], jobs[0])
+        return make_sharded_table(X, y, own)
+    return _make_table(X, y, jobs[0])
+
+
+def _make_table(X: list[Any], y: list[Floats], like: Job) -> Table:
+    """Make a table of pieces in memory, or of which some stay in their files."""
+    if any(isinstance(piece, MappedRows) for piece in X):
+        return make_mapped_table(X, y, like.dtype, like.device)
+    return make_table(X, y, like.dtype, like.device, like.architecture.variable_length)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive steps of an epoch with equally many networks and rows."""
+
+    steps: slice
+    n_networks: int
+    n_rows: int
+    active: tuple[bool, ...]  # by member
+
+
+class EpochPlan:
+    """The batches of an epoch: which rows each network sees at each step."""
+
+    def __init__(self, members: list[Member], orders: list[Indices]):
+        K = len(members)
+        augments = any(member.n_augments for member in members)
+        if augments:
+            augmented = [
+                member.with_copies(order)
+                for member, order in zip(members, orders, strict=True)
+            ]
+            orders = [entries for entries, _ in augmented]
+        size = np.array([m.batch_size for m in members])
+        n = np.array([len(order) for order in orders])
+        T, b = max(-(-n // size), default=0), int(min(size.max(), n.max(initial=0)))
+        # (K, T): rows of each network at each step.
+        self.counts, self.segments = _lay_out(tuple(size), tuple(n))
+        counts = members[0].counts if K == 1 else None
+        if counts is not None and len(orders[0]):
+            T, b = len(counts), int(counts.max())
+            self.counts, self.segments = counts[None], _cut(counts[None])
+        self.rows = np.zeros((T, K, b), dtype=np.intp)
+        self.shifts = np.array([m.shift for m in members])[:, None]
+        self.scale = np.zeros((T, K, b))
+        # Which rows are copies that bear noise.
+        self.copies = np.zeros((T, K, b), dtype=bool) if augments else None
+        for k, (member, order) in enumerate(zip(members, orders, strict=True)):
+            if not len(order):
+                continue
+            width = min(int(size[k]), b)
+            steps = -(-len(order) // width)
+            weights = member.weights_of(order)
+            own = np.ones(len(order)) if weights is None else weights
+            rows = member.start + member.rows[order]
+            # Only its own rows may fill a shorter batch: 0 times infinity is NaN.
+            self.rows[:, k] = rows[0]
+            if counts is not None:
+                inside = np.arange(b) < counts[:, None]  # (T, b)
+                self.rows[:, k][inside], self.scale[:, k][inside] = rows, own
+                continue
+            self.rows[:steps, k, :width] = _fill(rows, (steps, width), rows[0])
+            self.scale[:steps, k, :width] = _fill(own, (steps, width))
+            if self.copies is not None:
+                self.copies[:steps, k, :width] = _fill(augmented[k][1], (steps, width))
+        self.scale /= np.maximum(self.counts, 1).T[:, :, None]
+        # (T, K, b'), of the entries kept: where in the batch they are, b for filling.
+        self.places: Indices | None = None
+        self.batch_size = b
+
+    def keep_only(self, here: NDArray[np.bool_]) -> None:
+        """Leave the entries whose rows are not here to other processes.
+
+        Parameters
+        ----------
+        here : ndarray of bool, shape (n_rows,)
+            Which rows of the table are.
+        """
+        b = self.rows.shape[-1]
+        own = here[self.rows] & (np.arange(b) < self.counts.T[:, :, None])  # (T, K, b)
+        width = max(1, own.sum(axis=-1).max(initial=0))
+        # Those of a batch first, in their order.
+        places = (~own).argsort(axis=-1, kind="stable")[..., :width]
+        own, rows, scale = (
+            np.take_along_axis(values, places, axis=-1)
+            for values in (own, self.rows, self.scale)
+        )
+        self.places = np.where(own, places, b)
+        rest = rows[own] if own.any() else np.flatnonzero(here)
+        self.rows, self.scale = np.where(own, rows, rest[0]), scale * own
+        n_rows = own.sum(axis=-1).max(axis=-1, initial=1)  # (T,)
+        self.segments = [
+            replace(segment, n_rows=int(n_rows[segment.steps].max()))
+            for segment in self.segments
+        ]
+
+
+def plan_epoch(members: list[Member], orders: list[Indices], table: Table) -> EpochPlan:
+    """Lay out the batches of an epoch, or this process's share of each."""
+    plan = EpochPlan(members, orders)
+    if isinstance(table, ShardedTable):
+        table.check_orders(orders)
+        plan.keep_only(table.here)
+    return plan
+
+
+def draw_noise(
+    plan: EpochPlan, members: list[Member], table: Table
+) -> Iterator[torch.Tensor]:
+    """Draw what is to be added to the features at each step, (K, b, F).
+
+    For some steps at a time: the noise of a whole epoch may be larger than the table.
+    """
+    if plan.copies is None:
+        return
+    n_features = table.features.shape[1] - 2
+    T, K, b = plan.copies.shape
+    n_steps = max(1, _NOISE_NUMBERS // (K * b * n_features))
+    dtype = numpy_dtype(table.features.dtype)
+    for start in range(0, T, n_steps):
+        copies = plan.copies[start : start + n_steps]
+        noise = np.zeros((*copies.shape, n_features), dtype)
+        for k, member in enumerate(members):
+            own = copies[:, k]
+            if member.noise_std and own.any():
+                shape = np.count_nonzero(own), n_features
+                drawn = member.selection.rng.standard_normal(shape, dtype)
+                noise[:, k][own] = drawn * dtype.type(member.noise_std)
+        yield from torch.from_numpy(noise).to(table.features.device)
+
+
+@lru_cache(maxsize=256)
+def _lay_out(
+    sizes: tuple[int, ...], lengths: tuple[int, ...]
+) -> tuple[NDArray[np.intp], list[Segment]]:
+    """Count the rows at each step (K, T), and cut where networks or rows change.
+
+    The epochs of a fit are nearly always cut alike.
+    """
+    size, n = np.array(sizes)[:, None], np.array(lengths)[:, None]
+    counts = np.clip(n - size * np.arange((-(-n // size)).max()), 0, size)
+    return counts, _cut(counts)
+
+
+def _cut(counts: NDArray[np.intp]) -> list[Segment]:
+    """Cut an epoch where networks or rows change; counts are (K, T)."""
+    active, rows = counts > 0, counts.max(axis=0, initial=0)
+    changes = (active[:, 1:] != active[:, :-1]).any(axis=0) | (rows[1:] != rows[:-1])
+    bounds = [0, *np.flatnonzero(changes) + 1, len(rows)]
+    segments = []
+    for start, stop in itertools.pairwise(bounds):
+        if start < stop:
+            at_work = active[:, start].tolist()
+            n_networks = int(np.flatnonzero(at_work)[-1]) + 1
+            steps = slice(start, stop)
+            segments.append(
+                Segment(steps, n_networks, int(rows[start]), tuple(at_work))
+            )
+    return segments
+
+
+def _fill(
+    values: NDArray[Any], shape: tuple[int, int], rest: float = 0
+) -> NDArray[Any]:
+    """Lay values out row by row; `rest` fills what is left of the last row."""
+    filled = np.full(shape, rest, dtype=values.dtype)
+    filled.reshape(-1)[: len(values)] = values
+    return filled

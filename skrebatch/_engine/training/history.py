@@ -1,0 +1,32 @@
+"""The history of several networks: their mean losses, epoch by epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+from skorch.history import History
+
+from skrebatch._engine.training.members import Member
+
+
+def record_mean(history: History, name: str, members: list[Member], epoch: int) -> None:
+    """Write the mean loss of those that got as far as an epoch, counted from 1."""
+    curves = [member.curves[name] for member in members]
+    losses = [curve[epoch - 1] for curve in curves if 0 < epoch <= len(curve)]
+    if losses:
+        mean = float(np.mean(losses))
+        before = [row[name] for row in history[:-1] if name in row]
+        history.record(name, mean)
+        history.record(f"{name}_best", mean < min(before, default=np.inf))
+
+
+def mean_history(members: list[Member]) -> History:
+    """Return the history of a network, or of the mean over several."""
+    if len(members) == 1:
+        return members[0].history
+    history = History()
+    for epoch in range(1, 1 + max(member.epochs for member in members)):
+        history.new_epoch()
+        history.record("epoch", epoch)
+        for name in ("train_loss", "valid_loss"):
+            record_mean(history, name, members, epoch)
+    return history

@@ -1,0 +1,311 @@
+"""The networks of a stack, and the jobs that bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch.history import History
+
+from skrebatch._engine.nn.architecture import Architecture
+from skrebatch._engine.nn.losses import Loss
+from skrebatch._engine.nn.tabular_cnn import TabularCNN
+from skrebatch._engine.optim.lr_schedules import LRSchedule
+from skrebatch._engine.optim.optimizers import optimizer_options
+from skrebatch._engine.tables.memmapped import MappedRows
+from skrebatch._engine.tables.sharded import ShardedRows
+from skrebatch._utils.typing import Floats, Indices
+from skrebatch.exceptions import DivergedError
+from skrebatch.sampling._by_length import choose_stretch, group_by_length
+from skrebatch.sampling._loss_log import LossLog
+from skrebatch.sampling._selector import Selection
+
+
+@dataclass
+class Member:
+    """One network of a stack: what it learns from, how, and how far it got."""
+
+    network: TabularCNN | None  # None: from the seed, when training begins
+    rows: Indices  # (N,), its training rows in the table
+    selection: Selection
+    batch_size: int
+    max_epochs: int
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    optimizer_params: dict[str, Any] = field(default_factory=dict)
+    lr_schedule: LRSchedule | None = None  # None: the same learning rate for ever
+    n_augments: int = 0  # noisy copies beside each entry of an order
+    noise_std: float = 0.0
+    weights: Floats | None = None  # (N,), of mean 1
+    valid_rows: Indices | None = None
+    patience: int | None = None  # None: no early stopping
+    seed: int = 0
+    may_skip: bool = False  # steps in which its gradient overflows
+    team: int | None = None  # members of a team choose by their mean losses
+    log: LossLog | None = None  # of every row of its job
+    latest: Floats | None = None  # (N,), losses after the last epoch, where known
+    lengths: Indices | None = None  # (N,), where batches have a budget of elements
+    max_elements: int = 0
+
+    start: int = 0  # its first row in the features of the table
+    shift: int = 0  # from a row of the features to that of the targets
+    shared: bool = False  # with other processes, which train it too
+    counts: Indices | None = None  # rows of each batch of the epoch, where they vary
+    history: History = field(default_factory=History)
+    epochs: int = 0
+    done: bool = False
+    error: Exception | None = None
+    curves: dict[str, list[float]] = field(
+        default_factory=lambda: {"train_loss": [], "valid_loss": []}
+    )
+    losses: Floats | None = None  # of every row of its job, in the end
+    _best_epoch: int = 0
+    _best: torch.Tensor | None = None  # (n_parameters + n_running,)
+    final: torch.Tensor | None = None  # (n_parameters + n_running,)
+
+    @property
+    def steps_alone(self) -> bool:
+        """Whether no other network may share its steps or its learning rate."""
+        return (
+            self.patience is not None
+            or self.selection.entries is None
+            or self.may_skip
+            or (self.lr_schedule is not None and self.lr_schedule.steps_alone)
+        )
+
+    @property
+    def step_group_key(self) -> tuple[Any, ...]:
+        """What networks must share to take their optimizer steps together."""
+        n = len(self.rows)
+        entries = self.selection.entries
+        later, first = (
+            -(-size * (1 + self.n_augments) // self.batch_size)
+            for size in (n if entries is None else entries, n)
+        )
+        return (
+            -later,
+            -first,
+            self.steps_alone,
+            0 if later == first else self.selection.warmup_epochs,
+            self.max_epochs,
+            self.lr,
+            self.weight_decay,
+            repr(sorted(self.optimizer_params.items())),
+            "" if self.lr_schedule is None else self.lr_schedule.key,
+        )
+
+    def options_for(self, optimizer: type[torch.optim.Optimizer]) -> dict[str, Any]:
+        """Return what to give an optimizer for it, beside its parameters."""
+        return optimizer_options(
+            optimizer, self.lr, self.weight_decay, self.optimizer_params
+        )
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the plan of the next epoch depends on the losses."""
+        return self.selection.needs_losses and not self.done
+
+    def begin_epoch(self, losses: Floats) -> None:
+        """Plan the next epoch by the losses so far, where it depends on them."""
+        if self.needs_losses and not np.isfinite(losses).all():
+            raise DivergedError.at(self.epochs + 1, "before its first batch")
+        self.selection.begin_epoch(losses)
+
+    def draw_order(self) -> Indices:
+        """Draw the order of the epoch planned, and lay out its batches."""
+        order = self.selection.sampler.order()
+        if self.lengths is None:
+            return order
+        stretch = choose_stretch(self.lengths, self.max_elements)
+        batches = group_by_length(
+            order, self.lengths, self.max_elements, stretch, self.selection.rng
+        )
+        self.counts = np.array([len(batch) for batch in batches])
+        return np.concatenate(batches)
+
+    def weights_of(self, order: Indices) -> Floats | None:
+        """Return the weight of each entry of an order; None is 1 for all."""
+        weights, planned = self.weights, self.selection.weights
+        if planned is not None:
+            weights = planned if weights is None else weights * planned
+        return None if weights is None else weights[order]
+
+    def with_copies(self, order: Indices) -> tuple[Indices, NDArray[np.bool_]]:
+        """Let batches of copies follow each batch; tell which entries are copies."""
+        b, times = self.batch_size, 1 + self.n_augments
+        full = len(order) - len(order) % b
+        batches, rest = order[:full].reshape(-1, b), order[full:]
+        entries = np.concatenate(
+            [np.tile(batches, times).ravel(), np.tile(rest, times)]
+        )
+        are_copies = np.concatenate(
+            [
+                np.tile(np.arange(b * times) >= b, len(batches)),
+                np.arange(len(rest) * times) >= len(rest),
+            ]
+        )
+        return entries, are_copies
+
+    def record(self, name: str, loss: float) -> bool:
+        """Write a loss into the history; return whether it is the best yet."""
+        curve = self.curves[name]
+        is_best = loss < min(curve, default=np.inf)
+        curve.append(loss)
+        self.history.record(name, loss)
+        self.history.record(f"{name}_best", is_best)
+        return is_best
+
+    def end_epoch(self, state: torch.Tensor, improved: bool) -> None:
+        """Count the epoch; keep the best parameters and stop where it is time."""
+        self.epochs += 1
+        waited_out = False
+        if self.patience is not None:
+            if improved:
+                self._best_epoch, self._best = self.epochs, state.clone()
+            waited_out = self.epochs - self._best_epoch >= self.patience
+        if waited_out or self.epochs >= self.max_epochs:
+            self.finish(state)
+
+    def finish(self, state: torch.Tensor) -> None:
+        """Settle on the final state: the best one under early stopping."""
+        self.done = True
+        self.final = (
+            state if self.restorable_state is None else self.restorable_state
+        ).clone()
+
+    @property
+    def restorable_state(self) -> torch.Tensor | None:
+        """The state that it would end with, if that is not its present one."""
+        return self._best if self.final is None else self.final
+
+    def state_dict(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Return how far it has come: numbers and arrays, and tensors by name."""
+        log = None
+        if self.log is not None:
+            log = self.log.state_dict()
+            # The losses of a network that diverges may be no numbers.
+            log["losses"] = log["losses"].view(np.uint32)
+        parts = {
+            "epochs": self.epochs,
+            "done": self.done,
+            "best_epoch": self._best_epoch,
+            "curves": self.curves,
+            "history": self.history,
+            "latest": self.latest,
+            "log": log,
+            "selection": self.selection.state_dict(),
+        }
+        kept = {"best": self._best, "final": self.final}
+        return parts, {name: state for name, state in kept.items() if state is not None}
+
+    def load_state_dict(
+        self, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
+    ) -> None:
+        """Come as far as the member that was taken apart."""
+        self.epochs, self.done = parts["epochs"], parts["done"]
+        self._best_epoch, self.curves = parts["best_epoch"], parts["curves"]
+        self.history[:], self.latest = parts["history"], parts["latest"]
+        if parts["log"] is not None:
+            losses = parts["log"]["losses"].view(np.float32)
+            self.log = LossLog.from_state({**parts["log"], "losses": losses})
+        self.selection.load_state_dict(parts["selection"])
+        self._best, self.final = tensors.get("best"), tensors.get("final")
+
+    def fail(self, error: Exception) -> None:
+        """Stop for good; the estimator raises the error.
+
+        Where other processes may know of none, at once: they would wait for ever.
+        """
+        self.done, self.error = True, error
+        if self.shared:
+            raise error
+
+
+@dataclass
+class ScheduledGroup:
+    """Networks that share a moving learning rate, and their optimizer's group."""
+
+    schedule: LRSchedule
+    group: dict[str, Any]
+    members: list[Member]
+
+    def hand_over(self) -> None:
+        """Give the optimizer the options as they are now."""
+        options = self.schedule.options
+        # Beyond it some optimizers raise; at either rate a training diverges.
+        largest = torch.finfo(self.group["params"][0].dtype).max
+        self.group.update(options, lr=min(options["lr"], largest))
+
+    def end_step(self, step: int, n_steps: int) -> None:
+        """Move after a step, counted from 1, of those of an epoch."""
+        self._move(self.schedule.end_step, step, n_steps)
+
+    def end_epoch(self) -> None:
+        """Record the learning rate, and move after an epoch."""
+        live = [member for member in self.members if not member.done]
+        for member in live:
+            member.history.record("event_lr", self.group["lr"])
+        if live and not self.schedule.by_batch:
+            self._move(self.schedule.end_epoch, live[0].history)
+
+    def _move(self, move: Callable[..., None], *args: Any) -> None:
+        live = [member for member in self.members if not member.done]
+        try:
+            move(*args)
+        except Exception as error:  # of a scheduler of the user's
+            for member in live:
+                member.fail(error)
+        self.hand_over()
+
+
+@dataclass
+class Job:
+    """What one estimator wants trained: its data and one or more networks."""
+
+    X: list[Floats | MappedRows | ShardedRows]  # pieces of (n, F)
+    targets: list[Floats]  # pieces of (n, O)
+    members: list[Member]
+    architecture: Architecture
+    loss: type[Loss]
+    optimizer: type[torch.optim.Optimizer]
+    dtype: torch.dtype
+    device: torch.device
+    precision: torch.dtype | None = None  # of training, where lower
+    continues: bool = False  # from the networks of an earlier fit
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What jobs must share to be trained in one stack."""
+        return (
+            self.architecture,
+            self.loss,
+            self.optimizer,
+            self.dtype,
+            str(self.device),
+            self.precision,
+            self.members[0].lengths is None,
+        )
+
+    @property
+    def all_rows(self) -> Indices:
+        """Every row of the first piece, which is what `fit` was given."""
+        return np.arange(len(self.X[0]))
+
+
+def group_by_steps(members: list[Member]) -> list[list[Member]]:
+    """Group networks of the same steps, those with the most steps first.
+
+    Near the end of an epoch only the first networks of a stack are still at work.
+    """
+    groups: list[list[Member]] = []
+    for member in sorted(members, key=lambda member: member.step_group_key):
+        last = groups[-1][-1] if groups and not member.steps_alone else None
+        if last is not None and last.step_group_key == member.step_group_key:
+            groups[-1].append(member)
+        else:
+            groups.append([member])
+    return groups

@@ -1,0 +1,606 @@
+"""The one training loop: K networks side by side, re-Batch between the epochs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer
+
+from skrebatch._engine.nn.stack import CNNStack
+from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN, as_module
+from skrebatch._engine.nn.threads import is_small, one_thread_if
+from skrebatch._engine.optim.optimizers import is_builtin
+from skrebatch._engine.tables.table import Table
+from skrebatch._engine.training.checkpointing import CheckpointWriter
+from skrebatch._engine.training.epoch_plan import (
+    EpochPlan,
+    draw_noise,
+    plan_epoch,
+    stack_table,
+)
+from skrebatch._engine.training.epochs import (
+    NO_ROWS,
+    draw_mask_rngs,
+    iter_step_state,
+    plan_orders,
+    scheduled_by_step,
+    weigh_batch,
+)
+from skrebatch._engine.training.history import mean_history, record_mean
+from skrebatch._engine.training.members import (
+    Job,
+    Member,
+    ScheduledGroup,
+    group_by_steps,
+)
+from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._utils.typing import Floats, Indices
+from skrebatch.exceptions import DivergedError
+
+# Activations of the loss pass that fit a core's cache.
+_CACHED_VALUES = 200_000
+# Callbacks that never end a training.
+_NEVER_STOP = {EpochTimer, EpochProgress, CheckpointWriter}
+
+
+def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
+    """Create the net that trains all networks of the jobs in one stack."""
+    asked = [member for job in jobs for member in job.members]
+    groups = group_by_steps(asked)
+    members = [member for group in groups for member in group]
+    options = [group[0].options_for(jobs[0].optimizer) for group in groups]
+    shared = {
+        name: value
+        for name, value in options[0].items()
+        if all(name in own and own[name] == value for own in options)
+    }
+    # One call of the optimizer for each of its parameter groups: have few.
+    differ = any(len(own) > len(shared) for own in options)
+    moves = any(group[0].lr_schedule is not None for group in groups)
+    own_options = [(f"groups.{i}", own) for i, own in enumerate(options)]
+    net = ReBatchNet(
+        CNNStack,
+        jobs[0].loss,
+        members=members,
+        module__architecture=jobs[0].architecture,
+        module__group_sizes=[len(group) for group in groups],
+        module__dtype=jobs[0].dtype,
+        module__device=jobs[0].device,
+        module__precision=jobs[0].precision,
+        optimizer=jobs[0].optimizer,
+        optimizer__param_groups=own_options if differ or moves else [],
+        lr=groups[0][0].lr,
+        max_epochs=max(group[0].max_epochs for group in groups),
+        train_split=None,
+        callbacks=callbacks,
+        device=str(jobs[0].device),
+        verbose=0,
+        **{f"optimizer__{name}": shared[name] for name in shared if name != "lr"},
+    )
+    place = {id(member): i for i, member in enumerate(asked)}
+    net.order = [place[id(member)] for member in members]
+    return net
+
+
+def train(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
+    """Train all networks of the jobs, which must be of one kind, in one stack."""
+    table = stack_table(jobs)
+    net = make_net(jobs, callbacks)
+    with one_thread_if(net.is_small):
+        net.fit(table)
+        if net.interrupted_ and jobs[0].members[0].shared:
+            raise KeyboardInterrupt  # The other processes are at another step.
+        net.collect(table, jobs)
+    return net
+
+
+class ReBatchNet(NeuralNet):
+    """A skorch net whose epochs are lean loops over index batches.
+
+    Its module is a :class:`~skrebatch._engine.nn.stack.CNNStack`: K networks, each
+    with a
+    :class:`Member` that says which rows it learns from and how. Epoch-level
+    skorch callbacks work as ever; batches are announced to the callbacks only
+    where one listens.
+
+    Parameters
+    ----------
+    members : list of Member
+        One for each network.
+    **kwargs
+        Parameters of :class:`skorch.NeuralNet`.
+    """
+
+    order: list[int]  # of the members, among those of the jobs
+
+    def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
+        self.members = members
+        self._lr_and_decay, self._setup = (
+            _lr_and_decay_of(members[0]),
+            _setup_of(members[0]),
+        )
+        super().__init__(*args, **kwargs)
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return [("epoch_timer", EpochTimer())]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The optimizer is as large as two networks, and the members hold rows.
+        bare = object.__new__(type(self))
+        bare.__dict__.update(self.__dict__, members=[], live=[], scheduled=[])
+        bare.__dict__.pop("optimizer_", None)
+        return super(ReBatchNet, bare).__getstate__()
+
+    def initialize_module(self) -> ReBatchNet:
+        """Create the stack with each member's initial weights."""
+        super().initialize_module()
+        drawn: dict[int, int] = {}
+        for k, member in enumerate(self.members):
+            if member.network is not None:
+                self.module_.write(k, member.network)
+            elif member.seed in drawn:
+                self.module_.flat[k] = self.module_.flat[drawn[member.seed]]
+            else:
+                self.module_.draw(k, torch.Generator().manual_seed(member.seed))
+                drawn[member.seed] = k
+        return self
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget an earlier interruption; one network shares the net's history."""
+        self.interrupted_ = False
+        self.live = self.members
+        if len(self.members) == 1:
+            self.members[0].history = self.history
+        self.scheduled = self._share_lr_schedules()
+
+    def _share_lr_schedules(self) -> list[ScheduledGroup]:
+        """Let the networks of a group share a rate, and the optimizer take it over."""
+        options = {
+            id(parameter): group
+            for group in self.optimizer_.param_groups
+            for parameter in group["params"]
+        }
+        scheduled = []
+        for parameter, own in zip(self.module_.groups, self.by_group(), strict=True):
+            schedule = own[0].lr_schedule
+            if schedule is not None:
+                for member in own:
+                    member.lr_schedule = schedule
+                scheduled.append(ScheduledGroup(schedule, options[id(parameter)], own))
+                scheduled[-1].hand_over()
+        return scheduled
+
+    def by_group(self) -> list[list[Member]]:
+        """Return the members of each group of the module."""
+        members = iter(self.members)
+        return [
+            list(itertools.islice(members, len(group))) for group in self.module_.groups
+        ]
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Open a row of the history, or end the training once all are done."""
+        if all(member.done for member in self.members):
+            raise KeyboardInterrupt  # skorch's way to end the loop
+        super().on_epoch_begin(net, **kwargs)
+        for member in self.members:
+            if member.history is not self.history and not member.done:
+                member.history.new_epoch()
+                member.history.record("epoch", member.epochs + 1)
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Leave every network with its final parameters."""
+        done = all(member.done for member in self.members)
+        stoppers = {type(each) for _, each in self.callbacks_} - _NEVER_STOP
+        if not done and not stoppers:
+            self.interrupted_ = True  # between the epochs, where skorch can't tell
+        for k, member in enumerate(self.live):
+            if not member.done:
+                member.finish(self.module_.state_of(k))
+        if len(self.live) < len(self.members):
+            self.module_.set_live_groups([True] * len(self.module_.groups))
+        self.live = self.members
+        for k, member in enumerate(self.members):
+            if member.final is not None:
+                self.module_.restore(k, member.final)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a step is too little work for several threads."""
+        rows = sum(member.batch_size for member in self.members)
+        return is_small(self.module__architecture, rows)
+
+    def collect(self, table: Table, jobs: list[Job]) -> None:
+        """Give every member its final network and the losses of its job's rows."""
+        rows = {id(m): job.all_rows for job in jobs for m in job.members}
+        losses = self.sample_losses(table, [rows[id(m)] for m in self.members])
+        networks = self.module_.read_all()
+        for k, member in enumerate(self.members):
+            member.network = networks[k]
+            member.losses = losses[k]
+            if member.error is None and not np.isfinite(losses[k]).all():
+                member.fail(DivergedError.at(member.epochs, "after its last batch"))
+        self.module_.release()
+
+    def snapshot(self) -> TabularCNN | Ensemble:
+        """Copy the networks as they would be if training ended now."""
+        module = copy.deepcopy(self.module_)
+        module.set_live_groups([True] * len(module.groups))
+        for k, member in enumerate(self.members):
+            if member.restorable_state is not None:
+                module.restore(k, member.restorable_state)
+        return as_module(module.read_all())
+
+    def continue_training(self, job: Job) -> ReBatchNet:
+        """Take a job that goes on from these networks, in a new net if need be."""
+        optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
+        same = flat.dtype == job.dtype and flat.device.type == job.device.type
+        same = same and self.module_.precision == job.precision
+        same = same and type(optimizer) is job.optimizer
+        first = job.members[0]
+        if optimizer is None or not same or self._setup != _setup_of(first):
+            net = make_net([job], self.callbacks).initialize()
+            net.history = self.history
+            return net
+        self.members = [job.members[i] for i in self.order]
+        if self._lr_and_decay != _lr_and_decay_of(first):
+            # Only then: a callback of the user's may have moved the rates since.
+            self._lr_and_decay = self.lr, _ = _lr_and_decay_of(first)
+            for group in optimizer.param_groups:
+                group["lr"], group["weight_decay"] = self._lr_and_decay
+        groups = [{id(m) for m in group} for group in self.by_group()]
+        asked = [{id(m) for m in group} for group in group_by_steps(job.members)]
+        if all(any(group <= other for other in asked) for group in groups):
+            return self
+        # Networks that stepped together may now have different numbers of steps.
+        net = self.extract(job, self.callbacks)
+        net.history = self.history
+        return net
+
+    def forget(self) -> None:
+        """Let go of the data that the members hold."""
+        self.members = self.live = []
+        self.scheduled = []
+
+    def extract(self, job: Job, callbacks: list[Any] | None = None) -> ReBatchNet:
+        """Make the net that would have trained a job of this stack alone."""
+        net = make_net([job], callbacks).initialize()
+        net.history = mean_history(job.members)
+        net.interrupted_ = self.interrupted_
+        row_of = {id(member): k for k, member in enumerate(self.members)}
+        ends = np.cumsum([len(group) for group in self.module_.groups])
+        for group, members in zip(net.module_.groups, net.by_group(), strict=True):
+            rows = [row_of[id(member)] for member in members]
+            i = int(np.searchsorted(ends, rows[0], side="right"))
+            old = self.module_.groups[i]
+            start = ends[i] - len(old)
+            own = [row - start for row in rows]
+            net.optimizer_.state[group] = {
+                name: _take(value, own, old.shape)
+                for name, value in self.optimizer_.state[old].items()
+            }
+        for k, member in enumerate(net.members):
+            net.module_.running[k] = self.module_.running[row_of[id(member)]]
+        return net
+
+    @contextlib.contextmanager
+    def unchanged_on_error(self) -> Iterator[None]:
+        """Leave networks, optimizer and history as they were where training fails."""
+        flat, running = self.module_.flat.clone(), self.module_.running.clone()
+        optimizer = copy.deepcopy(self.optimizer_.state_dict())
+        n_epochs = len(self.history)
+        try:
+            yield
+        except BaseException:
+            self.module_.flat.copy_(flat)
+            self.module_.running.copy_(running)
+            self.optimizer_.load_state_dict(optimizer)
+            del self.history[n_epochs:]
+            raise
+
+    def get_split_datasets(
+        self, X: Table, y: Any = None, **fit_params: Any
+    ) -> tuple[Table, Table | None]:
+        """Return the table twice: the members know their rows."""
+        validates = any(member.valid_rows is not None for member in self.members)
+        return X, X if validates else None
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return the table itself: the loop gathers rows by index."""
+        if isinstance(dataset, Table):
+            return dataset
+        return super().get_iterator(dataset, training=training)
+
+    def run_single_epoch(
+        self,
+        iterator: Any,
+        training: bool,
+        prefix: str,
+        step_fn: Any,
+        **fit_params: Any,
+    ) -> None:
+        """Train every network for an epoch, or validate it.
+
+        Parameters
+        ----------
+        iterator : Table or None
+            The rows, shared by all members.
+        training : bool
+            Whether to train.
+        prefix, step_fn, **fit_params
+            Not used; skorch passes them.
+        """
+        try:
+            if training:
+                self._train_epoch(iterator)
+            else:
+                self._end_epoch(iterator)
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
+
+    def _train_epoch(self, table: Table) -> None:
+        self._drop_finished()
+        members = self.live
+        orders = plan_orders(members, self._latest_losses(table))
+        plan = plan_epoch(members, orders, table)
+        batch_losses = self._train_batches(table, plan)  # (T, K)
+        for k, member in enumerate(members):
+            if member.done:
+                continue
+            counts = plan.counts[k]
+            own = batch_losses[: np.count_nonzero(counts), k]
+            bad = np.flatnonzero(~np.isfinite(own))
+            if len(bad):
+                member.fail(DivergedError.at(member.epochs + 1, f"batch {bad[0] + 1}"))
+                continue
+            member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
+        self._record_means("train_loss")
+        self._log_losses(table)
+
+    def _latest_losses(self, table: Table) -> list[Floats]:
+        """Return every member's losses as they are now, where its plan needs them."""
+        members = self.live
+        rows = [
+            m.rows if m.needs_losses and m.latest is None else NO_ROWS for m in members
+        ]
+        losses = self.sample_losses(table, rows)
+        return [
+            own if member.latest is None else member.latest
+            for member, own in zip(members, losses, strict=True)
+        ]
+
+    def _log_losses(self, table: Table) -> None:
+        """Let the members that keep a log write the epoch into it."""
+        logs = [None if member.done else member.log for member in self.live]
+        if not any(logs):
+            return
+        rows = [NO_ROWS if log is None else np.arange(log.n_samples) for log in logs]
+        losses = self.sample_losses(table, rows)
+        for member, log, own in zip(self.live, logs, losses, strict=True):
+            if log is not None:
+                affected_samples = member.rows[member.selection.affected_samples]
+                log.add(member.selection.epoch, own, affected_samples)
+                if len(member.rows) == log.n_samples:
+                    member.latest = own
+
+    def _drop_finished(self) -> None:
+        """Make the stack smaller where a good part of it has stopped early."""
+        if not any(member.done for member in self.live):
+            return
+        groups = self.by_group()
+        lives = [any(not member.done for member in group) for group in groups]
+        live = [m for group, on in zip(groups, lives, strict=True) if on for m in group]
+        if len(live) <= 0.75 * len(self.live):
+            self.module_.set_live_groups(lives)
+            self.live = live
+
+    @torch.no_grad()
+    def _train_batches(self, table: Table, plan: EpochPlan) -> NDArray[np.float64]:
+        """Take every step of the epoch; return the losses of the batches (T, K)."""
+        module, loss, optimizer = self.module_, self.criterion_, self.optimizer_
+        device, dtype = table.features.device, table.features.dtype
+        notify = self._batch_listeners()
+        take_step = optimizer.step
+        if not notify:
+            self.history.new_batch()  # skorch's Checkpoint wants a last batch
+            if is_builtin(type(optimizer)):
+                # The wrappers around it (profiler, hooks, autograd) cost a tiny
+                # network more than the step itself.
+                take_step = partial(inspect.unwrap(type(optimizer).step), optimizer)
+        all_rows = torch.from_numpy(plan.rows).to(device)  # (T, K, b)
+        shifts = torch.from_numpy(plan.shifts).to(device)
+        all_targets = table.targets[all_rows + shifts]  # (T, K, b, O)
+        all_outputs = torch.zeros_like(all_targets)
+        all_scales = torch.from_numpy(plan.scale).to(device, dtype)
+        slope = loss.slope(all_targets.shape[-1])
+        slopes = (all_scales * slope).unsqueeze(-1)
+        weighing = any(member.selection.weighs for member in self.live)
+        has_options = module.architecture.batch_norm or module.architecture.dropout
+        rngs = draw_mask_rngs(self.live) if module.architecture.dropout else []
+        may_skip = any(member.may_skip for member in self.live)
+        varies = module.architecture.variable_length
+        scheduled = scheduled_by_step(self.scheduled, self.live, plan)
+        noise = draw_noise(plan, self.live, table)
+        first = True
+        for segment in plan.segments:
+            part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
+            module.activate(segment.active)
+            shape = segment.n_networks, segment.n_rows
+            ready: Iterator[None] = itertools.repeat(None)
+            if not varies:
+                step = module.step(*shape)
+                if has_options:
+                    ready = iter_step_state(
+                        step, module.architecture, segment, plan, rngs
+                    )
+            rows = all_rows[part].flatten(1)  # (T', K' * b')
+            batches = zip(
+                rows, all_targets[part], slopes[part], all_outputs[part], strict=True
+            )
+            steps = range(segment.steps.start, segment.steps.stop)
+            for t, (r, y, s, o) in zip(steps, batches, strict=True):
+                if notify:
+                    self.notify("on_batch_begin", batch=(r, y), training=True)
+                if varies:
+                    longest = int(table.features[r, -1].max())
+                    step = module.short_step(*shape, longest)
+                table.read(r, step.rows)
+                if plan.copies is not None:
+                    own = next(noise)[: segment.n_networks, : segment.n_rows]
+                    step.rows[:, :-2].add_(own.flatten(0, 1))
+                next(ready)
+                o.copy_(step.forward())
+                if weighing:
+                    scales = all_scales[t, : segment.n_networks, : segment.n_rows]
+                    weigh_batch(
+                        self.live, table, plan, t, loss.per_sample(o, y), scales
+                    )
+                    torch.mul(scales.unsqueeze(-1), slope, out=s)
+                torch.sub(loss.link(o), y, out=step.d_outputs).mul_(s)
+                step.backward()
+                table.add_up(module.grad)
+                if may_skip:
+                    module.skip_overflows(segment.active)
+                if notify:
+                    self._announce_gradient((r, y))
+                if first:
+                    # So that torch's schedulers see that there was a step.
+                    optimizer.step()
+                    first = False
+                else:
+                    take_step()
+                for each, n_steps in scheduled:
+                    if t < n_steps:
+                        each.end_step(t + 1, n_steps)
+                if notify:
+                    self._announce_batch((r, y), o)
+        losses = loss.per_sample(all_outputs, all_targets) * all_scales
+        sums = losses.sum(-1)
+        table.add_up(sums)
+        return sums.double().cpu().numpy()
+
+    def _batch_listeners(self) -> bool:
+        """Tell whether a callback listens to batches."""
+        hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+        return any(
+            getattr(type(callback), hook) is not getattr(Callback, hook)
+            for _, callback in self.callbacks_
+            for hook in hooks
+        )
+
+    def _announce_gradient(self, batch: Any) -> None:
+        self.notify(
+            "on_grad_computed",
+            named_parameters=list(self.module_.named_parameters()),
+            batch=batch,
+            training=True,
+        )
+
+    def _announce_batch(self, batch: Any, outputs: torch.Tensor) -> None:
+        loss = self.criterion_(outputs, batch[1])
+        self.notify(
+            "on_batch_end", batch=batch, training=True, loss=loss, y_pred=outputs
+        )
+
+    def _end_epoch(self, table: Table | None) -> None:
+        """Validate, and settle which members are done."""
+        members = self.live
+        losses: list[Floats | None] = [None] * len(members)
+        if table is not None:
+            rows = [NO_ROWS if m.valid_rows is None else m.valid_rows for m in members]
+            losses = list(self.sample_losses(table, rows))
+        improved = [False] * len(members)
+        for k, (member, own) in enumerate(zip(members, losses, strict=True)):
+            if not member.done and member.valid_rows is not None and own is not None:
+                if np.isfinite(own).all():
+                    improved[k] = member.record("valid_loss", float(own.mean()))
+                else:
+                    member.fail(
+                        DivergedError.at(member.epochs + 1, "on the validation set")
+                    )
+        for scheduled in self.scheduled:
+            scheduled.end_epoch()
+        for k, member in enumerate(members):
+            if not member.done:
+                member.end_epoch(self.module_.state_of(k), improved[k])
+        if table is not None:
+            self._record_means("valid_loss")
+
+    def _record_means(self, name: str) -> None:
+        """Write the mean over several networks into the net's own history."""
+        if len(self.members) > 1:
+            n_epochs = max(len(member.curves["train_loss"]) for member in self.live)
+            record_mean(self.history, name, self.live, n_epochs)
+
+    def sample_losses(self, table: Table, rows: list[Indices]) -> list[Floats]:
+        """Compute the loss of given rows under each network.
+
+        Parameters
+        ----------
+        table : Table
+        rows : list of K ndarrays of int
+            The rows for each network.
+
+        Returns
+        -------
+        losses : list of K ndarrays, one entry a row
+        """
+        return table.per_row(partial(self._losses_of, table), rows)
+
+    def _losses_of(self, table: Table, rows: list[Indices]) -> list[Floats]:
+        module, loss = self.module_, self.criterion_
+        K, n = len(rows), max(len(own) for own in rows)
+        padded = np.zeros((K, n), dtype=np.intp)
+        for k, (own, member) in enumerate(zip(rows, self.live, strict=True)):
+            padded[k] = member.start + member.rows[0]
+            padded[k, : len(own)] = member.start + own
+        index = torch.from_numpy(padded).to(table.features.device)
+        shifts = torch.tensor([[m.shift] for m in self.live], device=index.device)
+        by_length = None
+        if module.architecture.variable_length:
+            # So that only a few chunks are as wide as the longest row.
+            by_length = table.features[index, -1].amax(0).argsort(stable=True)
+            index = index[:, by_length]
+        losses = []
+        chunk = min(n, max(64, _CACHED_VALUES // (K * module.architecture.width)))
+        for part in index.split(chunk, dim=1) if n else []:
+            if by_length is None:
+                step = module.step(K, part.shape[1], forward_only=True)
+            else:
+                longest = int(table.features[part, -1].max())
+                step = module.short_step(K, part.shape[1], longest, forward_only=True)
+            table.read(part.reshape(-1), step.rows)
+            losses.append(loss.per_sample(step.forward(), table.targets[part + shifts]))
+        together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
+        if by_length is not None:
+            together = together[:, by_length.argsort().cpu().numpy()]
+        return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
+
+
+def _lr_and_decay_of(member: Member) -> tuple[float, float]:
+    """Return what may change while an optimizer goes on."""
+    return member.lr, member.weight_decay
+
+
+def _setup_of(member: Member) -> tuple[Any, ...]:
+    """Return what must not."""
+    schedule = () if member.lr_schedule is None else member.lr_schedule.asked[:2]
+    return member.optimizer_params, *schedule
+
+
+def _take(value: Any, rows: list[int], shape: torch.Size) -> Any:
+    """Copy some networks' part of what an optimizer remembers of a group."""
+    if not isinstance(value, torch.Tensor):
+        return copy.deepcopy(value)
+    return value[rows] if value.shape == shape else value.clone()

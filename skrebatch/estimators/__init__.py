@@ -1,0 +1,6 @@
+"""The scikit-learn estimators."""
+
+from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._regressor import ReBatchCNNRegressor
+
+__all__ = ["ReBatchCNNClassifier", "ReBatchCNNRegressor"]

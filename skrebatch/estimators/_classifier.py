@@ -1,0 +1,389 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_expit, log_softmax, logsumexp
+from sklearn.base import ClassifierMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from skrebatch._engine.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss
+from skrebatch._utils.typing import Floats
+from skrebatch._utils.validation import as_array, check_weights, encode_labels
+from skrebatch.estimators._base import BaseReBatchCNN
+from skrebatch.estimators._docstrings import (
+    ATTRIBUTES,
+    CLASSIFIER_PARAMETERS,
+    fill_in,
+)
+from skrebatch.sampling._ratio_schedules import Schedule
+from skrebatch.strategies import Strategy
+
+
+@fill_in(parameters=CLASSIFIER_PARAMETERS, attributes=ATTRIBUTES)
+class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
+    """Classifier: a small 1D CNN over table rows, trained with dynamic re-Batch.
+
+    After each epoch the loss of every training sample is computed, the B
+    easiest or hardest are chosen, and the next epoch's order holds them 0, 1 or
+    m times at regular intervals [1]_. Two classes share one logit and binary
+    cross-entropy; more classes have a logit each and cross-entropy. The network
+    expects features of similar scale: put a
+    :class:`~sklearn.preprocessing.StandardScaler` before it.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    {attributes}
+
+    See Also
+    --------
+    ReBatchCNNRegressor : The same for numbers.
+    ReBatch : Dynamic re-Batch for a skorch net with a module of your own.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skrebatch import ReBatchCNNClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = make_pipeline(
+    ...     StandardScaler(),
+    ...     ReBatchCNNClassifier(ratio=0.15, max_epochs=30, random_state=0),
+    ... )
+    >>> bool(model.fit(X, y).score(X, y) > 0.9)
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        ratio: float = 0.15,
+        strategy: str | Strategy = "min-loss",
+        repeats: int = 1,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
+        class_balanced: bool = False,
+        shuffle: bool = True,
+        architecture: str = "cnn",
+        conv_channels: Sequence[int] = (8, 16),
+        kernel_size: int | Sequence[int] = 3,
+        pool_size: int | Sequence[int] = 2,
+        pool_stride: int | Sequence[int] | None = None,
+        padding: int | str = "same",
+        hidden_size: int | str = "auto",
+        hidden_layers: Sequence[int] | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        variable_length: bool = False,
+        max_elements: int | None = None,
+        max_epochs: int = 200,
+        batch_size: int | str = "auto",
+        optimizer: str | type[torch.optim.Optimizer] = "adam",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        lr_schedule: str | type[Any] | None = None,
+        lr_schedule_params: dict[str, Any] | None = None,
+        weight_decay: float = 0.0,
+        n_augments: int = 0,
+        noise_std: float = 0.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 10,
+        class_weight: dict[Any, float] | str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: str = "float32",
+        precision: str = "float32",
+        callbacks: list[Any] | None = None,
+        n_networks: int = 1,
+        choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        record_losses: bool = False,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.ratio = ratio
+        self.strategy = strategy
+        self.repeats = repeats
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
+        self.class_balanced = class_balanced
+        self.shuffle = shuffle
+        self.architecture = architecture
+        self.conv_channels = conv_channels
+        self.kernel_size = kernel_size
+        self.pool_size = pool_size
+        self.pool_stride = pool_stride
+        self.padding = padding
+        self.hidden_size = hidden_size
+        self.hidden_layers = hidden_layers
+        self.batch_norm = batch_norm
+        self.dropout = dropout
+        self.variable_length = variable_length
+        self.max_elements = max_elements
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.lr_schedule_params = lr_schedule_params
+        self.weight_decay = weight_decay
+        self.n_augments = n_augments
+        self.noise_std = noise_std
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.device = device
+        self.dtype = dtype
+        self.precision = precision
+        self.callbacks = callbacks
+        self.n_networks = n_networks
+        self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.record_losses = record_losses
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    classes_: NDArray[Any]
+    _y_checks: ClassVar[dict[str, Any]] = {}
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss; rows of weight 0 are left out.
+            Samples are chosen by their losses without weights.
+        X_val, y_val : array-like, default=None
+            Validation set; without it, `early_stopping` splits one off.
+
+        Returns
+        -------
+        self : ReBatchCNNClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data can't be used; nothing is changed then.
+        DivergedError
+            If the loss becomes NaN or infinite; nothing is changed then.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train one more epoch on the data given.
+
+        On a network that has trained before, the epoch is redistributed by the
+        losses of these data under it; as many calls with the same data as `fit`
+        has epochs end where `fit` ends.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever occur, for the first call; None is those of `y`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
+
+        Returns
+        -------
+        self : ReBatchCNNClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data can't be used, `y` holds a label that is not
+            among the classes, or `classes` differs from that of the first call.
+        DivergedError
+            If the loss becomes NaN or infinite; nothing is changed then.
+        """
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    def _learn_targets(self, y: Any, continues: bool, classes: Any) -> NDArray[Any]:
+        check_classification_targets(y)
+        y, classes = column_or_1d(y), as_array(classes)
+        if continues:
+            if classes is not None and not np.array_equal(
+                np.unique(classes), self.classes_
+            ):
+                raise ValueError(
+                    f"classes={np.unique(classes).tolist()} differ from those of the "
+                    f"first call, {self.classes_.tolist()}."
+                )
+        else:
+            self.classes_ = np.unique(y if classes is None else classes)
+            if len(self.classes_) < 2:
+                raise ValueError(
+                    "y must hold at least two classes, but there is one class: "
+                    f"{self.classes_.tolist()}."
+                )
+        return self._check_targets(y)
+
+    def _check_targets(self, y: Any) -> NDArray[Any]:
+        self._encode(y)
+        return y
+
+    def _encode(self, y: NDArray[Any]) -> Floats:
+        return encode_labels(y, self.classes_)
+
+    def _encoding(self) -> bytes:
+        return b""
+
+    def _labels(self, targets: Floats) -> NDArray[Any]:
+        """Return the class of each row, as its place in `classes_`."""
+        codes = targets[:, 0] if targets.shape[1] == 1 else targets.argmax(axis=1)
+        return codes.astype(np.intp)
+
+    def _learn_scale(self, y: NDArray[Any], weights: Floats | None) -> None:
+        pass
+
+    def _with_class_weight(
+        self, y: NDArray[Any], weights: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        if self.class_weight is None:
+            return weights
+        try:
+            by_class = compute_sample_weight(self.class_weight, y)
+        except OverflowError as error:  # of a whole number that no float holds
+            raise ValueError(f"class_weight holds no weight: {error}.") from error
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            weights = by_class if weights is None else weights * by_class
+        return check_weights(weights, len(y))
+
+    def _strata(self, y: NDArray[Any]) -> NDArray[Any]:
+        return y
+
+    def _loss(self, n_outputs: int) -> type[Loss]:
+        return BinaryCrossEntropy if n_outputs == 1 else CrossEntropy
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Compute the logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to predict.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            With two classes the logit of ``classes_[1]``, else one per class. Of
+            several networks, those of the mean probabilities.
+        """
+        outputs = self._outputs(X)
+        if len(outputs) > 1:
+            log_proba = self._log_proba(outputs)
+            if outputs.shape[2] > 1:
+                return log_proba
+            return log_proba[:, 1] - log_proba[:, 0]
+        return outputs[0, :, 0] if outputs.shape[2] == 1 else outputs[0]
+
+    def _log_proba(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Average probabilities over networks: (K, n, O) -> (n, n_classes)."""
+        if outputs.shape[2] == 1:
+            log_proba = log_expit(np.concatenate([-outputs, outputs], axis=2))
+        else:
+            log_proba = log_softmax(outputs, axis=2)
+        if len(outputs) == 1:
+            return log_proba[0]
+        return logsumexp(log_proba, axis=0) - math.log(len(outputs))
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to predict.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Columns in the order of `classes_`.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Predict the logarithm of each class's probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to predict.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            Columns in the order of `classes_`.
+        """
+        return self._log_proba(self._outputs(X))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict the most probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to predict.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Of those in `classes_`.
+        """
+        logits = self.decision_function(X)
+        codes = logits > 0 if logits.ndim == 1 else logits.argmax(axis=1)
+        return self.classes_[codes.astype(np.intp)]

@@ -1,0 +1,312 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin
+
+from skrebatch._engine.nn.losses import Loss, SquaredError
+from skrebatch._utils.typing import Floats
+from skrebatch._utils.validation import check_not_constant
+from skrebatch.estimators._base import BaseReBatchCNN
+from skrebatch.estimators._docstrings import (
+    ATTRIBUTES,
+    REGRESSOR_PARAMETERS,
+    fill_in,
+)
+from skrebatch.sampling._ratio_schedules import Schedule
+from skrebatch.strategies import Strategy
+
+
+@fill_in(parameters=REGRESSOR_PARAMETERS, attributes=ATTRIBUTES)
+class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
+    """Regressor: a small 1D CNN over table rows, trained with dynamic re-Batch.
+
+    After each epoch the squared error of every training sample is computed, the
+    B easiest or hardest are chosen, and the next epoch's order holds them 0, 1
+    or m times at regular intervals [1]_. The network expects features of similar
+    scale: put a :class:`~sklearn.preprocessing.StandardScaler` before it.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    n_outputs_ : int
+        Number of targets.
+    target_mean_, target_scale_ : ndarray of shape (n_outputs,)
+        What `standardize_target` subtracts and divides by; 0 and 1 without it.
+    {attributes}
+
+    See Also
+    --------
+    ReBatchCNNClassifier : The same for labels.
+    ReBatch : Dynamic re-Batch for a skorch net with a module of your own.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skrebatch import ReBatchCNNRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = make_pipeline(
+    ...     StandardScaler(),
+    ...     ReBatchCNNRegressor(ratio=0.15, max_epochs=20, random_state=0),
+    ... )
+    >>> bool(model.fit(X, y).score(X, y) > 0.4)
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        ratio: float = 0.15,
+        strategy: str | Strategy = "min-loss",
+        repeats: int = 1,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
+        shuffle: bool = True,
+        architecture: str = "cnn",
+        conv_channels: Sequence[int] = (8, 16),
+        kernel_size: int | Sequence[int] = 3,
+        pool_size: int | Sequence[int] = 2,
+        pool_stride: int | Sequence[int] | None = None,
+        padding: int | str = "same",
+        hidden_size: int | str = "auto",
+        hidden_layers: Sequence[int] | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        variable_length: bool = False,
+        max_elements: int | None = None,
+        max_epochs: int = 200,
+        batch_size: int | str = "auto",
+        optimizer: str | type[torch.optim.Optimizer] = "adam",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        lr_schedule: str | type[Any] | None = None,
+        lr_schedule_params: dict[str, Any] | None = None,
+        weight_decay: float = 0.0,
+        n_augments: int = 0,
+        noise_std: float = 0.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 10,
+        standardize_target: bool = True,
+        device: str | torch.device = "cpu",
+        dtype: str = "float32",
+        precision: str = "float32",
+        callbacks: list[Any] | None = None,
+        n_networks: int = 1,
+        choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        record_losses: bool = False,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.ratio = ratio
+        self.strategy = strategy
+        self.repeats = repeats
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
+        self.shuffle = shuffle
+        self.architecture = architecture
+        self.conv_channels = conv_channels
+        self.kernel_size = kernel_size
+        self.pool_size = pool_size
+        self.pool_stride = pool_stride
+        self.padding = padding
+        self.hidden_size = hidden_size
+        self.hidden_layers = hidden_layers
+        self.batch_norm = batch_norm
+        self.dropout = dropout
+        self.variable_length = variable_length
+        self.max_elements = max_elements
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.lr_schedule_params = lr_schedule_params
+        self.weight_decay = weight_decay
+        self.n_augments = n_augments
+        self.noise_std = noise_std
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.standardize_target = standardize_target
+        self.device = device
+        self.dtype = dtype
+        self.precision = precision
+        self.callbacks = callbacks
+        self.n_networks = n_networks
+        self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.record_losses = record_losses
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    _own_flags: ClassVar[tuple[str, ...]] = ("standardize_target",)
+    _y_checks: ClassVar[dict[str, Any]] = {"multi_output": True, "y_numeric": True}
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            One or several targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss; rows of weight 0 are left out.
+            Samples are chosen by their losses without weights.
+        X_val, y_val : array-like, default=None
+            Validation set; without it, `early_stopping` splits one off.
+
+        Returns
+        -------
+        self : ReBatchCNNRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data can't be used; nothing is changed then.
+        DivergedError
+            If the loss becomes NaN or infinite; nothing is changed then.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train one more epoch on the data given.
+
+        On a network that has trained before, the epoch is redistributed by the
+        losses of these data under it; as many calls with the same data as `fit`
+        has epochs end where `fit` ends. The target keeps the scaling of the
+        first call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            One or several targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
+
+        Returns
+        -------
+        self : ReBatchCNNRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data can't be used.
+        DivergedError
+            If the loss becomes NaN or infinite; nothing is changed then.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def _learn_targets(self, y: Any, continues: bool, classes: Any) -> Floats:
+        if not continues:
+            self._is_1d = y.ndim == 1
+            self.n_outputs_ = 1 if self._is_1d else y.shape[1]
+        return self._check_targets(y)
+
+    def _check_targets(self, y: Any) -> Floats:
+        y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if y.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"y has {y.shape[1]} targets, but the regressor has {self.n_outputs_}."
+            )
+        return y
+
+    def _learn_scale(self, y: Floats, weights: Floats | None) -> None:
+        check_not_constant(y)
+        self.target_mean_ = np.zeros(self.n_outputs_)
+        self.target_scale_ = np.ones(self.n_outputs_)
+        if self.standardize_target:
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean = np.average(y, axis=0, weights=weights)
+                variance = np.average((y - mean) ** 2, axis=0, weights=weights)
+            if not ((variance > 0) & np.isfinite(variance)).all():
+                raise ValueError(
+                    "y can't be standardised: its variance is beyond the range of "
+                    "float64. Multiply y by a number that brings its values near 1."
+                )
+            self.target_mean_, self.target_scale_ = mean, np.sqrt(variance)
+
+    def _encode(self, y: Floats) -> Floats:
+        return (y - self.target_mean_) / self.target_scale_
+
+    def _encoding(self) -> bytes:
+        return self.target_mean_.tobytes() + self.target_scale_.tobytes()
+
+    def _labels(self, targets: Floats) -> NDArray[Any]:
+        """Return the targets as the network learns them."""
+        return targets
+
+    def _with_class_weight(
+        self, y: NDArray[Any], weights: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        return weights
+
+    def _strata(self, y: NDArray[Any]) -> None:
+        return None
+
+    def _loss(self, n_outputs: int) -> type[Loss]:
+        return SquaredError
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Predict the targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to predict.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the shape that `fit` was given.
+        """
+        y = self._outputs(X).mean(axis=0) * self.target_scale_ + self.target_mean_
+        return y[:, 0] if self._is_1d else y
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that several targets are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,463 @@
+"""Model files: a fitted estimator in a safetensors file, with no code in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.utils.validation import check_is_fitted
+from skorch.history import History
+
+from skrebatch._engine.nn.architecture import Architecture, build_architecture
+from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN
+from skrebatch._engine.serialization.atomic_write import replace_file
+from skrebatch._engine.serialization.json_values import (
+    Arrays,
+    from_plain,
+    is_plain,
+    to_plain,
+)
+from skrebatch._utils.extras import import_extra
+from skrebatch.estimators._base import BaseReBatchCNN
+from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._regressor import ReBatchCNNRegressor
+from skrebatch.exceptions import ModelFileError
+from skrebatch.model_selection._estimators_cv import (
+    ReBatchCNNClassifierCV,
+    ReBatchCNNRegressorCV,
+)
+
+FORMAT_VERSION = 1
+
+_KEY = "skrebatch"  # of the metadata in a file's header
+_NO_DIGEST = "0" * 64
+# So that no header, whatever it says, takes much memory to read.
+_MAX_HEADER = 4 * 2**20
+_MAX_VALUES = 250_000
+_CLASSES: dict[str, type[BaseReBatchCNN]] = {
+    cls.__name__: cls
+    for cls in (
+        ReBatchCNNClassifier,
+        ReBatchCNNRegressor,
+        ReBatchCNNClassifierCV,
+        ReBatchCNNRegressorCV,
+    )
+}
+# What a fit leaves, aside from the networks, and what each is. `recorded_losses_` and
+# its like are made anew from `_logs`, and `net_` from the networks.
+_LEARNED: dict[str, Any] = {
+    "n_features_in_": Integral,
+    "feature_names_in_": np.ndarray,
+    "classes_": np.ndarray,
+    "n_outputs_": Integral,
+    "_is_1d": bool,
+    "target_mean_": np.ndarray,
+    "target_scale_": np.ndarray,
+    "n_iter_": Integral,
+    "loss_curve_": list,
+    "validation_loss_curve_": list,
+    "history_": History,
+    "sample_losses_": np.ndarray,
+    "sample_index_": object,
+    "chosen_": np.ndarray | list,
+    "n_redistributed_": Integral,
+    "batch_size_": Integral,
+    "ratio_": Real,
+    "best_params_": dict,
+    "best_score_": Real,
+    "cv_results_": dict,
+    "interrupted_": bool,
+    "_split_seed": Integral,
+    "_data_seen": str | None,
+    "_rngs": list,
+    "_rates": list,
+    "_memories": list,
+    "_logs": list,
+}
+
+
+def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Save a fitted estimator in a file that holds numbers and text, and no code.
+
+    The file is in the safetensors format [1]_. It keeps the parameters, the networks
+    and all that `fit` has learned, so that the estimator loaded predicts the same bits
+    and goes on training as an unpickled one does; but for `net_`, which the next
+    training makes anew. Writing is atomic: where it fails, an old file stays.
+
+    Parameters
+    ----------
+    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or one of their CV forms
+        Fitted. Of a pipeline or a search, save the last step or `best_estimator_`.
+    path : str or path-like
+        Where to. An old file is replaced.
+
+    Raises
+    ------
+    TypeError
+        If it is no estimator of this package itself.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    ValueError
+        If a parameter is an object that is neither numbers and text, a strategy of this
+        package nor a class of :mod:`torch.optim`: callbacks, functions, strategies and
+        optimizers of your own, a ``RandomState``, splitters. Nothing is written then.
+    OSError
+        If the file can't be written.
+    ImportError
+        If safetensors is missing, which comes with the extra ``files``.
+
+    See Also
+    --------
+    load_model : The way back.
+    to_onnx : A file for predicting without Python.
+
+    References
+    ----------
+    .. [1] https://huggingface.co/docs/safetensors
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_iris
+    >>> from skrebatch import ReBatchCNNClassifier, load_model, save_model
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ReBatchCNNClassifier(max_epochs=5, random_state=0).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(model, Path(folder, "iris.safetensors"))
+    ...     twin = load_model(Path(folder, "iris.safetensors"))
+    >>> bool((twin.predict_proba(X) == model.predict_proba(X)).all())
+    True
+    """
+    safetensors = import_extra("safetensors.numpy", "save_model", "files")
+    check_savable(estimator, "save_model")
+    state = _forget_unsavable(vars(estimator))
+    arrays: Arrays = {}
+    content = {
+        "format_version": FORMAT_VERSION,
+        "sha256": _NO_DIGEST,
+        "class": type(estimator).__name__,
+        "versions": package_versions(),
+        "parameters": {
+            name: _parameter_to_plain(name, value, arrays)
+            for name, value in estimator.get_params(deep=False).items()
+        },
+        "learned": {
+            name: _learned_to_plain(name, state[name], arrays)
+            for name in _LEARNED
+            if name in state
+        },
+    }
+    networks = estimator._networks()
+    content["sizes"] = _sizes_of(networks[0].architecture)
+    content["n_networks"] = len(networks)
+    for k, network in enumerate(networks):
+        for name, tensor in network.state_dict().items():
+            own = tensor.cpu().numpy()
+            arrays[f"network.{k}.{name}"] = np.asarray(own, order="C")
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(
+                f"{name} holds NaN or infinity, which a model file can't hold."
+            )
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    data = safetensors.save(arrays, {_KEY: text})
+    end = 8 + int.from_bytes(data[:8], "little")
+    if end - 8 > _MAX_HEADER or _count_values(data[8:end].decode()) > _MAX_VALUES:
+        raise ValueError(
+            f"The description of the model takes {end - 8} bytes, more than a model "
+            "file can hold. If its history has very many epochs, keep the last ones: "
+            "`del estimator.history_[:-1000]`."
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    start = data[:end].replace(_mark(_NO_DIGEST), _mark(digest))
+    replace_file(path, (start, memoryview(data)[end:]))
+
+
+def load_model(path: str | os.PathLike[str]) -> Any:
+    """Load an estimator that :func:`save_model` has saved.
+
+    Nothing in the file is run, whoever wrote it, and nothing large is allocated before
+    the sizes that it names are checked. The networks are on the CPU.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or one of their CV forms
+        As it was when it was saved.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is no model file, is of a newer format, or is damaged.
+    OSError
+        If it can't be read.
+    ImportError
+        If safetensors is missing, which comes with the extra ``files``, or pandas for a
+        model that keeps the index of its rows, which comes with the extra ``plot``.
+
+    See Also
+    --------
+    save_model : The way there, with an example.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skrebatch import ModelFileError, load_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "model.safetensors")
+    ...     _ = path.write_bytes(b"no model")
+    ...     try:
+    ...         load_model(path)
+    ...     except ModelFileError as error:
+    ...         print(str(error).split(": ")[-1])
+    it does not begin with a header. load_model reads what save_model has written.
+    """
+    content, arrays = _read(Path(path))
+    try:
+        return _build(content, arrays)
+    except ImportError:  # of pandas, for the index of the rows
+        raise
+    except Exception as error:  # whatever a file that somebody made up leads to
+        why = (
+            f"{type(error).__name__}: {str(error).rstrip('.')} (written with "
+            f"{content.get('versions')!s:.100}, read with {package_versions()})"
+        )
+        _refuse_damaged(path, why, error)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of this package and of those that it builds on."""
+    own = sys.modules[__name__.partition(".")[0]]  # to import it here would be a circle
+    packages = {"skrebatch": own, "scikit-learn": sklearn, "torch": torch}
+    return {name: str(package.__version__) for name, package in packages.items()}
+
+
+def check_savable(estimator: Any, user: str) -> None:
+    """Refuse what is no fitted estimator of this package itself."""
+    if type(estimator) not in _CLASSES.values():
+        raise TypeError(
+            f"{user} takes a fitted {', '.join(_CLASSES)}, and of a pipeline or a "
+            f"search its last step or best_estimator_; got {estimator!r}."
+        )
+    check_is_fitted(estimator)
+
+
+def _forget_unsavable(state: dict[str, Any]) -> dict[str, Any]:
+    """Leave out plans and courses of parameters that can't be saved.
+
+    They would hold only for a training with the same parameters, which the estimator to
+    be saved has no more.
+    """
+    rates = [rate if is_plain(rate) else None for rate in state["_rates"]]
+    memories = [
+        own if is_plain(own) else (own[0], None, None) for own in state["_memories"]
+    ]
+    return {**state, "_rates": rates, "_memories": memories}
+
+
+def _parameter_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    try:
+        return to_plain(value, arrays, name)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Before saving, set the parameter to what the loaded estimator "
+            f"shall have, by `set_params({name}=...)`; what `fit` has learned stays. "
+            "Or pickle the estimator."
+        ) from error
+
+
+def _learned_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
+    try:
+        return to_plain(value, arrays, name)
+    except ValueError as error:
+        raise ValueError(f"{error} Pickle the estimator instead.") from error
+
+
+def _sizes_of(architecture: Architecture) -> dict[str, Any]:
+    """Return what :func:`build_architecture` makes the same architecture from."""
+    blocks = architecture.blocks
+    paddings = {block.left for block in blocks} | {block.right for block in blocks}
+    return {
+        "n_features": architecture.n_features,
+        "n_outputs": architecture.n_outputs,
+        "conv_channels": [block.out_channels for block in blocks],
+        "kernel_size": [block.kernel_size for block in blocks],
+        "pool_size": [block.pool_size for block in blocks],
+        "pool_stride": [block.pool_stride for block in blocks],
+        "padding": paddings.pop() if len(paddings) == 1 else "same",
+        "hidden_layers": list(architecture.hidden_sizes),
+        "batch_norm": architecture.batch_norm,
+        "dropout": architecture.dropout,
+        "variable_length": architecture.variable_length,
+    }
+
+
+def _mark(digest: str) -> bytes:
+    """Return how a header spells the digest of its file, JSON within JSON."""
+    return rf"\"sha256\":\"{digest}\"".encode()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
+    """Read a file of this format, and check that it is as it was written."""
+    safetensors = import_extra("safetensors.numpy", "load_model", "files")
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        n = int.from_bytes(file.read(8), "little")
+        if size < 8 or n > _MAX_HEADER:
+            _refuse_foreign(path, "it does not begin with a header")
+        if n > size - 8:
+            _refuse_damaged(path, f"its header has {n} bytes, the file {size}")
+        raw = file.read(n)
+        try:
+            header = _parse(raw.decode())
+            content = _parse(header.pop("__metadata__")[_KEY])
+            found, digest = content["format_version"], content["sha256"]
+            end = max((v["data_offsets"][1] for v in header.values()), default=0)
+        except Exception as error:
+            _refuse_foreign(path, f"its header can't be read ({error!r:.200})", error)
+        if type(found) is not int or found < 1:
+            _refuse_foreign(path, f"its format version is {found!r:.200}")
+        if found > FORMAT_VERSION:
+            raise ModelFileError(
+                f"{path} has format version {found}, and this version of skrebatch "
+                f"reads {FORMAT_VERSION} at most: install a newer skrebatch, or save "
+                "the model with this one."
+            )
+        if size != 8 + n + end:
+            _refuse_damaged(path, f"its size is {size} bytes, not what its header says")
+        file.seek(0)
+        data = file.read()
+    mark = _mark(str(digest))
+    blank = data[: 8 + n].replace(mark, _mark(_NO_DIGEST))
+    hashed = hashlib.sha256(blank)
+    hashed.update(memoryview(data)[8 + n :])
+    if raw.count(mark) != 1 or hashed.hexdigest() != digest:
+        _refuse_damaged(path, "its checksum is not that of its content")
+    try:
+        arrays = safetensors.load(data)
+    except Exception as error:
+        _refuse_damaged(path, str(error), error)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            _refuse_damaged(path, f"its tensor {name} holds NaN or infinity")
+    # Those of the file look at its bytes, which can't be changed.
+    return content, {name: array.copy() for name, array in arrays.items()}
+
+
+def _parse(text: str) -> Any:
+    """Parse JSON of moderate size, without NaN or anything said twice."""
+
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a name stands there twice")
+        return dict(pairs)
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no JSON")
+
+    if _count_values(text) > _MAX_VALUES:
+        raise ValueError("it holds too many values")
+    return json.loads(text, object_pairs_hook=without_duplicates, parse_constant=refuse)
+
+
+def _count_values(text: str) -> int:
+    """Return how many values JSON holds at most."""
+    return sum(text.count(character) for character in "[{,")
+
+
+def _build(content: dict[str, Any], arrays: Arrays) -> BaseReBatchCNN:
+    """Put an estimator together, or raise what is wrong with its parts."""
+    plain = content["parameters"].items()
+    parameters = {name: from_plain(value, arrays) for name, value in plain}
+    estimator = _CLASSES[content["class"]](**parameters)
+    plain = content["learned"].items()
+    learned = {name: from_plain(value, arrays) for name, value in plain}
+    for name, value in learned.items():
+        if not isinstance(value, _LEARNED[name]):
+            raise TypeError(f"{name} is a {type(value).__name__}")
+    sizes, n_networks = content["sizes"], content["n_networks"]
+    n_layers = len(sizes["conv_channels"]) + len(sizes["hidden_layers"])
+    if not 1 <= n_networks <= len(arrays) or n_layers > len(arrays):
+        raise ValueError("its tensors are not those of its networks")
+    architecture = build_architecture(**sizes)
+    networks = [
+        _build_network(architecture, arrays, f"network.{k}.") for k in range(n_networks)
+    ]
+    if arrays:
+        raise ValueError(f"nothing needs its tensor {min(arrays)}")
+    estimator.__dict__.update(learned)
+    _check_fit(estimator, architecture, len(networks))
+    estimator.module_ = networks[0] if len(networks) == 1 else Ensemble(networks)
+    estimator._summarise_logs()
+    return estimator
+
+
+def _build_network(
+    architecture: Architecture, arrays: Arrays, prefix: str
+) -> TabularCNN:
+    """Make a network of the tensors whose names begin with a prefix."""
+    network = TabularCNN.from_architecture(architecture, device="meta")
+    state = {}
+    for name, expected in network.state_dict().items():
+        tensor = torch.from_numpy(arrays.pop(prefix + name))
+        is_float = tensor.is_floating_point()
+        if tensor.shape != expected.shape or is_float != expected.is_floating_point():
+            raise ValueError(
+                f"{prefix}{name} has shape {tuple(tensor.shape)} and {tensor.dtype}"
+            )
+        state[name] = tensor
+    dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    if dtypes not in ({torch.float32}, {torch.float64}):
+        raise ValueError(f"its tensors are of {dtypes}")
+    network.load_state_dict(state, assign=True)
+    return network.eval()
+
+
+def _check_fit(estimator: Any, architecture: Architecture, n_networks: int) -> None:
+    """Refuse what was learned for other networks than these."""
+    n_outputs = architecture.n_outputs
+    if estimator.n_features_in_ != architecture.n_features:
+        raise ValueError("n_features_in_ is not that of its network")
+    for name in ("_rngs", "_rates", "_memories", "_logs"):
+        if len(getattr(estimator, name)) != n_networks:
+            raise ValueError(f"{name} is not for {n_networks} networks")
+    if isinstance(estimator, ReBatchCNNClassifier):
+        n_classes = max(2, n_outputs)
+        shapes = {"classes_": (n_classes,)}
+    else:
+        shapes = {"target_mean_": (n_outputs,), "target_scale_": (n_outputs,)}
+    if hasattr(estimator, "feature_names_in_"):
+        shapes["feature_names_in_"] = (architecture.n_features,)
+    for name, shape in shapes.items():
+        if getattr(estimator, name).shape != shape:
+            raise ValueError(f"{name} is not of shape {shape}")
+
+
+def _refuse_foreign(path: Any, why: str, error: Exception | None = None) -> NoReturn:
+    raise ModelFileError(
+        f"{path} is no model file of skrebatch, or not any more: {why}. load_model "
+        "reads what save_model has written."
+    ) from error
+
+
+def _refuse_damaged(path: Any, why: str, error: Exception | None = None) -> NoReturn:
+    raise ModelFileError(
+        f"{path} is damaged: {why}. Copy it again from where it was saved, or save "
+        "the model anew."
+    ) from error

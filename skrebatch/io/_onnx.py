@@ -1,0 +1,231 @@
+"""Fitted networks as ONNX graphs, for predicting without Python."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from skrebatch._engine.nn.tabular_cnn import TabularCNN
+from skrebatch._engine.serialization.atomic_write import replace_file
+from skrebatch._utils.extras import import_extra
+from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.io._model_files import check_savable, package_versions
+
+# Those of 2021 and 2022: what has come since is not needed here.
+_OPSET, _IR_VERSION = 15, 8
+
+
+def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator's predictions as an ONNX graph [1]_.
+
+    The graph takes any number of rows in float32, computes in float32, and is named
+    as scikit-learn's converters name theirs, with `zipmap` off [2]_. Writing is atomic:
+    where it fails, an old file stays.
+
+    =================  ==================================================  ===========
+    name               what                                                dtype
+    =================  ==================================================  ===========
+    ``X``              input (n_samples, n_features)                       float32
+    ``label``          output of classifiers (n_samples,)                  int64, string
+    ``probabilities``  output of classifiers (n_samples, n_classes)        float32
+    ``variable``       output of regressors (n_samples, n_outputs)         float32
+    =================  ==================================================  ===========
+
+    Parameters
+    ----------
+    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or one of their CV forms
+        Fitted. Of a pipeline or a search, export the last step or `best_estimator_`.
+    path : str or path-like
+        Where to. An old file is replaced.
+
+    Raises
+    ------
+    TypeError
+        If it is no estimator of this package itself.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    ValueError
+        If it has ``variable_length=True``, or labels that are neither strings nor whole
+        numbers.
+    OSError
+        If the file can't be written.
+    ImportError
+        If onnx is missing, which comes with the extra ``onnx``.
+
+    See Also
+    --------
+    save_model : A file for predicting, inspecting and training on in Python.
+
+    References
+    ----------
+    .. [1] https://onnx.ai
+    .. [2] https://onnx.ai/sklearn-onnx
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import onnx
+    >>> from sklearn.datasets import load_iris
+    >>> from skrebatch import ReBatchCNNClassifier, to_onnx
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ReBatchCNNClassifier(max_epochs=5, random_state=0).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     to_onnx(model, Path(folder, "iris.onnx"))
+    ...     graph = onnx.load(Path(folder, "iris.onnx")).graph
+    >>> [output.name for output in graph.output]
+    ['label', 'probabilities']
+    """
+    onnx = import_extra("onnx", "to_onnx", "onnx")
+    check_savable(estimator, "to_onnx")
+    networks = estimator._networks()
+    if networks[0].architecture.variable_length:
+        raise ValueError(
+            "to_onnx can't export a network with variable_length=True, whose steps "
+            "depend on the lengths of the rows; save_model can save it."
+        )
+    graph = _Graph(onnx)
+    n_outputs = networks[0].architecture.n_outputs
+    if isinstance(estimator, ReBatchCNNClassifier):
+        labels = _labels(estimator.classes_)
+        logits = [graph.add_network(own, *_two_logits(own)) for own in networks]
+        shares = [graph.add("Softmax", own, axis=1) for own in logits]
+        proba = graph.add("Mean", *shares, output="probabilities")
+        # As `predict` does: of one network the logits, which rounding keeps apart.
+        scores = logits[0] if len(logits) == 1 else proba
+        codes = graph.add("ArgMax", scores, axis=1, keepdims=0)
+        graph.add("Gather", labels, codes, output="label")
+        kind = "STRING" if labels.dtype == object else "INT64"
+        outputs = {"label": (kind,), "probabilities": ("FLOAT", len(labels))}
+    else:
+        scales = estimator.target_mean_, estimator.target_scale_
+        targets = [graph.add_network(own, *_unscaled(own, *scales)) for own in networks]
+        graph.add("Mean", *targets, output="variable")
+        outputs = {"variable": ("FLOAT", n_outputs)}
+    model = graph.make_model(estimator.n_features_in_, outputs)
+    onnx.checker.check_model(model, full_check=True)
+    replace_file(path, [model.SerializeToString()])
+
+
+def _labels(classes: NDArray[Any]) -> NDArray[Any]:
+    """Return labels as int64, or as objects that are strings."""
+    if all(isinstance(label, str) for label in classes):
+        return classes.astype(object)
+    if classes.dtype.kind in "biuf":
+        with np.errstate(invalid="ignore"):
+            numbers = classes.astype(np.int64)
+        if (numbers == classes).all():
+            return numbers
+    raise ValueError(
+        "to_onnx needs labels that are strings or whole numbers in 64 bits, got "
+        f"{classes.tolist()}."
+    )
+
+
+def _last_layer(network: TabularCNN) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return weights (O, n_in) and bias (O,) of a network's last layer, in float64."""
+    last: Any = network.head[-1]
+    weight, bias = last.weight.detach().double(), last.bias.detach().double()
+    return weight.cpu().numpy(), bias.cpu().numpy()
+
+
+def _two_logits(network: TabularCNN) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a last layer with a logit for each class, of two classes 0 and z."""
+    weight, bias = _last_layer(network)
+    if len(bias) > 1:
+        return weight, bias
+    return np.vstack([0 * weight, weight]), np.hstack([0 * bias, bias])
+
+
+def _unscaled(
+    network: TabularCNN, mean: NDArray[Any], scale: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a last layer that gives the targets as they were."""
+    weight, bias = _last_layer(network)
+    return weight * scale[:, None], bias * scale + mean
+
+
+class _Graph:
+    """A graph that grows node by node."""
+
+    def __init__(self, onnx: Any):
+        self.onnx = onnx
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(
+        self, operation: str, *inputs: Any, output: str = "", **attributes: Any
+    ) -> str:
+        """Add a node, whose inputs are names or constants; return its output's name."""
+        names = [v if isinstance(v, str) else self._add_constant(v) for v in inputs]
+        output = output or f"{operation.lower()}_{len(self.nodes)}"
+        make = self.onnx.helper.make_node
+        self.nodes.append(make(operation, names, [output], name=output, **attributes))
+        return output
+
+    def _add_constant(self, value: Any) -> str:
+        """Add numbers as float32 if they are floats, or other values as they are."""
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu().numpy()
+        if value.dtype.kind == "f":
+            value = value.astype(np.float32)
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(self.onnx.numpy_helper.from_array(value, name))
+        return name
+
+    def add_network(
+        self, network: TabularCNN, last_weight: NDArray[Any], last_bias: NDArray[Any]
+    ) -> str:
+        """Add a network with another last layer; return the name of its outputs."""
+        x = "X"
+        if network.architecture.blocks:
+            x = self.add("Unsqueeze", x, np.array([1]))  # (n, F) -> (n, 1, F)
+        head: Any = network.head
+        layer: Any
+        for block, layer in zip(
+            network.architecture.blocks, network.features, strict=True
+        ):
+            conv, pads = layer[1], [block.left, block.right]
+            x = self.add("Conv", x, conv.weight, conv.bias, pads=pads)
+            x = self.add("Relu", x)
+            kernel, strides = [block.pool_size], [block.pool_stride]
+            x = self.add("MaxPool", x, kernel_shape=kernel, strides=strides)
+        if network.architecture.blocks:
+            x = self.add("Flatten", x)  # (n, C, L) -> (n, C * L)
+        for layer in head[:-1]:
+            if isinstance(layer, nn.Linear):
+                x = self.add("Gemm", x, layer.weight, layer.bias, transB=1)
+            elif isinstance(layer, nn.BatchNorm1d):
+                norm = layer.weight, layer.bias, layer.running_mean, layer.running_var
+                x = self.add("BatchNormalization", x, *norm, epsilon=layer.eps)
+            elif isinstance(layer, nn.ReLU):
+                x = self.add("Relu", x)
+        return self.add("Gemm", x, last_weight, last_bias, transB=1)
+
+    def make_model(self, n_features: int, outputs: dict[str, tuple[Any, ...]]) -> Any:
+        """Return the model from the table X to the outputs, by dtype and columns."""
+        helper = self.onnx.helper
+        table, *described = (
+            helper.make_tensor_value_info(
+                name, getattr(self.onnx.TensorProto, kind), ["n_samples", *columns]
+            )
+            for name, (kind, *columns) in {
+                "X": ("FLOAT", n_features),
+                **outputs,
+            }.items()
+        )
+        graph = helper.make_graph(
+            self.nodes, "skrebatch", [table], described, self.constants
+        )
+        return helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+            ir_version=_IR_VERSION,
+            producer_name="skrebatch",
+            producer_version=package_versions()["skrebatch"],
+        )

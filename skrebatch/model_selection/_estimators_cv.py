@@ -1,0 +1,475 @@
+"""Estimators that choose their own ratio, in the manner of ``RidgeCV``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn import config_context
+
+from skrebatch.estimators._base import unchanged_on_error
+from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._docstrings import (
+    CLASSIFIER_PARAMETERS,
+    REGRESSOR_PARAMETERS,
+    fill_in,
+)
+from skrebatch.estimators._regressor import ReBatchCNNRegressor
+from skrebatch.estimators._sklearn_callbacks import FitTask, with_callbacks
+from skrebatch.model_selection._search import FusedGridSearchCV
+from skrebatch.sampling._ratio_schedules import Schedule
+from skrebatch.strategies import Strategy
+
+
+def _beyond_repeats(parameters: str) -> str:
+    """Return the descriptions of the parameters that are not searched over."""
+    return parameters[parameters.index("ratio_schedule :") :]
+
+
+class _ChoosesRatio:
+    """Fits by a search over ratio, strategy and repeats."""
+
+    _base: type[Any]
+    cv: Any
+    scoring: Any
+    n_jobs: int | None
+    verbose: int
+    checkpoint_dir: Any
+
+    def _fit_best(self, X: Any, y: Any, sample_weight: Any) -> Self:
+        """Search, and take over what the best estimator learned."""
+        names = self._base().get_params()
+        grid = {
+            "ratio": self._choices("ratios"),
+            "strategy": self._choices("strategies"),
+            "repeats": self._choices("repeats"),
+        }
+        fixed = {n: getattr(self, n) for n in names if n not in (*grid, "verbose")}
+        self._base(**fixed, ratio=0)._prepare(X, y, sample_weight)
+        search = FusedGridSearchCV(
+            self._base(**fixed),
+            grid,
+            cv=self.cv,
+            scoring=self.scoring,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+            checkpoint_dir=self.checkpoint_dir,
+        )
+        return self._take_best(search, X, y, sample_weight)
+
+    @with_callbacks
+    def _take_best(self, search: Any, X: Any, y: Any, sample_weight: Any) -> Self:
+        """Search, which is one task to scikit-learn's callbacks, and take the best."""
+        task = FitTask(self, X, y, sample_weight)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        # The weights are for the fits, whatever else is routed to this estimator.
+        with config_context(enable_metadata_routing=False):
+            best = vars(search.fit(X, y, **weights).best_estimator_)
+        parameters = search.estimator.get_params()
+        self.__dict__.update({n: best[n] for n in best if n not in parameters})
+        self.cv_results_ = search.cv_results_
+        self.best_params_, self.best_score_ = search.best_params_, search.best_score_
+        self.ratio_ = self.best_params_["ratio"]
+        task.end()
+        return self
+
+    def _choices(self, name: str) -> list[Any]:
+        choices = getattr(self, name)
+        if isinstance(choices, str) or not np.iterable(choices) or not list(choices):
+            raise ValueError(
+                f"{name} must be a sequence of the values to choose from, got "
+                f"{choices!r}."
+            )
+        return list(choices)
+
+    @property
+    def partial_fit(self) -> Any:
+        """Not to be had: what to search over is all data, at once."""
+        raise AttributeError(
+            f"{type(self).__name__} has no partial_fit; use the estimator with the "
+            "ratio found."
+        )
+
+
+@fill_in(parameters=_beyond_repeats(CLASSIFIER_PARAMETERS))
+class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
+    """Classifier that finds its ratio, strategy and repeats by cross-validation.
+
+    The fits of all candidates and folds are trained side by side, then the best
+    candidate is fitted on all data.
+
+    Parameters
+    ----------
+    ratios : sequence of float, default=(0.03, 0.08, 0.15, 0.3)
+        Redistribution ratios to choose from, the paper's by default [1]_.
+    strategies : sequence of str or Strategy, default=("min-loss",)
+        Strategies to choose from.
+    repeats : sequence of int, default=(1,)
+        Repeats to choose from.
+    cv : int, splitter, iterable or None, default=None
+        Folds; None is five.
+    scoring : str, callable or None, default=None
+        What the best candidate is best in; None is the estimator's `score`.
+    n_jobs : int or None, default=None
+        How many stacks of networks to train at once.
+    {parameters}
+
+    Attributes
+    ----------
+    ratio_ : float
+        The ratio chosen.
+    best_params_ : dict
+        Ratio, strategy and repeats chosen.
+    best_score_ : float
+        Their mean score over the folds.
+    cv_results_ : dict of str to ndarray
+        All scores, as of :class:`FusedGridSearchCV`.
+    classes_, module_, loss_curve_, ...
+        As of :class:`ReBatchCNNClassifier`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter or the data can't be used.
+
+    See Also
+    --------
+    FusedGridSearchCV : The same search over any parameters, and for pipelines.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skrebatch import ReBatchCNNClassifierCV
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = ReBatchCNNClassifierCV(max_epochs=5, random_state=0)
+    >>> model.fit(scale(X), y).ratio_ in (0.03, 0.08, 0.15, 0.3)
+    True
+    """
+
+    _base = ReBatchCNNClassifier
+
+    def __init__(
+        self,
+        ratios: Sequence[float] = (0.03, 0.08, 0.15, 0.3),
+        strategies: Sequence[str | Strategy] = ("min-loss",),
+        repeats: Sequence[int] = (1,),
+        *,
+        cv: Any = None,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
+        class_balanced: bool = False,
+        shuffle: bool = True,
+        architecture: str = "cnn",
+        conv_channels: Sequence[int] = (8, 16),
+        kernel_size: int | Sequence[int] = 3,
+        pool_size: int | Sequence[int] = 2,
+        pool_stride: int | Sequence[int] | None = None,
+        padding: int | str = "same",
+        hidden_size: int | str = "auto",
+        hidden_layers: Sequence[int] | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        variable_length: bool = False,
+        max_elements: int | None = None,
+        max_epochs: int = 200,
+        batch_size: int | str = "auto",
+        optimizer: str | type[torch.optim.Optimizer] = "adam",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        lr_schedule: str | type[Any] | None = None,
+        lr_schedule_params: dict[str, Any] | None = None,
+        weight_decay: float = 0.0,
+        n_augments: int = 0,
+        noise_std: float = 0.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 10,
+        class_weight: dict[Any, float] | str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: str = "float32",
+        precision: str = "float32",
+        callbacks: list[Any] | None = None,
+        n_networks: int = 1,
+        choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        record_losses: bool = False,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.ratios = ratios
+        self.strategies = strategies
+        self.repeats = repeats  # type: ignore[assignment]
+        self.cv = cv
+        self.scoring = scoring
+        self.n_jobs = n_jobs
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
+        self.class_balanced = class_balanced
+        self.shuffle = shuffle
+        self.architecture = architecture
+        self.conv_channels = conv_channels
+        self.kernel_size = kernel_size
+        self.pool_size = pool_size
+        self.pool_stride = pool_stride
+        self.padding = padding
+        self.hidden_size = hidden_size
+        self.hidden_layers = hidden_layers
+        self.batch_norm = batch_norm
+        self.dropout = dropout
+        self.variable_length = variable_length
+        self.max_elements = max_elements
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.lr_schedule_params = lr_schedule_params
+        self.weight_decay = weight_decay
+        self.n_augments = n_augments
+        self.noise_std = noise_std
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.device = device
+        self.dtype = dtype
+        self.precision = precision
+        self.callbacks = callbacks
+        self.n_networks = n_networks
+        self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.record_losses = record_losses
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(  # type: ignore[override]
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Search, then train the best candidate on all data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
+
+        Returns
+        -------
+        self : ReBatchCNNClassifierCV
+            The estimator itself.
+        """
+        with unchanged_on_error(self):
+            return self._fit_best(X, y, sample_weight)
+
+
+@fill_in(parameters=_beyond_repeats(REGRESSOR_PARAMETERS))
+class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
+    """Regressor that finds its ratio, strategy and repeats by cross-validation.
+
+    The fits of all candidates and folds are trained side by side, then the best
+    candidate is fitted on all data.
+
+    Parameters
+    ----------
+    ratios : sequence of float, default=(0.03, 0.08, 0.15, 0.3)
+        Redistribution ratios to choose from, the paper's by default [1]_.
+    strategies : sequence of str or Strategy, default=("min-loss",)
+        Strategies to choose from.
+    repeats : sequence of int, default=(1,)
+        Repeats to choose from.
+    cv : int, splitter, iterable or None, default=None
+        Folds; None is five.
+    scoring : str, callable or None, default=None
+        What the best candidate is best in; None is the estimator's `score`.
+    n_jobs : int or None, default=None
+        How many stacks of networks to train at once.
+    {parameters}
+
+    Attributes
+    ----------
+    ratio_ : float
+        The ratio chosen.
+    best_params_ : dict
+        Ratio, strategy and repeats chosen.
+    best_score_ : float
+        Their mean score over the folds.
+    cv_results_ : dict of str to ndarray
+        All scores, as of :class:`FusedGridSearchCV`.
+    target_mean_, module_, loss_curve_, ...
+        As of :class:`ReBatchCNNRegressor`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter or the data can't be used.
+
+    See Also
+    --------
+    FusedGridSearchCV : The same search over any parameters, and for pipelines.
+
+    References
+    ----------
+    .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
+       2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> from skrebatch import ReBatchCNNRegressorCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = ReBatchCNNRegressorCV(max_epochs=5, random_state=0)
+    >>> model.fit(scale(X), y).ratio_ in (0.03, 0.08, 0.15, 0.3)
+    True
+    """
+
+    _base = ReBatchCNNRegressor
+
+    def __init__(
+        self,
+        ratios: Sequence[float] = (0.03, 0.08, 0.15, 0.3),
+        strategies: Sequence[str | Strategy] = ("min-loss",),
+        repeats: Sequence[int] = (1,),
+        *,
+        cv: Any = None,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        ratio_schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        loss_smoothing: float = 0.0,
+        refresh_every: int = 1,
+        shuffle: bool = True,
+        architecture: str = "cnn",
+        conv_channels: Sequence[int] = (8, 16),
+        kernel_size: int | Sequence[int] = 3,
+        pool_size: int | Sequence[int] = 2,
+        pool_stride: int | Sequence[int] | None = None,
+        padding: int | str = "same",
+        hidden_size: int | str = "auto",
+        hidden_layers: Sequence[int] | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        variable_length: bool = False,
+        max_elements: int | None = None,
+        max_epochs: int = 200,
+        batch_size: int | str = "auto",
+        optimizer: str | type[torch.optim.Optimizer] = "adam",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        lr_schedule: str | type[Any] | None = None,
+        lr_schedule_params: dict[str, Any] | None = None,
+        weight_decay: float = 0.0,
+        n_augments: int = 0,
+        noise_std: float = 0.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 10,
+        standardize_target: bool = True,
+        device: str | torch.device = "cpu",
+        dtype: str = "float32",
+        precision: str = "float32",
+        callbacks: list[Any] | None = None,
+        n_networks: int = 1,
+        choose: str = "own",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        record_losses: bool = False,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.ratios = ratios
+        self.strategies = strategies
+        self.repeats = repeats  # type: ignore[assignment]
+        self.cv = cv
+        self.scoring = scoring
+        self.n_jobs = n_jobs
+        self.ratio_schedule = ratio_schedule
+        self.warmup_epochs = warmup_epochs
+        self.loss_smoothing = loss_smoothing
+        self.refresh_every = refresh_every
+        self.shuffle = shuffle
+        self.architecture = architecture
+        self.conv_channels = conv_channels
+        self.kernel_size = kernel_size
+        self.pool_size = pool_size
+        self.pool_stride = pool_stride
+        self.padding = padding
+        self.hidden_size = hidden_size
+        self.hidden_layers = hidden_layers
+        self.batch_norm = batch_norm
+        self.dropout = dropout
+        self.variable_length = variable_length
+        self.max_elements = max_elements
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.lr_schedule_params = lr_schedule_params
+        self.weight_decay = weight_decay
+        self.n_augments = n_augments
+        self.noise_std = noise_std
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.standardize_target = standardize_target
+        self.device = device
+        self.dtype = dtype
+        self.precision = precision
+        self.callbacks = callbacks
+        self.n_networks = n_networks
+        self.choose = choose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.record_losses = record_losses
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(  # type: ignore[override]
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Search, then train the best candidate on all data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            One or several targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
+
+        Returns
+        -------
+        self : ReBatchCNNRegressorCV
+            The estimator itself.
+        """
+        with unchanged_on_error(self):
+            return self._fit_best(X, y, sample_weight)

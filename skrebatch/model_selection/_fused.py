@@ -1,0 +1,254 @@
+"""Estimators trained side by side, each ending as if fitted alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import indexable
+
+from skrebatch._engine.training.members import Job
+from skrebatch._engine.training.net import train
+from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._utils.validation import as_array, check_integer
+from skrebatch.estimators._base import BaseReBatchCNN
+from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._regressor import ReBatchCNNRegressor
+from skrebatch.estimators._sklearn_callbacks import is_watched
+
+# Numbers of a stack that a core's cache holds: each parameter with its gradient and
+# two moments, each row of a batch with its activations and their gradients.
+_CACHED_NUMBERS = 1_600_000
+_MOST_NETWORKS = 50
+_FITS = ReBatchCNNClassifier.fit, ReBatchCNNRegressor.fit
+
+
+def check_rows(rows: Any, name: str, X: Any) -> None:
+    """Refuse what are neither numbers of rows of a table nor a mask of them."""
+    if isinstance(rows, slice):
+        return
+    n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+    found = np.asarray(as_array(rows))
+    is_mask = found.dtype == bool and found.shape == (n_samples,)
+    is_list = found.ndim == 1 and (found.dtype.kind in "iu" or not len(found))
+    if not (is_mask or is_list):
+        raise ValueError(
+            f"{name} must be numbers of rows, or a mask of {n_samples} rows, got an "
+            f"array of shape {found.shape} and dtype {found.dtype}."
+        )
+    if is_mask or not len(found):
+        return
+    if not -n_samples <= found.min() <= found.max() < n_samples:
+        raise ValueError(
+            f"{name} holds rows from {found.min()} to {found.max()}, but there are "
+            f"{n_samples}."
+        )
+
+
+def check_max_stack(max_stack: Any) -> None:
+    """Refuse an impossible bound."""
+    if max_stack != "auto":
+        check_integer(max_stack, "max_stack", 'or "auto"')
+
+
+def _networks_per_stack(job: Job, max_stack: int | str) -> int:
+    """Return how many networks like the job's to train side by side."""
+    if job.members[0].lengths is not None:
+        return 1  # each has batches of shapes of its own
+    if max_stack != "auto":
+        return int(max_stack)
+    sizes = job.architecture
+    numbers = 4 * sizes.n_parameters + 7 * job.members[0].batch_size * sizes.width
+    return max(1, min(_MOST_NETWORKS, _CACHED_NUMBERS // numbers))
+
+
+def cut_into_stacks(jobs: list[Job], max_stack: int | str) -> list[list[int]]:
+    """Cut jobs into stacks of one kind, networks with equally many steps together.
+
+    The cut depends on the jobs and `max_stack` alone, so that results don't depend
+    on where the stacks are trained.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for i, job in enumerate(jobs):
+        kinds.setdefault(job.kind, []).append(i)
+    stacks: list[list[int]] = []
+    for members in kinds.values():
+        members.sort(key=lambda i: jobs[i].members[0].step_group_key)
+        size, steps = 0, None
+        for i in members:
+            most = _networks_per_stack(jobs[i], max_stack)
+            own = len(jobs[i].members)
+            changes = jobs[i].members[0].step_group_key[:2] != steps
+            if steps is None or size + own > most or (changes and 2 * size >= most):
+                stacks.append([])
+                size = 0
+            stacks[-1].append(i)
+            size, steps = size + own, jobs[i].members[0].step_group_key[:2]
+    return stacks
+
+
+def reason_not_stackable(estimator: BaseReBatchCNN) -> str:
+    """Say why an estimator can't be trained in a stack; nothing if it can."""
+    if type(estimator).fit not in _FITS:
+        return "has a fit of its own"
+    if estimator.callbacks or is_watched(estimator):
+        return "has callbacks, which watch one network"
+    if estimator.warm_start and hasattr(estimator, "module_"):
+        return "goes on from an earlier fit"
+    return ""
+
+
+def fit_fused(
+    estimators: Sequence[BaseReBatchCNN],
+    X: ArrayLike,
+    y: ArrayLike,
+    indices: Sequence[ArrayLike] | None = None,
+    *,
+    val_indices: Sequence[ArrayLike] | None = None,
+    max_stack: int | str = "auto",
+) -> list[BaseReBatchCNN]:
+    """Fit estimators side by side; each ends as if fitted alone.
+
+    Networks of the same architecture, loss, optimizer and precision are trained
+    in one stack; everything else may differ between them. In float64 an
+    estimator ends with the parameters that its own `fit` finds, up to rounding;
+    in float32 rounding can grow over the epochs, because it may tip a choice of
+    samples. Where an estimator is verbose, a progress bar shows the mean losses of its
+    stack.
+
+    Parameters
+    ----------
+    estimators : sequence of ReBatchCNNClassifier and ReBatchCNNRegressor
+        Fitted in place.
+    X : array-like of shape (n_samples, n_features)
+        Training data of all.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Labels or targets.
+    indices : sequence of array-like of int, default=None
+        For each estimator the rows that it is fitted on; None is all rows.
+    val_indices : sequence of array-like of int, default=None
+        For each estimator the rows that it is validated on, as by ``X_val`` and
+        ``y_val`` of its `fit`. Sets of rows that are the same object are stored once.
+    max_stack : int or "auto", default="auto"
+        Most networks in a stack; "auto" goes by the cache of a processor core.
+
+    Returns
+    -------
+    estimators : list
+        The same estimators.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many `indices` or `val_indices` as estimators, or one has
+        callbacks, continues an earlier fit, or can't be fitted on the data. The
+        others are fitted all the same.
+    DivergedError
+        If a loss becomes NaN or infinite; the other estimators are fitted.
+
+    See Also
+    --------
+    FusedGridSearchCV : A grid search whose fits are trained so.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skrebatch import ReBatchCNNClassifier, fit_fused
+    >>> X, y = load_iris(return_X_y=True)
+    >>> models = [
+    ...     ReBatchCNNClassifier(ratio=r, max_epochs=20, random_state=0)
+    ...     for r in (0.03, 0.15, 0.3)
+    ... ]
+    >>> [model.n_redistributed_ for model in fit_fused(models, X, y)]
+    [4, 19, 34]
+    """
+    check_max_stack(max_stack)
+    estimators = list(estimators)
+    # Kept as lists, because sets of rows are told apart by their identity.
+    indices, val_indices = (
+        None if sets is None else list(sets) for sets in (indices, val_indices)
+    )
+    for name, sets in (("indices", indices), ("val_indices", val_indices)):
+        if sets is not None and len(sets) != len(estimators):
+            raise ValueError(
+                f"There are {len(estimators)} estimators, but {len(sets)} sets of "
+                f"{name}; pass one for each."
+            )
+    for i, estimator in enumerate(estimators):
+        if not isinstance(estimator, BaseReBatchCNN):
+            raise ValueError(
+                f"estimators[{i}] is no re-Batch estimator: {estimator!r}."
+            )
+        if reason := reason_not_stackable(estimator):
+            raise ValueError(f"estimators[{i}] {reason}; fit it alone.")
+        if estimator.checkpoint_dir is not None:
+            raise ValueError(
+                f"estimators[{i}] has a checkpoint_dir, which is for fits alone; set "
+                "it to None, or fit it alone."
+            )
+    if len({id(estimator) for estimator in estimators}) < len(estimators):
+        raise ValueError("An estimator occurs twice; pass clones of it.")
+    X, y = indexable(X, y)
+    parts: dict[int, tuple[Any, Any]] = {}
+
+    def part_of(name: str, i: int, whole: tuple[Any, Any]) -> Any:
+        """Return X and y of a set of rows, which are taken out once."""
+        sets = {"indices": indices, "val_indices": val_indices}[name]
+        if sets is None:
+            return whole
+        if id(sets[i]) not in parts:
+            check_rows(sets[i], f"{name}[{i}]", X)
+            rows = np.asarray(as_array(sets[i]))
+            parts[id(sets[i])] = _safe_indexing(X, rows), _safe_indexing(y, rows)
+        return parts[id(sets[i])]
+
+    cache: dict[Any, Any] = {}
+    jobs: list[Job] = []
+    owners: list[int] = []
+    errors: dict[int, Exception] = {}
+    before = [estimator.__dict__.copy() for estimator in estimators]
+    for i, estimator in enumerate(estimators):
+        try:
+            rows_X, rows_y = part_of("indices", i, (X, y))
+            X_val, y_val = part_of("val_indices", i, (None, None))
+            jobs.append(
+                estimator._prepare(
+                    rows_X, rows_y, X_val=X_val, y_val=y_val, cache=cache
+                )
+            )
+            owners.append(i)
+        except Exception as error:
+            errors[i] = error
+    for stack in cut_into_stacks(jobs, max_stack):
+        shows = any(estimators[owners[j]].verbose for j in stack)
+        try:
+            net = train([jobs[j] for j in stack], [EpochProgress()] if shows else None)
+        except OSError:  # of a file that X is mapped from
+            _restore(estimators, before)
+            raise
+        if net.interrupted_:
+            _restore(estimators, before)
+            raise KeyboardInterrupt  # which skorch has caught
+        for j in stack:
+            try:
+                estimators[owners[j]]._set_fitted_attributes(jobs[j])
+                estimators[owners[j]]._keep(net.extract(jobs[j]))
+            except Exception as error:
+                errors[owners[j]] = error
+    _restore([estimators[i] for i in errors], [before[i] for i in errors])
+    if errors:
+        first = min(errors)
+        errors[first].add_note(
+            f"This was estimators[{first}]; {len(estimators) - len(errors)} of the "
+            f"{len(estimators)} estimators are fitted."
+        )
+        raise errors[first]
+    return estimators
+
+
+def _restore(estimators: list[BaseReBatchCNN], states: list[dict[str, Any]]) -> None:
+    for estimator, state in zip(estimators, states, strict=True):
+        estimator.__dict__ = state

@@ -1,0 +1,448 @@
+"""Searches whose fits are trained side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import sklearn
+from joblib import parallel_config
+from numpy.typing import ArrayLike
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import indexable
+from tqdm.auto import tqdm
+
+from skrebatch._engine.serialization.checkpoint import (
+    Checkpoint,
+    check_folder,
+    fingerprint,
+)
+from skrebatch._engine.serialization.json_values import is_plain
+from skrebatch._engine.training.members import Job
+from skrebatch._engine.training.net import train
+from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._utils.doc_links import LinkedMixin
+from skrebatch._utils.user_warnings import warn_user
+from skrebatch._utils.validation import as_array
+from skrebatch.estimators._base import interrupts_raised, unchanged_on_error
+from skrebatch.estimators._sklearn_callbacks import is_watched
+from skrebatch.model_selection._folds import FoldData, Task, check_splits
+from skrebatch.model_selection._fused import check_max_stack, cut_into_stacks
+from skrebatch.model_selection._placement import RemoteData, put_back
+from skrebatch.model_selection._tabulate import Outcome, Replay, recall_scores
+
+
+class FusedGridSearchCV(LinkedMixin, GridSearchCV):
+    """Grid search whose fits are trained side by side.
+
+    A drop-in for :class:`sklearn.model_selection.GridSearchCV` over a re-Batch
+    estimator, or a Pipeline (imbalanced-learn's, too) that ends in one: the same
+    candidates, folds, scores and attributes, in a fraction of the time. The earlier
+    steps of a pipeline are fitted once a fold and their own parameters. What can't be
+    trained in a stack (an estimator with callbacks, another kind of estimator) is
+    fitted alone, with the same result. So is everything after ``set_callbacks``, with
+    which scikit-learn (from 1.9 on) watches single fits.
+
+    In float64 the scores are those of ``GridSearchCV``; in float32 single scores
+    may differ, because rounding can tip a choice of samples.
+
+    Parameters
+    ----------
+    estimator : estimator
+        ReBatchCNNClassifier, ReBatchCNNRegressor, or a Pipeline ending in one.
+    param_grid : dict or list of dict
+        Candidates, as for ``GridSearchCV``.
+    scoring : str, callable, list, tuple, dict or None, default=None
+        Strategy or strategies to score with.
+    n_jobs : int or None, default=None
+        How many stacks to train at once, by any joblib backend. Results do not
+        depend on it.
+    refit : bool, str or callable, default=True
+        Whether, and by what, to fit the best candidate on all data.
+    cv : int, splitter, iterable or None, default=None
+        Folds; None is five.
+    verbose : int, default=0
+        0 is silent; 1 and more show a progress bar over all fits, and say what is
+        fitted alone. The estimator's own `verbose` shows the mean losses of each
+        stack.
+    pre_dispatch : int or str, default="2*n_jobs"
+        How many stacks to send to the workers ahead of time.
+    error_score : "raise" or float, default=np.nan
+        Score of a candidate whose fit fails; a warning says so. No other
+        candidate is touched.
+    return_train_score : bool, default=False
+        Whether to score the training data, too.
+    max_stack : int or "auto", default="auto"
+        Most networks in a stack; "auto" goes by the cache of a processor core.
+    checkpoint_dir : str or path-like, default=None
+        Folder in which `fit` keeps the scores of each stack that is done, so that a
+        search that is cut off and called again as it was trains only the others. None
+        is without. It needs the extra ``files``. Stacks don't write the checkpoints
+        that the estimator's own `checkpoint_dir` asks for; the last fit does.
+
+    Attributes
+    ----------
+    cv_results_ : dict of str to ndarray
+        As of ``GridSearchCV``. The fit time is the share in its stack's.
+    best_estimator_, best_params_, best_score_, best_index_
+        The best candidate.
+    scorer_, n_splits_, refit_time_, multimetric_, feature_names_in_
+        As of ``GridSearchCV``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    CheckpointError
+        If `checkpoint_dir` holds what another search, or another fit, left there.
+
+    See Also
+    --------
+    ReBatchCNNClassifierCV : A classifier that finds its own ratio.
+    fit_fused : The same training for any list of estimators.
+    RatioCurveDisplay : Draws a search over the ratio.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skrebatch import FusedGridSearchCV, ReBatchCNNClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> search = FusedGridSearchCV(
+    ...     make_pipeline(
+    ...         StandardScaler(), ReBatchCNNClassifier(max_epochs=10, random_state=0)
+    ...     ),
+    ...     {"rebatchcnnclassifier__ratio": [0.03, 0.08, 0.15, 0.3]},
+    ... )
+    >>> search = search.fit(X, y)
+    >>> len(search.cv_results_["params"])
+    4
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: dict[str, Any] | list[dict[str, Any]],
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        max_stack: int | str = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+    ):
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.max_stack = max_stack
+        self.checkpoint_dir = checkpoint_dir
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, **params: Any) -> Self:
+        """Fit all candidates on all folds, and the best one on all data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels or targets.
+        **params : dict
+            Parameters of the estimator's ``fit``, the splitter and the scorer;
+            array-likes of length n_samples are split with the data.
+
+        Returns
+        -------
+        self : FusedGridSearchCV
+            The search itself.
+        """
+        self._validate_params()
+        check_max_stack(self.max_stack)
+        check_folder(self.checkpoint_dir)
+        with unchanged_on_error(self), interrupts_raised():
+            if is_watched(self):
+                if self.checkpoint_dir is not None:
+                    raise ValueError(
+                        "checkpoint_dir can't be used with callbacks of scikit-learn, "
+                        "with which the search is scikit-learn's own. Leave one of "
+                        "them out."
+                    )
+                warn_user(
+                    "Callbacks of scikit-learn watch single fits: with them the search "
+                    "is scikit-learn's own, fit by fit. Without set_callbacks it is "
+                    "many times faster; verbose=1 shows its progress."
+                )
+                return super().fit(X, y, **params)
+            return self._fit_side_by_side(X, y, params)
+
+    def _fit_side_by_side(self, X: Any, y: Any, params: dict[str, Any]) -> Self:
+        scorer = self._check_scorer()
+        X, y = indexable(X, y)
+        fit_params, split_params, score_params = self._route(params)
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(cv.split(X, y, **split_params))
+        if not splits:
+            raise ValueError("cv makes no folds: there is nothing to fit.")
+        check_splits(splits, X)
+        n_scored = 1 + self.return_train_score
+        data = FoldData(
+            self.estimator, X, y, splits, fit_params, score_params, n_scored
+        )
+        candidates = list(ParameterGrid(self.param_grid))
+        mark = None
+        if self.checkpoint_dir is not None:
+            mark = fingerprint(
+                estimator=clone(self.estimator),
+                candidates=candidates,
+                X=as_array(X),
+                y=as_array(y),
+                cv=splits,
+                params=params,
+                scoring=self.scoring,
+                return_train_score=self.return_train_score,
+                error_score=self.error_score,
+                max_stack=self.max_stack,
+            )
+        outcomes, files = self._run(data.tasks(candidates), scorer, mark)
+        self._tabulate(outcomes, len(splits))
+        if self.refit:
+            start = time.time()
+            best = clone(self.estimator).set_params(
+                **clone(self.best_params_, safe=False)
+            )
+            self.best_estimator_ = best.fit(X, y, **fit_params)
+            self.refit_time_ = time.time() - start
+            if hasattr(best, "feature_names_in_"):
+                self.feature_names_in_ = best.feature_names_in_
+        for file in files:
+            if file is not None:
+                file.remove()
+        return self
+
+    def _route(
+        self, params: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Part parameters into those of the fit, the splitter and the scorer."""
+        if sklearn.get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", **params)
+            return routed.estimator.fit, routed.splitter.split, routed.scorer.score
+        params = dict(params)
+        split_params, score_params = {"groups": params.pop("groups", None)}, {}
+        # From scikit-learn 1.9 on the weights of the fit weigh the scores, too.
+        forwards = getattr(self, "_check_scorers_accept_sample_weight", None)
+        if params.get("sample_weight") is not None and forwards and forwards():
+            score_params["sample_weight"] = params["sample_weight"]
+        return params, split_params, score_params
+
+    def _check_scorer(self) -> Any:
+        """Return what to score with: one scorer, or one that gives several scores."""
+        if callable(self.scoring):
+            self.scorer_ = self.scoring
+            return self.scoring
+        scorer = check_scoring(
+            self.estimator, self.scoring, raise_exc=self.error_score == "raise"
+        )
+        if self.scoring is None or isinstance(self.scoring, str):
+            self.scorer_ = scorer
+            return scorer
+        named = self.scoring
+        if not isinstance(named, dict):
+            named = {name: name for name in named}
+        self.scorer_ = {k: check_scoring(self.estimator, s) for k, s in named.items()}
+        if self.refit and not callable(self.refit) and self.refit not in named:
+            raise ValueError(
+                "With several scores refit must name one of them, be a callable or "
+                f"False; got {self.refit!r}, the scores are {list(named)}."
+            )
+        return scorer
+
+    def _run(
+        self, tasks: list[Task], scorer: Any, mark: dict[str, str] | None
+    ) -> tuple[list[Outcome], list[Checkpoint | None]]:
+        """Train the stacks, wherever there is room, and score what comes of them.
+
+        Those that an earlier run has left the scores of are not trained again.
+        """
+        outcomes = [Outcome() for _ in tasks]
+        stacked: list[Task] = []
+        jobs: list[Job] = []
+        alone: list[Task] = []
+        cache: dict[Any, Any] = {}
+        for task in tasks:
+            try:
+                if isinstance(task.fold, Exception):
+                    raise task.fold
+                if not task.fuses:
+                    alone.append(task)
+                    continue
+                data = task.fold.X, task.fold.y
+                jobs.append(
+                    task.estimator._prepare(*data, cache=cache, **task.fit_params)
+                )
+                stacked.append(task)
+            except Exception as error:
+                outcomes[task.number].error = error
+        if alone and self.verbose:
+            print(f"{len(alone)} of {len(tasks)} fits can't share a stack: each alone.")
+        # What networks learn from is in their jobs; else it would be sent twice.
+        read = {id(task.fold) for task in alone}
+        for task in stacked:
+            if id(task.fold) not in read:
+                task.fold.X = task.fold.y = None
+            task.fit_params = {}
+        stacks: list[tuple[list[Task], list[Job] | None]] = [
+            ([stacked[i] for i in stack], [jobs[i] for i in stack])
+            for stack in cut_into_stacks(jobs, self.max_stack)
+        ]
+        stacks += [([task], None) for task in alone]
+        files = self._open_files(len(stacks), mark)
+        shared = RemoteData()
+        work = []
+        n_done = 0
+        for (own_tasks, own_jobs), file in zip(stacks, files, strict=True):
+            if file is not None and file.content is not None:
+                n_done += len(own_tasks)
+                for number, parts in file.content["outcomes"]:
+                    outcomes[number] = Outcome.from_state(parts)
+                continue
+            args = own_tasks, own_jobs, *shared.take_from(own_tasks, own_jobs)
+            work.append(delayed(_train_and_score)(scorer, file, *args))
+        options = {"n_jobs": self.n_jobs, "pre_dispatch": self.pre_dispatch}
+        try:
+            parallel = Parallel(**options, return_as="generator")
+        except ValueError:  # some backends only return all results at once
+            parallel = Parallel(**options)
+        n_fits = len(stacked) + len(alone)
+        silent = not self.verbose
+        with tqdm(total=n_fits, initial=n_done, unit="fit", disable=silent) as bar:
+            for done in parallel(work):
+                for number, outcome in done:
+                    outcomes[number] = outcome
+                    if self.error_score != "raise":
+                        outcome.drop_frames()
+                bar.update(len(done))
+        return outcomes, files
+
+    def _open_files(
+        self, n_stacks: int, mark: dict[str, str] | None
+    ) -> list[Checkpoint | None]:
+        """Open a file for each stack, if there is a folder for them."""
+        if self.checkpoint_dir is None or mark is None:
+            return [None] * n_stacks
+        folder = Path(self.checkpoint_dir)
+        files: list[Checkpoint | None] = []
+        for i in range(n_stacks):
+            file = Checkpoint(folder / f"stack-{i}.safetensors")
+            file.claim(mark)
+            files.append(file)
+        return files
+
+    def _tabulate(self, outcomes: list[Outcome], n_splits: int) -> None:
+        """Have scikit-learn's own search tabulate the scores and name the best."""
+        times = {}
+        for name in ("fit_time", "score_time"):
+            seconds = np.reshape([getattr(o, name) for o in outcomes], (-1, n_splits))
+            times[f"mean_{name}"] = seconds.mean(axis=1)
+            times[f"std_{name}"] = seconds.std(axis=1)
+
+        def choose(results: dict[str, Any]) -> Any:
+            results.update(times)
+            return self.refit(results)
+
+        scoring: Any = recall_scores
+        if isinstance(self.scorer_, dict):
+            scoring = {name: partial(recall_scores, name=name) for name in self.scorer_}
+        table = GridSearchCV(
+            Replay(iter(outcomes)),
+            self.param_grid,
+            scoring=scoring,
+            refit=choose if callable(self.refit) else self.refit,
+            cv=[([0], [1])] * n_splits,
+            error_score=self.error_score,
+            return_train_score=self.return_train_score,
+        )
+        # The outcomes are read off in order; Dask would not go by n_jobs=1.
+        with parallel_config("sequential"):
+            table.fit([[0], [1]])
+        table.cv_results_.update(times)
+        for name in (
+            "cv_results_",
+            "best_index_",
+            "best_params_",
+            "best_score_",
+            "multimetric_",
+            "n_splits_",
+        ):
+            if hasattr(table, name):
+                setattr(self, name, getattr(table, name))
+
+
+def _train_and_score(
+    scorer: Any,
+    file: Checkpoint | None,
+    tasks: list[Task],
+    jobs: list[Job] | None,
+    *data: Any,
+) -> list[tuple[int, Outcome]]:
+    """Train a stack, or an estimator alone, and score each on its fold."""
+    put_back(tasks, jobs, data)
+    start = time.perf_counter()
+    if jobs is not None:
+        shows = any(task.estimator.verbose for task in tasks)
+        if train(jobs, [EpochProgress()] if shows else None).interrupted_:
+            raise KeyboardInterrupt  # which skorch has caught
+    fit_time = (time.perf_counter() - start) / len(tasks)
+    results = []
+    for i, task in enumerate(tasks):
+        # Of a fit no more than its scores is kept: let go of the networks at once.
+        estimator, task.estimator = task.estimator, None
+        outcome = Outcome(fit_time=fit_time)
+        results.append((task.number, outcome))
+        try:
+            if jobs is None:
+                with interrupts_raised():
+                    estimator.fit(task.fold.X, task.fold.y, **task.fit_params)
+                outcome.fit_time = time.perf_counter() - start
+            else:
+                estimator._set_fitted_attributes(jobs[i])
+                jobs[i].members.clear()
+        except Exception as error:
+            outcome.error = error
+            continue
+        if task.fold.before is not None:
+            before = task.fold.before
+            estimator = type(before)([*before.steps, (task.name, estimator)])
+        begin = time.perf_counter()
+        for X, y, params in task.fold.scored:
+            try:
+                args = (X,) if y is None else (X, y)
+                outcome.scores.append(scorer(estimator, *args, **params))
+            except Exception as error:
+                outcome.scores.append(error)
+        outcome.score_time = time.perf_counter() - begin
+    if file is not None:
+        parts = [[number, outcome.state_dict()] for number, outcome in results]
+        if is_plain(parts):  # what failed in another way is tried again
+            file.write({"outcomes": parts})
+    return results

@@ -1,0 +1,206 @@
+"""What training did with each sample, by its recorded losses and choices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skrebatch._utils.extras import import_extra
+from skrebatch.inspection._dynamics import check_recorded, training_dynamics
+from skrebatch.plots._style import get_axes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection, PolyCollection
+
+_MAX_POINTS = 10_000  # of a data map
+_MAX_BINS = 400  # of a heat map
+
+
+class SampleDynamicsDisplay:
+    """What training did with each sample: a data map, or who was chosen when.
+
+    Best made by :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    dynamics : pandas.DataFrame
+        As :func:`training_dynamics` returns it.
+    choices : ndarray of bool, shape (n_recorded, n_samples)
+        Which samples each recorded epoch left out, moved or repeated.
+    epochs : ndarray of int, shape (n_recorded,)
+        The recorded epochs.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The axes drawn on.
+    figure_ : matplotlib.figure.Figure
+        Their figure.
+    map_ : matplotlib.collections.PathCollection or PolyCollection
+        The points of the data map; for more than 10,000 samples its hexagons, each
+        in the colour of its samples' mean.
+    mesh_ : matplotlib.collections.QuadMesh
+        The cells of the heat map.
+    colorbar_ : matplotlib.colorbar.Colorbar
+        The scale of the colours.
+
+    See Also
+    --------
+    training_dynamics : The same as a table.
+    LossCurveDisplay : Loss by epoch.
+
+    References
+    ----------
+    .. [1] S. Swayamdipta et al., "Dataset Cartography: Mapping and Diagnosing
+       Datasets with Training Dynamics", EMNLP 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skrebatch import ReBatchCNNClassifier, SampleDynamicsDisplay
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = ReBatchCNNClassifier(
+    ...     max_epochs=10, record_losses=True, random_state=0
+    ... )
+    >>> display = SampleDynamicsDisplay.from_estimator(model.fit(scale(X), y))
+    >>> len(display.map_.get_offsets())
+    569
+    """
+
+    def __init__(
+        self,
+        dynamics: pd.DataFrame,
+        choices: NDArray[np.bool_],
+        epochs: NDArray[np.integer],
+    ):
+        self.dynamics = dynamics
+        self.choices = choices
+        self.epochs = epochs
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        kind: str = "map",
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw what an estimator recorded of its samples.
+
+        Parameters
+        ----------
+        estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or Pipeline
+            Fitted with ``record_losses=True``. Of a pipeline, the last step.
+        kind : {"map", "choices"}, default="map"
+            "map" places each sample by its confidence and variability,
+            coloured by how often it was chosen; "choices" shows by epoch which
+            samples were chosen, sorted by their mean loss.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+        **kwargs
+            Passed to :meth:`matplotlib.axes.Axes.scatter` (or `hexbin`, see `map_`),
+            or to :meth:`matplotlib.axes.Axes.pcolormesh`.
+
+        Returns
+        -------
+        display : SampleDynamicsDisplay
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError
+            If it is not a fitted estimator of this package.
+        ValueError
+            If it was fitted without ``record_losses=True``, or `kind` is unknown.
+        ImportError
+            If matplotlib or pandas is missing; both come with the extra ``plot``.
+        """
+        import_extra("matplotlib", cls.__name__)
+        _check_kind(kind)
+        model = check_recorded(estimator)
+        display = cls(
+            training_dynamics(model), model.recorded_choices_, model.recorded_epochs_
+        )
+        return display.plot(ax, kind=kind, **kwargs)
+
+    def plot(self, ax: Axes | None = None, *, kind: str = "map", **kwargs: Any) -> Self:
+        """Draw the data map or the heat map.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+        kind : {"map", "choices"}, default="map"
+            Which of the two.
+        **kwargs
+            As for :meth:`from_estimator`.
+
+        Returns
+        -------
+        display : SampleDynamicsDisplay
+            The object itself.
+        """
+        _check_kind(kind)
+        ax = get_axes(ax, type(self).__name__)
+        draw = self._draw_map if kind == "map" else self._draw_choices
+        draw(ax, kwargs)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    map_: PathCollection | PolyCollection
+
+    def _draw_map(self, ax: Axes, kwargs: dict[str, Any]) -> None:
+        x, y, times = (
+            self.dynamics[name].to_numpy()
+            for name in ("variability", "confidence", "times_chosen")
+        )
+        style: dict[str, Any] = {"cmap": "viridis_r"}
+        if len(x) > _MAX_POINTS:
+            style |= {"gridsize": 80, "mincnt": 1, "linewidths": 0.2}
+            self.map_ = ax.hexbin(x, y, C=times, **{**style, **kwargs})
+        else:
+            style |= {"s": 14, "edgecolors": "0.3", "linewidths": 0.3}
+            self.map_ = ax.scatter(x, y, c=times, **{**style, **kwargs})
+        label = "epochs in which it was chosen"
+        self.colorbar_ = ax.figure.colorbar(self.map_, ax=ax, label=label)
+        ax.set(
+            xlabel="variability: standard deviation over epochs",
+            ylabel="confidence: mean over epochs",
+        )
+
+    def _draw_choices(self, ax: Axes, kwargs: dict[str, Any]) -> None:
+        order = np.argsort(self.dynamics["mean_loss"].to_numpy(), kind="stable")
+        n_samples = len(order)
+        edges = np.linspace(0, n_samples, min(n_samples, _MAX_BINS) + 1).astype(int)
+        shares = np.column_stack(
+            [
+                np.add.reduceat(chosen[order], edges[:-1], dtype=np.int64)
+                for chosen in self.choices
+            ]
+        )
+        shares = shares / np.diff(edges)[:, None]  # (n_bins, n_recorded)
+        style = {"cmap": "Blues", "vmin": 0, "vmax": shares.max() or 1}
+        self.mesh_ = ax.pcolormesh(
+            _cell_edges(self.epochs), edges, shares, **{**style, **kwargs}
+        )
+        label = "share of samples chosen"
+        self.colorbar_ = ax.figure.colorbar(self.mesh_, ax=ax, label=label)
+        ax.set(xlabel="epoch", ylabel="samples, by rising mean loss")
+        ax.locator_params(axis="x", integer=True)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in ("map", "choices"):
+        raise ValueError(f'kind must be "map" or "choices", got {kind!r}.')
+
+
+def _cell_edges(centres: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the edges of cells around ascending centres: (n,) -> (n + 1,)."""
+    between = (centres[1:] + centres[:-1]) / 2
+    step = centres[1] - centres[0] if len(centres) > 1 else 1
+    return np.r_[centres[0] - step / 2, between, centres[-1] + step / 2]

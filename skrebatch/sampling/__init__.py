@@ -1,0 +1,17 @@
+"""How many samples are redistributed, and the order of an epoch."""
+
+from skrebatch.sampling._by_length import DynamicBatchSampler
+from skrebatch.sampling._interval import (
+    IntervalInsertionSampler,
+    interval_insertion,
+    redistribution_size,
+)
+from skrebatch.sampling._skorch_callback import ReBatch
+
+__all__ = [
+    "DynamicBatchSampler",
+    "IntervalInsertionSampler",
+    "ReBatch",
+    "interval_insertion",
+    "redistribution_size",
+]

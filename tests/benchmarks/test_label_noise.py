@@ -1,0 +1,101 @@
+"""The benchmark of wrong labels: its flips, its scores and its page."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import label_noise
+import numpy as np
+import pytest
+from label_noise_report import (
+    OUR_ARM,
+    choice_table,
+    draw,
+    found_table,
+    mean_table,
+    summary,
+    write_page,
+)
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+PLAN = label_noise.Plan(
+    rates=(0.0, 0.25), folds=2, repeats=1, cleanlab_folds=2, max_epochs=3
+)
+
+
+@pytest.mark.parametrize("rate, n", [(0, 0), (0.1, 4), (0.4, 16)])
+def test_that_many_labels_are_flipped(rate, n):
+    y = np.arange(40) % 2
+    noisy, is_flipped = label_noise.flip(y, rate, seed=0)
+    assert is_flipped.sum() == n
+    np.testing.assert_array_equal(noisy != y, is_flipped)
+    again, _ = label_noise.flip(y, rate, seed=0)
+    np.testing.assert_array_equal(again, noisy)
+
+
+def test_no_data_set_chooses_and_compares():
+    chosen_on = {make().name for make in label_noise.DEVELOPMENT}
+    assert len(chosen_on) == len(label_noise.DEVELOPMENT)
+    assert not chosen_on & set(label_noise.EVALUATION)
+
+
+def test_ours_is_the_best_of_the_candidates():
+    results = json.loads((RESULTS / "label_noise_choice.json").read_text("utf-8"))
+    rows = choice_table(results).splitlines()
+    best = rows[2].split("|")[1].strip()
+    assert results["arms"][best] == label_noise.OURS
+    assert label_noise.CANDIDATES[best] == label_noise.OURS
+
+
+@pytest.fixture(scope="module")
+def results():
+    cleaned = label_noise.CLEANED if importlib.util.find_spec("cleanlab") else {}
+    data = [label_noise.moons(), label_noise.wine()]
+    return label_noise.run_all(data, PLAN, label_noise.ARMS, cleaned, n_jobs=1)
+
+
+def test_every_arm_has_a_score_of_every_split(results):
+    runs = [(r["data"], r["rate"], r["split"]) for r in results["runs"]]
+    assert len(set(runs)) == len(runs) == 2 * 2 * 2
+    for run in results["runs"]:
+        assert set(run["scores"]) >= {*label_noise.ARMS, label_noise.BOOSTING}
+        assert all(0 <= score["accuracy"] <= 1 for score in run["scores"].values())
+        assert all(np.isfinite(score["log loss"]) for score in run["scores"].values())
+
+
+def test_the_same_command_gives_the_same_scores(results):
+    again = label_noise.run_all(
+        [label_noise.moons()], PLAN, label_noise.ARMS, {}, n_jobs=1
+    )
+    assert [run["scores"][OUR_ARM] for run in again["runs"]] == [
+        run["scores"][OUR_ARM] for run in results["runs"][: len(again["runs"])]
+    ]
+
+
+def test_a_table_by_hand():
+    runs = [
+        {"data": data, "rate": 0.2, "split": split, "scores": {"a": {"accuracy": x}}}
+        for data, scores in {"one": [0.5, 0.7], "two": [1.0, 0.8]}.items()
+        for split, x in enumerate(scores)
+    ]
+    table = mean_table({"runs": runs, "plan": {"rates": [0.2]}}, "accuracy")
+    assert table.splitlines()[-1].split("|")[1:3] == [" a  ", " 0.750 "]
+
+
+def test_the_page_is_written_from_the_results(tmp_path):
+    results = json.loads((RESULTS / "label_noise.json").read_text("utf-8"))
+    write_page(RESULTS, tmp_path)
+    page = (tmp_path / "label_noise.md").read_text("utf-8")
+    assert page == (ROOT / "docs" / "label_noise.md").read_text("utf-8")
+    for table in (mean_table(results, "log loss", 2), found_table(results)):
+        assert table in page
+    assert " ".join(summary(results).split()) in " ".join(page.split())
+    assert (tmp_path / "images" / "label_noise" / "accuracy.png").stat().st_size > 0
+
+
+def test_a_quick_run_draws_no_picture_of_one_rate(results, tmp_path):
+    one = {**results, "plan": {**results["plan"], "rates": [0.25]}}
+    assert draw(one, tmp_path, "picture") == []
+    (path,) = draw(results, tmp_path, "picture")
+    assert path.is_file()

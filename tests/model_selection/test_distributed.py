@@ -1,0 +1,170 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+from helpers.distributed_worker import TINY, make_data, make_fits, summarise
+
+from skrebatch import ReBatchCNNClassifier, fit_distributed
+
+pytestmark = pytest.mark.skipif(
+    not dist.is_available(), reason="this torch comes without torch.distributed"
+)
+WORKER = Path(__file__).parents[1] / "helpers" / "distributed_worker.py"
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+    # Or, started again, they may look for each other where they were before
+    # (pytorch#135712).
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+}
+# Debian's torch is built without what torchrun asks of it.
+HAS_LIBUV = os.environ.get("USE_LIBUV") != "0"
+
+
+def by_torchrun(task, n_processes, result, *options):
+    """Let torchrun start the processes of a task."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [*torchrun, f"--nproc-per-node={n_processes}", *options, WORKER, task, result],
+        env=ENVIRONMENT,
+        check=True,
+        timeout=300,
+    )
+
+
+def by_hand(task, n_processes, folder):
+    """Start processes of which one may be lost; return what each of the others said."""
+    call = [sys.executable, WORKER, task, folder / "said", folder / "store"]
+    calls = [[*call, str(rank), str(n_processes)] for rank in range(n_processes)]
+    processes = [subprocess.Popen(call, env=ENVIRONMENT) for call in calls]
+    codes = [process.wait(timeout=300) for process in processes]
+    files = [folder / f"said.{rank}" for rank in range(n_processes)]
+    return codes, [json.loads(f.read_text("utf-8")) for f in files if f.exists()]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What each fit finds in one process."""
+    found = {}
+    for name, (model, data) in make_fits().items():
+        X, y, *others = (*data, None, None, None)[:5]
+        found[name] = summarise(model.fit(X, y, *others))
+    return found
+
+
+@pytest.mark.parametrize("n_processes", [2, 4])
+def test_several_processes_find_what_one_finds(n_processes, alone, tmp_path):
+    if HAS_LIBUV:
+        by_torchrun("fit", n_processes, tmp_path / "said")
+    else:
+        codes, _ = by_hand("fit", n_processes, tmp_path)
+        assert set(codes) == {0}
+    found = np.load(tmp_path / "said.npz")
+    for name, expected in alone.items():
+        assert found[f"{name}: alike"], name
+        np.testing.assert_array_equal(
+            found[f"{name}: chosen"], expected["chosen"], name
+        )
+        digits = 4 if name == "float32" else 8
+        for what, values in expected.items():
+            np.testing.assert_allclose(
+                found[f"{name}: {what}"],
+                values,
+                rtol=10.0**-digits,
+                atol=10.0**-digits,
+                err_msg=f"{name}: {what}",
+            )
+    for case in ("from a file", "index", "no seed"):
+        assert found[f"{case}: alike"], case
+
+
+def test_equal_losses_are_chosen_as_in_one_process(tmp_path):
+    codes, said = by_hand("choose", 3, tmp_path)
+    assert codes == [0, 0, 0]
+    assert all(all(each["agree"]) and len(each["agree"]) == 9 for each in said)
+
+
+def test_every_process_raises_what_one_can_not_do(tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "said.run").mkdir()
+    (tmp_path / "said.run" / "fit.safetensors").write_bytes(b"damaged")
+    codes, (first, last) = by_hand("refuse", 2, tmp_path)
+    assert codes == [0, 0]
+    theirs = "ValueError: Process 1 can't take part in the fit. ValueError: "
+    for case, text in (
+        ("NaN", "Input X contains NaN"),
+        ("no rows", "Found array with 0 sample(s)"),
+        ("lengths", "Found input variables with inconsistent numbers of samples"),
+        ("weight", "Found input variables with inconsistent numbers of samples"),
+        ("no targets", "Rows were given without targets"),
+    ):
+        assert first[case].startswith(f"{theirs}{text}"), case
+        assert last[case].startswith(f"ValueError: {text}"), case
+    assert first["unpicklable"].startswith("ValueError: Process 1 can't take part")
+    assert "lambda" in last["unpicklable"]
+    for case, what in (
+        ("class", "class"),
+        ("times", "kind of y"),
+        ("ratio", "ratio"),
+        ("columns", "number of features"),
+        ("names", "names of features"),
+        ("labels", "kind of y"),
+        ("weights", "kind of sample_weight"),
+        ("seed", "random_state"),
+    ):
+        message = f"ValueError: Process 1 has another {what} than process 0; "
+        assert first[case].startswith(message), case
+        assert first[case] == last[case]
+    for case, text in (
+        ("batch_norm", "ValueError: fit_distributed needs batch_norm=False"),
+        ("dropout", "ValueError: fit_distributed needs dropout=0"),
+        ("copies", "ValueError: fit_distributed needs n_augments=0"),
+        ("lengths vary", "ValueError: fit_distributed needs variable_length=False"),
+        ("checkpoint", "CheckpointError: "),
+        ("no X", "ValueError: X is None"),
+        ("chance", "ValueError: The processes have planned different epochs"),
+        ("folder", "ValueError: checkpoint_dir must be the path of a folder or None"),
+        ("lr", "ValueError: lr must be"),
+        ("no estimator", "ValueError: estimator is no re-Batch estimator: None"),
+        ("diverged", "DivergedError: The loss became NaN or infinite in epoch 1"),
+        ("lambda", "fitted"),
+    ):
+        assert first[case].startswith(text), case
+        assert first[case] == last[case]
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted", "failing"])
+def test_a_lost_process_leaves_the_estimator_as_it_was(how, tmp_path):
+    codes, said = by_hand(how, 2, tmp_path)
+    assert said[0]["said"].startswith("ConnectionError: A process that shares the fit")
+    assert all(each["as before"] for each in said)
+    if how == "killed":
+        assert codes == [0, 1]
+        assert len(said) == 1
+    else:
+        assert codes == [0, 0]
+        kinds = {"interrupted": "KeyboardInterrupt", "failing": "OSError: gone"}
+        assert said[1]["said"].startswith(kinds[how])
+
+
+@pytest.mark.skipif(not HAS_LIBUV, reason="torchrun needs a torch with libuv")
+def test_torchrun_goes_on_from_a_checkpoint(tmp_path):
+    pytest.importorskip("safetensors")
+    by_torchrun("resume", 2, tmp_path / "said", "--max-restarts=1")
+    for rank in range(2):
+        said = json.loads((tmp_path / f"said.{rank}").read_text("utf-8"))
+        assert said["planned"] == [[3, 4, 5, 6], [2, 3, 4, 5, 6]]
+        assert said["alike"]
+        assert said["files"] == 0
+
+
+def test_a_process_group_is_needed():
+    X, y = make_data().binary
+    with pytest.raises(RuntimeError, match="needs a process group"):
+        fit_distributed(ReBatchCNNClassifier(**TINY), X, y)
