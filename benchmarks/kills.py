@@ -95,7 +95,7 @@ def digest_of(model, X):
     hashed.update(np.array(model.loss_curve_).tobytes())
     for tensor in model.module_.state_dict().values():
         hashed.update(tensor.numpy().tobytes())
-    hashed.update(repr(model._rngs[0].bit_generator.state).encode())
+    hashed.update(repr(model._fit_state.rngs[0].bit_generator.state).encode())
     return hashed.hexdigest()
 
 

@@ -76,7 +76,6 @@ INVALID = {
 }
 # A network that is gone on with has to have the same.
 SHAPING = "architecture", "hidden_layers", "batch_norm", "dropout", "n_networks"
-MEASURED = "_rates", "_logs", "_rngs", "_split_seed", "_data_seen"
 
 
 class Trouble(Strategy):
@@ -97,7 +96,7 @@ class Broken(Exception):
 
 def facts_of(model):
     """What an estimator has learned, a checksum for each."""
-    found = {n: v for n, v in vars(model).items() if n.endswith("_") or n in MEASURED}
+    found = {n: v for n, v in vars(model).items() if n.endswith("_")}
     found.pop("net_", None)  # which a model file doesn't hold
     if "module_" in found:
         found["module_"] = [p.numpy() for p in model.module_.state_dict().values()]
@@ -105,8 +104,11 @@ def facts_of(model):
             {name: value for name, value in row.items() if name != "dur"}
             for row in model.history_
         ]
-        found["_rates"] = [rate and rate.state_dict() for rate in model._rates]
-        found["_logs"] = [log and log.state_dict() for log in model._logs]
+        state = model._fit_state
+        found |= {"rngs": state.rngs, "split seed": state.split_seed}
+        found |= {"data": state.data_hash, "course": state.max_epochs}
+        found["rates"] = [own and own.state_dict() for own in state.lr_schedules]
+        found["logs"] = [log and log.state_dict() for log in state.logs]
     return {name: joblib.hash(repr_of(value)) for name, value in found.items()}
 
 

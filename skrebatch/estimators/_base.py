@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import math
-import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,25 +17,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN, as_module
+from skrebatch._engine.nn.tabular_cnn import (
+    Ensemble,
+    TabularCNN,
+    as_module,
+    networks_of,
+)
 from skrebatch._engine.nn.threads import is_small, one_thread_if
-from skrebatch._engine.optim.optimizers import resolve_optimizer
-from skrebatch._engine.serialization.checkpoint import Checkpoint, fingerprint
 from skrebatch._engine.tables.memmapped import MappedRows, map_rows
 from skrebatch._engine.tables.sharded import ShardedRows
-from skrebatch._engine.training.checkpointing import CheckpointWriter
-from skrebatch._engine.training.epoch_plan import stack_table
-from skrebatch._engine.training.members import Job
-from skrebatch._engine.training.net import ReBatchNet, make_net, train
+from skrebatch._engine.training.net import ReBatchNet, make_net
 from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.doc_links import LinkedMixin
-from skrebatch._utils.dtypes import (
-    numpy_dtype,
-    resolve_device,
-    resolve_dtype,
-    resolve_precision,
-)
+from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
+from skrebatch._utils.typing import Floats
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
     as_array,
@@ -50,16 +41,20 @@ from skrebatch._utils.validation import (
     locate_bad_columns,
     refuse_dates,
 )
-from skrebatch.estimators._parameters import check_parameters
+from skrebatch.estimators._fitting import (
+    fingerprint_of,
+    interrupts_raise,
+    open_checkpoint,
+    train_and_finish,
+    unchanged_on_error,
+)
+from skrebatch.estimators._parameters import Parameters, check_parameters
 from skrebatch.estimators._preparation import (
-    architecture_of,
-    check_data,
-    choose_rows,
-    draw_seeds,
-    encode,
-    make_members,
-    networks_before,
-    recognise,
+    CheckedData,
+    EarlierFit,
+    FitState,
+    PreparedFit,
+    prepare_fit,
 )
 from skrebatch.estimators._sklearn_callbacks import (
     CallbackSupportMixin,
@@ -67,19 +62,13 @@ from skrebatch.estimators._sklearn_callbacks import (
     FitTask,
     with_callbacks,
 )
-from skrebatch.exceptions import DivergedError
+from skrebatch.estimators._targets import Targets
 from skrebatch.sampling._loss_log import mean_log
 
 _PREDICTION_ROWS = 1024
 
-# Parameters that change nothing about how a fit ends, or are looked at by themselves.
-_NO_EFFECT = (
-    "checkpoint_dir",
-    "checkpoint_every",
-    "callbacks",
-    "verbose",
-    "random_state",
-)
+# What checking the data teaches an estimator.
+_SEEN = "n_features_in_", "feature_names_in_"
 
 # What record_losses leaves.
 _RECORDED = (
@@ -91,34 +80,12 @@ _RECORDED = (
 )
 
 
-@contextlib.contextmanager
-def unchanged_on_error(estimator: Any) -> Iterator[None]:
-    """Leave an estimator as it was where a fit fails."""
-    before = estimator.__dict__.copy()
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__ = before
-        raise
+class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameters):
+    """What the classifier and the regressor share.
 
+    Other modules fit and save estimators by the methods ``__rebatch_*__``.
+    """
 
-_interrupts_raise = ContextVar("interrupts_raise", default=False)
-
-
-@contextlib.contextmanager
-def interrupts_raised() -> Iterator[None]:
-    """Let an interrupted fit raise, instead of keeping what it has."""
-    token = _interrupts_raise.set(True)
-    try:
-        yield
-    finally:
-        _interrupts_raise.reset(token)
-
-
-class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
-    """What the classifier and the regressor share."""
-
-    _own_flags: ClassVar[tuple[str, ...]] = ()  # beside those of all
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
 
@@ -144,6 +111,27 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         check_params(params, self)
         with unchanged_on_error(self):
             return super().set_params(**params)
+
+    # Arguments of scikit-learn's validate_data for the targets.
+    _validation: ClassVar[dict[str, Any]]
+
+    def _learn_targets(self, y: Any, earlier: Targets | None, classes: Any) -> Targets:
+        """Return what a fit learns of its targets, or has learned earlier."""
+        raise NotImplementedError
+
+    def _fitted_targets(self) -> Targets:
+        """Return what the last fit has learned of its targets."""
+        raise NotImplementedError
+
+    def _with_class_weight(
+        self, y: NDArray[Any], weights: Floats | None
+    ) -> Floats | None:
+        """Return the weights of the samples, those of their classes included."""
+        raise NotImplementedError
+
+    def _check_parameters(self) -> None:
+        """Refuse impossible parameters."""
+        check_parameters(self)
 
     def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
         """Validate X (and y), naming the columns that are to blame."""
@@ -213,33 +201,73 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
             own.check()
         return replace(rows, own=own), y
 
-    def _check_validation_set(self, X_val: Any, y_val: Any) -> tuple[Any, Any]:
-        try:
-            X_val, y_val = self._check_X(
-                X_val, self.variable_length, y=y_val, reset=False, **self._y_checks
+    def _check_data(
+        self,
+        X: Any,
+        y: Any,
+        X_val: Any,
+        y_val: Any,
+        *,
+        earlier: Targets | None,
+        classes: Any,
+        min_samples: int,
+        cache: dict[Any, Any],
+    ) -> CheckedData:
+        """Check the data of a fit, without changing the estimator."""
+        variable_length = self.variable_length
+        key: tuple[Any, ...] = type(self), id(X), id(y), str(self.dtype)
+        key = *key, bool(variable_length)
+        # scikit-learn's checks write into the estimator that they are given.
+        draft = object.__new__(type(self))
+        draft.__dict__.update(vars(self))
+        if key not in cache:
+            checked_X, checked_y = draft._check_X(
+                X,
+                variable_length,
+                y=y,
+                reset=earlier is None,
+                ensure_min_samples=min_samples,
+                **self._validation,
             )
-            return X_val, self._check_targets(y_val)
-        except ValueError as error:
-            raise ValueError(f"In X_val and y_val: {error}") from error
+            targets = self._learn_targets(checked_y, earlier, classes)
+            seen = {name: vars(draft)[name] for name in _SEEN if name in vars(draft)}
+            every_row = np.arange(len(checked_X))
+            cache[key] = checked_X, targets.check(checked_y), targets, seen, every_row
+        X, y, targets, seen, every_row = cache[key]
+        if X_val is None:
+            return CheckedData(key, [X], [y], every_row, targets, seen)
+        draft.__dict__.update(seen)
+        key = *key, id(X_val), id(y_val)
+        if key not in cache:
+            try:
+                X_val, y_val = draft._check_X(
+                    X_val, variable_length, y=y_val, reset=False, **self._validation
+                )
+                cache[key] = X_val, targets.check(y_val)
+            except ValueError as error:
+                raise ValueError(f"In X_val and y_val: {error}") from error
+        X_val, y_val = cache[key]
+        return CheckedData(key, [X, X_val], [y, y_val], every_row, targets, seen)
 
-    def _prepare(
+    def __rebatch_prepare__(
         self,
         X: Any,
         y: Any,
         sample_weight: Any = None,
         X_val: Any = None,
         y_val: Any = None,
+        *,
         incremental: bool = False,
         classes: Any = None,
         cache: dict[Any, Any] | None = None,
         seed: int | None = None,
-    ) -> Job:
-        """Check everything and lay out what a fit needs.
+    ) -> PreparedFit:
+        """Check everything and lay out what a fit needs, without any change.
 
         Fits of the same arrays that share a `cache` check and store them once. A seed
         stands in for a `random_state` of None.
         """
-        check_parameters(self)
+        self._check_parameters()
         if incremental and self.early_stopping:
             raise ValueError(
                 "partial_fit trains one epoch and can't stop early; set "
@@ -247,236 +275,190 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
             )
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: pass both or neither.")
-        continues = hasattr(self, "module_") and (incremental or self.warm_start)
         cache = {} if cache is None else cache
-        index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
-
-        # The last of the parts that a table comes in may be a single row.
-        min_samples = 1 if continues and incremental else 2
-        key, tables, targets, every_row = check_data(
-            self, X, y, X_val, y_val, continues, classes, cache, min_samples
+        earlier = self._earlier_fit() if incremental or self.warm_start else None
+        data = self._check_data(
+            X,
+            y,
+            X_val,
+            y_val,
+            earlier=None if earlier is None else self._fitted_targets(),
+            classes=classes,
+            # The last part of a table that comes in parts may be a single row.
+            min_samples=1 if incremental and earlier is not None else 2,
+            cache=cache,
         )
-        X, y = tables[0], targets[0]
-        weights = self._with_class_weight(y, check_weights(sample_weight, len(X)))
-
-        seeds, rngs = draw_seeds(self, seed, continues)
-        rows = choose_rows(self, tables, y, every_row, weights, continues, rngs[0])
-        if not continues:
-            self._learn_scale(y[rows.train], rows.weights)
-        encoded, labels = encode(self, key, targets, rows.train, cache)
-
-        architecture = architecture_of(self, encoded[0].shape[1])
-        networks: Sequence[TabularCNN | None] = [None] * self.n_networks
-        if continues:
-            networks = networks_before(self, architecture)
-        self._data_seen, known = recognise(self, X, y, rows.train, continues)
-        for name in _RECORDED:
-            self.__dict__.pop(name, None)
-        if self.record_losses and index is not None:
-            self.sample_index_ = index
-
-        members = make_members(
+        weights = check_weights(sample_weight, len(data.rows))
+        prepared = prepare_fit(
             self,
-            rows,
-            labels,
-            networks,
-            seeds,
-            rngs,
-            continues=continues,
-            known=known,
+            data,
+            self._with_class_weight(data.y[0], weights),
+            earlier,
             incremental=incremental,
+            class_balanced=getattr(self, "class_balanced", False),
+            standardize=getattr(self, "standardize_target", False),
+            cache=cache,
+            seed=seed,
         )
-        members[0].selection.warn_of_no_effect()
-        if members[0].lr_schedule is not None:
-            members[0].lr_schedule.warn_if_over()
-        dtype, device = resolve_dtype(self.dtype), resolve_device(self.device)
-        return Job(
-            X=tables,
-            targets=encoded,
-            members=members,
-            architecture=architecture,
-            loss=self._loss(architecture.n_outputs),
-            optimizer=resolve_optimizer(self.optimizer),
-            dtype=dtype,
-            device=device,
-            precision=resolve_precision(self.precision, dtype, device),
-            continues=continues,
-        )
+        index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
+        if self.record_losses and index is not None:
+            prepared.learned["sample_index_"] = index
+        return prepared
 
-    def _networks(self) -> list[TabularCNN]:
-        """Return the fitted networks."""
-        module = self.module_
-        return [module] if isinstance(module, TabularCNN) else module.members()
+    def _earlier_fit(self) -> EarlierFit | None:
+        """Return what there is to continue."""
+        if not hasattr(self, "module_"):
+            return None
+        return EarlierFit(networks_of(self.module_), self.n_iter_, self._fit_state)
 
     def _all_callbacks(self) -> list[Any]:
         """Return the user's callbacks and, where wanted, the progress bar."""
         return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
-        with unchanged_on_error(self):
-            checkpoint, seed = self._open_checkpoint(Checkpoint, secrets.randbits(32))
-            job = self._prepare(X, y, sample_weight, X_val, y_val, seed=seed)
-            if checkpoint is not None:
-                checkpoint.claim(self._fingerprint(job))
-            self._train_and_keep(
-                partial(self._train, job, X, y, sample_weight), checkpoint, seed
-            )
-        return self
-
-    def _open_checkpoint(
-        self, read: Callable[[Path], Checkpoint], seed: int
-    ) -> tuple[Checkpoint | None, int]:
-        """Read the checkpoint, where one is asked for.
-
-        Returns
-        -------
-        checkpoint : Checkpoint or None
-        seed : int
-            That of the fit to go on with, if there is one.
-        """
-        if not isinstance(self.checkpoint_dir, str | os.PathLike):
-            return None, seed
-        checkpoint = read(Path(self.checkpoint_dir, "fit.safetensors"))
-        return checkpoint, (checkpoint.content or {}).get("seed", seed)
-
-    def _train_and_keep(
-        self,
-        train: Callable[[list[Any]], ReBatchNet],
-        checkpoint: Checkpoint | None,
-        seed: int,
-    ) -> None:
-        """Train with the callbacks that a checkpoint needs, which ends with the fit."""
-        if checkpoint is None:
-            self._keep(train([]))
-            return
-        try:
-            net = train([CheckpointWriter(checkpoint, self.checkpoint_every, seed)])
-        except DivergedError:
-            checkpoint.remove()  # which leads there again
-            raise
-        self._keep(net)
-        if not net.interrupted_:
-            checkpoint.remove()
-
-    def _fingerprint(self, job: Job) -> dict[str, str]:
-        """Tell a fit from all that end otherwise."""
-        parameters = self.get_params(deep=False)
-        for name in _NO_EFFECT:
-            del parameters[name]
-        data = {
-            # Rows in a file are told by the file, which is not read for that.
-            f"{name}{suffix}": part
-            if isinstance(part, MappedRows | ShardedRows)
-            else np.ascontiguousarray(part)
-            for name, parts in (("X", job.X), ("y", job.targets))
-            for suffix, part in zip(("", "_val"), parts, strict=False)
-        }
-        begun_with = [
-            (
-                member.seed,
-                member.selection.rng.bit_generator.state,
-                member.network
-                and [p.numpy(force=True) for p in member.network.parameters()],
-            )
-            for member in job.members
-        ]
-        return fingerprint(
-            **parameters,
-            **data,
-            sample_weight=(job.members[0].rows, job.members[0].weights),
-            random_state=begun_with,
+        random_seed = secrets.randbits(32)
+        checkpoint, seed = open_checkpoint(self.checkpoint_dir, random_seed)
+        prepared = self.__rebatch_prepare__(
+            X, y, sample_weight, X_val, y_val, seed=seed
         )
+        if checkpoint is not None:
+            checkpoint.claim(fingerprint_of(self, prepared))
+        with unchanged_on_error(self):
+            self._train(prepared, X, y, sample_weight, checkpoint, seed)
+            self._report_interruption()
+        return self
 
     @with_callbacks
     def _train(
-        self, job: Job, X: Any, y: Any, sample_weight: Any, first: list[Any]
-    ) -> ReBatchNet:
-        """Train the job of a fit, for scikit-learn's callbacks to see."""
+        self,
+        prepared: PreparedFit,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        checkpoint: Any,
+        seed: int,
+    ) -> None:
+        """Train a fit that scikit-learn's callbacks watch."""
         task = FitTask(self, X, y, sample_weight, self.max_epochs)
-        tasks = [] if task.context is None else [EpochTasks(task)]
-        net = train([job], [*first, *tasks, *self._all_callbacks()])
-        self._set_fitted_attributes(job)
+        tasks = []
+        if task.context is not None:
+            tasks = [EpochTasks(task, prepared.learned)]
+        callbacks = [*tasks, *self._all_callbacks()]
+        train_and_finish(self, prepared, callbacks, checkpoint, seed)
         task.end()
-        return net
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None
     ) -> Self:
+        prepared = self.__rebatch_prepare__(
+            X, y, sample_weight, incremental=True, classes=classes
+        )
+        job, callbacks = prepared.job, self._all_callbacks()
+        if hasattr(self, "net_"):
+            net = self.net_.continue_training(job, callbacks)
+        else:
+            net = make_net([job], callbacks).initialize()
+            # That of a model file, which holds no net.
+            net.history = getattr(self, "history_", net.history)
+        (result,) = run_jobs([job], net=net)
         with unchanged_on_error(self):
-            job = self._prepare(X, y, sample_weight, incremental=True, classes=classes)
-            if hasattr(self, "net_"):
-                net = self.net_.continue_training(job)
-            else:
-                net = make_net([job], self._all_callbacks()).initialize()
-                # That of a model file, which holds no net.
-                net.history = getattr(self, "history_", net.history)
-            with net.unchanged_on_error(), one_thread_if(net.is_small):
-                table = stack_table([job])
-                net.partial_fit(table, epochs=1)
-                net.collect(table, [job])
-                self._set_fitted_attributes(job)
-                self._keep(net)
+            self.__rebatch_finish__(prepared, result, net)
+            self._report_interruption()
         return self
 
-    def _keep(self, net: ReBatchNet) -> None:
-        """Keep the net, without the data."""
-        self.net_, self.history_ = net, net.history
-        self.interrupted_ = net.interrupted_
-        if net.interrupted_:
-            if _interrupts_raise.get():
-                raise KeyboardInterrupt  # which skorch has caught
-            warn_user(
-                f"Training was interrupted in epoch {len(net.history)}; the network is "
-                "kept as it was then.",
-                ConvergenceWarning,
-            )
-        net.forget()
+    def __rebatch_finish__(
+        self, prepared: PreparedFit, result: Result, net: ReBatchNet | None = None
+    ) -> None:
+        """Take over the result of a fit, and its net where one is given.
 
-    def _set_fitted_attributes(self, job: Job) -> None:
-        """Take over the result, or raise what went wrong."""
-        members = job.members
-        for member in members:
-            if member.error is not None:
-                raise member.error
-        if all(member.epochs == 0 for member in members):
+        The error of a fit that has failed is raised, and nothing is changed then.
+        """
+        result.raise_error()
+        with unchanged_on_error(self):
+            attributes = self._fitted_attributes(prepared)
+            for name in [n for n in vars(self) if _is_fitted(n)]:
+                delattr(self, name)
+            self.__dict__.update(attributes)
+            self._summarise_logs()
+            if net is not None:
+                self.net_, self.history_ = net, net.history
+                self.interrupted_ = net.interrupted_
+                net.forget()  # the data
+
+    def _report_interruption(self) -> None:
+        """Warn of an interrupted training, or raise where none may be kept."""
+        if not self.interrupted_:
+            return
+        if interrupts_raise():
             raise KeyboardInterrupt  # which skorch has caught
+        warn_user(
+            f"Training was interrupted in epoch {len(self.history_)}; the network is "
+            "kept as it was then.",
+            ConvergenceWarning,
+        )
+
+    def _fitted_attributes(self, prepared: PreparedFit) -> dict[str, Any]:
+        """Return all attributes that a fit leaves."""
+        members, earlier = prepared.job.members, prepared.continues
         first = members[0]
         networks = [member.network for member in members if member.network is not None]
-        self.module_ = as_module(networks)
-        self.sample_losses_ = np.mean(
-            [m.losses for m in members if m.losses is not None], axis=0
-        )
+        losses = [member.losses for member in members if member.losses is not None]
         chosen = [m.rows[m.selection.affected_samples] for m in members]
-        self.chosen_ = chosen[0] if len(chosen) == 1 else chosen
-        self.n_redistributed_ = first.selection.n_chosen
-        self.batch_size_ = first.batch_size
         trained = _mean_curve([member.curves["train_loss"] for member in members])
         validated = _mean_curve([member.curves["valid_loss"] for member in members])
         validated += [math.nan] * (len(trained) - len(validated))
-        if job.continues:
-            before = self.loss_curve_
-            unknown = [math.nan] * len(before)
-            validated = getattr(self, "validation_loss_curve_", unknown) + validated
-            trained = before + trained
-        self.loss_curve_ = trained
+        attributes: dict[str, Any] = {}
+        if earlier is not None:
+            kept = {n: v for n, v in vars(self).items() if _is_fitted(n)}
+            for name in _RECORDED:
+                kept.pop(name, None)
+            unknown = [math.nan] * len(self.loss_curve_)
+            validated = kept.pop("validation_loss_curve_", unknown) + validated
+            trained = self.loss_curve_ + trained
+            attributes |= kept
+        attributes |= prepared.learned | {
+            "module_": as_module(networks),
+            "sample_losses_": np.mean(losses, axis=0),
+            "chosen_": chosen[0] if len(chosen) == 1 else chosen,
+            "n_redistributed_": first.selection.n_chosen,
+            "batch_size_": first.batch_size,
+            "loss_curve_": trained,
+            "n_iter_": len(trained),
+            "_fit_state": FitState(
+                rngs=[member.selection.rng for member in members],
+                lr_schedules=[member.lr_schedule for member in members],
+                memories=[member.selection.memory for member in members],
+                logs=[member.log for member in members],
+                split_seed=prepared.split_seed,
+                data_hash=prepared.data_hash,
+                max_epochs=prepared.max_epochs,
+            ),
+        }
         if not np.isnan(validated).all():
-            self.validation_loss_curve_ = validated
-        elif hasattr(self, "validation_loss_curve_"):
-            del self.validation_loss_curve_
-        self.n_iter_ = len(self.loss_curve_)
-        self._rngs = [member.selection.rng for member in members]
-        self._rates = [member.lr_schedule for member in members]
-        self._memories = [member.selection.memory for member in members]
-        self._logs = [member.log for member in members]
-        self._summarise_logs()
+            attributes["validation_loss_curve_"] = validated
+        return attributes
 
     def _summarise_logs(self) -> None:
         """Average what the networks recorded, if they did."""
-        logs = [log for log in self._logs if log is not None]
+        logs = [log for log in self._fit_state.logs if log is not None]
         if logs:
             means = mean_log(logs)
             self.recorded_epochs_, self.recorded_losses_ = means[:2]
             self.recorded_choices_, self.times_chosen_ = means[2:]
+
+    def __rebatch_getstate__(self) -> tuple[dict[str, Any], FitState]:
+        """Return the fitted attributes and the state for a fit that continues."""
+        attributes = {n: v for n, v in vars(self).items() if _is_fitted(n)}
+        return attributes, attributes.pop("_fit_state")
+
+    def __rebatch_setstate__(
+        self, attributes: dict[str, Any], state: FitState, networks: list[TabularCNN]
+    ) -> None:
+        """Become what the estimator of such a state was."""
+        self.__dict__.update(attributes)
+        self._fit_state = state
+        self.module_ = as_module(networks)
+        self._summarise_logs()
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """Compute the raw outputs of every network (K, n_samples, n_outputs).
@@ -485,7 +467,8 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         row would vary in the sixth digit with the rows beside it.
         """
         check_is_fitted(self)
-        module, architecture = self.module_, self._networks()[0].architecture
+        module = self.module_
+        architecture = networks_of(module)[0].architecture
         # As the network was fitted, whatever the parameter has been set to since.
         first = next(module.parameters())
         X = self._check_X(
@@ -517,6 +500,12 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator):
         if "module_" in state:
             state["module_"] = copy.deepcopy(state["module_"]).cpu()
         return state
+
+
+def _is_fitted(name: str) -> bool:
+    """Tell whether an attribute comes from a fit."""
+    is_public = name.endswith("_") and not name.startswith("_")
+    return is_public or name in ("_fit_state", "_is_1d")
 
 
 def _mean_curve(curves: list[list[float]]) -> list[float]:

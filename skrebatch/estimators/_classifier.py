@@ -5,26 +5,25 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_expit, log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
-from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from skrebatch._engine.nn.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from skrebatch._utils.typing import Floats
-from skrebatch._utils.validation import as_array, check_weights, encode_labels
+from skrebatch._utils.validation import check_bool, check_weights
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
     ATTRIBUTES,
     CLASSIFIER_PARAMETERS,
     fill_in,
 )
+from skrebatch.estimators._targets import ClassTargets, Targets
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.strategies import Strategy
 
@@ -175,7 +174,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         self.verbose = verbose
 
     classes_: NDArray[Any]
-    _y_checks: ClassVar[dict[str, Any]] = {}
+    _validation = ClassTargets.validation
 
     def fit(
         self,
@@ -252,47 +251,25 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         """
         return self._partial_fit(X, y, sample_weight, classes)
 
-    def _learn_targets(self, y: Any, continues: bool, classes: Any) -> NDArray[Any]:
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_bool(self.class_balanced, "class_balanced")
+
+    def _learn_targets(
+        self, y: Any, earlier: Targets | None, classes: Any
+    ) -> ClassTargets:
+        if not isinstance(earlier, ClassTargets):
+            return ClassTargets.learn(y, classes)
         check_classification_targets(y)
-        y, classes = column_or_1d(y), as_array(classes)
-        if continues:
-            if classes is not None and not np.array_equal(
-                np.unique(classes), self.classes_
-            ):
-                raise ValueError(
-                    f"classes={np.unique(classes).tolist()} differ from those of the "
-                    f"first call, {self.classes_.tolist()}."
-                )
-        else:
-            self.classes_ = np.unique(y if classes is None else classes)
-            if len(self.classes_) < 2:
-                raise ValueError(
-                    "y must hold at least two classes, but there is one class: "
-                    f"{self.classes_.tolist()}."
-                )
-        return self._check_targets(y)
+        earlier.check_classes(classes)
+        return earlier
 
-    def _check_targets(self, y: Any) -> NDArray[Any]:
-        self._encode(y)
-        return y
-
-    def _encode(self, y: NDArray[Any]) -> Floats:
-        return encode_labels(y, self.classes_)
-
-    def _encoding(self) -> bytes:
-        return b""
-
-    def _labels(self, targets: Floats) -> NDArray[Any]:
-        """Return the class of each row, as its place in `classes_`."""
-        codes = targets[:, 0] if targets.shape[1] == 1 else targets.argmax(axis=1)
-        return codes.astype(np.intp)
-
-    def _learn_scale(self, y: NDArray[Any], weights: Floats | None) -> None:
-        pass
+    def _fitted_targets(self) -> ClassTargets:
+        return ClassTargets(self.classes_)
 
     def _with_class_weight(
-        self, y: NDArray[Any], weights: NDArray[np.float64] | None
-    ) -> NDArray[np.float64] | None:
+        self, y: NDArray[Any], weights: Floats | None
+    ) -> Floats | None:
         if self.class_weight is None:
             return weights
         try:
@@ -302,12 +279,6 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         with np.errstate(over="ignore"):  # what becomes infinite is refused
             weights = by_class if weights is None else weights * by_class
         return check_weights(weights, len(y))
-
-    def _strata(self, y: NDArray[Any]) -> NDArray[Any]:
-        return y
-
-    def _loss(self, n_outputs: int) -> type[Loss]:
-        return BinaryCrossEntropy if n_outputs == 1 else CrossEntropy
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute the logits.

@@ -1,7 +1,8 @@
-"""Checks of the estimators' parameters."""
+"""The parameters that the estimators share, and their checks."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,46 +21,98 @@ from skrebatch._engine.serialization.checkpoint import check_folder
 from skrebatch._utils.dtypes import resolve_device, resolve_dtype, resolve_precision
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import check_bool, check_integer, check_real
+from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.sampling._selector import check_selection
 from skrebatch.sampling._skorch_callback import ReBatch
+from skrebatch.strategies import Strategy
 
 
-def check_parameters(asked: Any) -> None:
+class Parameters:
+    """The parameters that the estimators share; ``__init__`` sets them."""
+
+    ratio: float
+    strategy: str | Strategy
+    repeats: int
+    ratio_schedule: Schedule
+    warmup_epochs: int
+    loss_smoothing: float
+    refresh_every: int
+    shuffle: bool
+    architecture: str
+    conv_channels: Sequence[int]
+    kernel_size: int | Sequence[int]
+    pool_size: int | Sequence[int]
+    pool_stride: int | Sequence[int] | None
+    padding: int | str
+    hidden_size: int | str
+    hidden_layers: Sequence[int] | None
+    batch_norm: bool
+    dropout: float
+    variable_length: bool
+    max_elements: int | None
+    max_epochs: int
+    batch_size: int | str
+    optimizer: str | type[torch.optim.Optimizer]
+    optimizer_params: dict[str, Any] | None
+    lr: float
+    lr_schedule: str | type[Any] | None
+    lr_schedule_params: dict[str, Any] | None
+    weight_decay: float
+    n_augments: int
+    noise_std: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    device: str | torch.device
+    dtype: str
+    precision: str
+    callbacks: list[Any] | None
+    n_networks: int
+    choose: str
+    checkpoint_dir: str | os.PathLike[str] | None
+    checkpoint_every: int
+    record_losses: bool
+    warm_start: bool
+    random_state: int | np.random.RandomState | None
+    verbose: int
+
+
+def check_parameters(params: Parameters) -> None:
     """Refuse impossible parameters of an estimator, before any work."""
-    check_selection(asked)
-    if asked.choose not in ("own", "together"):
-        raise ValueError(f'choose must be "own" or "together", got {asked.choose!r}.')
-    check_integer(asked.n_augments, "n_augments", at_least=0)
-    check_real(asked.noise_std, "noise_std", at_least=0)
-    if asked.noise_std and not asked.n_augments:
+    check_selection(params)
+    if params.choose not in ("own", "together"):
+        raise ValueError(f'choose must be "own" or "together", got {params.choose!r}.')
+    check_integer(params.n_augments, "n_augments", at_least=0)
+    check_real(params.noise_std, "noise_std", at_least=0)
+    if params.noise_std and not params.n_augments:
         warn_user(
-            f"noise_std={asked.noise_std} has no effect with n_augments=0, which "
+            f"noise_std={params.noise_std} has no effect with n_augments=0, which "
             "makes no copies that could bear noise."
         )
     for name in ("max_epochs", "n_iter_no_change", "n_networks"):
-        check_integer(getattr(asked, name), name)
-    _check_batches(asked)
-    largest = torch.finfo(resolve_dtype(asked.dtype)).max
-    check_real(asked.lr, "lr", above=0, at_most=largest)
-    check_real(asked.dropout, "dropout", at_least=0, below=1)
-    check_real(asked.weight_decay, "weight_decay", at_least=0, at_most=largest)
-    check_real(asked.validation_fraction, "validation_fraction", above=0, below=1)
-    if asked.architecture not in ("cnn", "mlp"):
+        check_integer(getattr(params, name), name)
+    _check_batches(params)
+    largest = torch.finfo(resolve_dtype(params.dtype)).max
+    check_real(params.lr, "lr", above=0, at_most=largest)
+    check_real(params.dropout, "dropout", at_least=0, below=1)
+    check_real(params.weight_decay, "weight_decay", at_least=0, at_most=largest)
+    check_real(params.validation_fraction, "validation_fraction", above=0, below=1)
+    if params.architecture not in ("cnn", "mlp"):
         raise ValueError(
-            f'architecture must be "cnn" or "mlp", got {asked.architecture!r}.'
+            f'architecture must be "cnn" or "mlp", got {params.architecture!r}.'
         )
-    _check_steps(asked)
-    _check_checkpoints(asked)
+    _check_steps(params)
+    _check_checkpoints(params)
     flags = "early_stopping", "warm_start", "record_losses", "batch_norm"
-    for name in (*flags, "variable_length", *asked._own_flags):
-        check_bool(getattr(asked, name), name)
-    if not isinstance(asked.verbose, bool | np.bool_):
-        check_integer(asked.verbose, "verbose", at_least=0)
-    device = resolve_device(asked.device)
-    resolve_precision(asked.precision, resolve_dtype(asked.dtype), device)
-    if asked.variable_length:
+    for name in (*flags, "variable_length"):
+        check_bool(getattr(params, name), name)
+    if not isinstance(params.verbose, bool | np.bool_):
+        check_integer(params.verbose, "verbose", at_least=0)
+    device = resolve_device(params.device)
+    resolve_precision(params.precision, resolve_dtype(params.dtype), device)
+    if params.variable_length:
         for name in ("n_augments", "batch_norm", "dropout", "precision"):
-            value = getattr(asked, name)
+            value = getattr(params, name)
             if value and value != "float32":
                 raise ValueError(
                     f"{name}={value!r} can't be used with variable_length=True; "
@@ -67,37 +120,37 @@ def check_parameters(asked: Any) -> None:
                 )
 
 
-def _check_batches(asked: Any) -> None:
-    if asked.batch_size != "auto":
-        check_integer(asked.batch_size, "batch_size", 'or "auto"')
-    if asked.max_elements is None:
+def _check_batches(params: Parameters) -> None:
+    if params.batch_size != "auto":
+        check_integer(params.batch_size, "batch_size", 'or "auto"')
+    if params.max_elements is None:
         return
-    check_integer(asked.max_elements, "max_elements", "or None")
-    if not asked.variable_length or asked.batch_size != "auto":
+    check_integer(params.max_elements, "max_elements", "or None")
+    if not params.variable_length or params.batch_size != "auto":
         raise ValueError(
             'max_elements needs variable_length=True and batch_size="auto": it '
             "decides itself how many rows make a batch."
         )
-    if asked.n_networks > 1:
+    if params.n_networks > 1:
         raise ValueError(
             "max_elements needs n_networks=1: the batches of networks trained "
             "side by side would differ in their shapes."
         )
 
 
-def _check_steps(asked: Any) -> None:
+def _check_steps(params: Parameters) -> None:
     """Check the optimizer, and what moves its learning rate."""
     check_optimizer(
-        asked.optimizer, asked.optimizer_params, asked.lr, asked.weight_decay
+        params.optimizer, params.optimizer_params, params.lr, params.weight_decay
     )
     check_lr_schedule(
-        asked.lr_schedule,
-        asked.lr_schedule_params,
-        *optimizer_of(asked),
-        asked.max_epochs,
+        params.lr_schedule,
+        params.lr_schedule_params,
+        *optimizer_of(params),
+        params.max_epochs,
     )
-    for callback in _check_callbacks(asked.callbacks):
-        if asked.lr_schedule is not None and isinstance(callback, LRScheduler):
+    for callback in _check_callbacks(params.callbacks):
+        if params.lr_schedule is not None and isinstance(callback, LRScheduler):
             raise ValueError(
                 "lr_schedule and the callback LRScheduler would both move the "
                 "learning rate; leave one of them out."
@@ -129,18 +182,22 @@ def _check_callbacks(callbacks: Any) -> Sequence[Any]:
     return callbacks
 
 
-def _check_checkpoints(asked: Any) -> None:
-    check_folder(asked.checkpoint_dir)
-    check_integer(asked.checkpoint_every, "checkpoint_every")
-    if asked.checkpoint_dir is not None and asked.callbacks:
+def _check_checkpoints(params: Parameters) -> None:
+    check_folder(params.checkpoint_dir)
+    check_integer(params.checkpoint_every, "checkpoint_every")
+    if params.checkpoint_dir is not None and params.callbacks:
         raise ValueError(
             "checkpoint_dir can't be used with callbacks: a checkpoint doesn't "
             "hold what they remember. Leave one of them out."
         )
 
 
-def optimizer_of(asked: Any) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """Return the class of an estimator's optimizer, and what it is given."""
-    cls = resolve_optimizer(asked.optimizer)
-    params = asked.optimizer_params
-    return cls, optimizer_options(cls, asked.lr, asked.weight_decay, params)
+def optimizer_of(
+    params: Parameters,
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """Return the class of an optimizer, and its arguments."""
+    cls = resolve_optimizer(params.optimizer)
+    options = optimizer_options(
+        cls, params.lr, params.weight_decay, params.optimizer_params
+    )
+    return cls, options

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 
-from skrebatch._engine.nn.losses import Loss, SquaredError
 from skrebatch._utils.typing import Floats
-from skrebatch._utils.validation import check_not_constant
+from skrebatch._utils.validation import check_bool
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
     ATTRIBUTES,
     REGRESSOR_PARAMETERS,
     fill_in,
 )
+from skrebatch.estimators._targets import NumericTargets, Targets
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.strategies import Strategy
 
@@ -167,8 +167,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         self.random_state = random_state
         self.verbose = verbose
 
-    _own_flags: ClassVar[tuple[str, ...]] = ("standardize_target",)
-    _y_checks: ClassVar[dict[str, Any]] = {"multi_output": True, "y_numeric": True}
+    _validation = NumericTargets.validation
 
     def fit(
         self,
@@ -239,55 +238,26 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         """
         return self._partial_fit(X, y, sample_weight)
 
-    def _learn_targets(self, y: Any, continues: bool, classes: Any) -> Floats:
-        if not continues:
-            self._is_1d = y.ndim == 1
-            self.n_outputs_ = 1 if self._is_1d else y.shape[1]
-        return self._check_targets(y)
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_bool(self.standardize_target, "standardize_target")
 
-    def _check_targets(self, y: Any) -> Floats:
-        y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        if y.shape[1] != self.n_outputs_:
-            raise ValueError(
-                f"y has {y.shape[1]} targets, but the regressor has {self.n_outputs_}."
-            )
-        return y
+    def _learn_targets(
+        self, y: Any, earlier: Targets | None, classes: Any
+    ) -> NumericTargets:
+        if isinstance(earlier, NumericTargets):
+            return earlier
+        return NumericTargets.learn(y)
 
-    def _learn_scale(self, y: Floats, weights: Floats | None) -> None:
-        check_not_constant(y)
-        self.target_mean_ = np.zeros(self.n_outputs_)
-        self.target_scale_ = np.ones(self.n_outputs_)
-        if self.standardize_target:
-            with np.errstate(over="ignore", invalid="ignore"):
-                mean = np.average(y, axis=0, weights=weights)
-                variance = np.average((y - mean) ** 2, axis=0, weights=weights)
-            if not ((variance > 0) & np.isfinite(variance)).all():
-                raise ValueError(
-                    "y can't be standardised: its variance is beyond the range of "
-                    "float64. Multiply y by a number that brings its values near 1."
-                )
-            self.target_mean_, self.target_scale_ = mean, np.sqrt(variance)
-
-    def _encode(self, y: Floats) -> Floats:
-        return (y - self.target_mean_) / self.target_scale_
-
-    def _encoding(self) -> bytes:
-        return self.target_mean_.tobytes() + self.target_scale_.tobytes()
-
-    def _labels(self, targets: Floats) -> NDArray[Any]:
-        """Return the targets as the network learns them."""
-        return targets
+    def _fitted_targets(self) -> NumericTargets:
+        return NumericTargets(
+            self._is_1d, self.n_outputs_, self.target_mean_, self.target_scale_
+        )
 
     def _with_class_weight(
-        self, y: NDArray[Any], weights: NDArray[np.float64] | None
-    ) -> NDArray[np.float64] | None:
+        self, y: NDArray[Any], weights: Floats | None
+    ) -> Floats | None:
         return weights
-
-    def _strata(self, y: NDArray[Any]) -> None:
-        return None
-
-    def _loss(self, n_outputs: int) -> type[Loss]:
-        return SquaredError
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the targets.

@@ -67,10 +67,18 @@ class FitTask:
 
 
 class EpochTasks(Callback):
-    """Make each epoch of a net a task within that of a fit, which may end it."""
+    """Make each epoch of a net a task within that of a fit, which may end it.
 
-    def __init__(self, fit: FitTask):
+    Parameters
+    ----------
+    fit : FitTask
+    learned : dict
+        Fitted attributes that are known before the training.
+    """
+
+    def __init__(self, fit: FitTask, learned: dict[str, Any]):
         self.fit: FitTask | None = fit
+        self.learned = learned
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Begin a task."""
@@ -83,7 +91,10 @@ class EpochTasks(Callback):
         if self.fit is not None:
             stops = self.task_.call_on_fit_task_end(
                 **self.fit.given,
-                reconstruction_attributes=lambda: {"module_": net.snapshot()},
+                reconstruction_attributes=lambda: {
+                    **self.learned,
+                    "module_": net.snapshot(),
+                },
             )
             if stops:
                 raise KeyboardInterrupt  # skorch's way to end the loop

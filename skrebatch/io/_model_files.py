@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
 from skrebatch._engine.nn.architecture import Architecture, build_architecture
-from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN
+from skrebatch._engine.nn.tabular_cnn import TabularCNN, networks_of
 from skrebatch._engine.serialization.atomic_write import replace_file
 from skrebatch._engine.serialization.json_values import (
     Arrays,
@@ -28,6 +28,7 @@ from skrebatch._engine.serialization.json_values import (
 from skrebatch._utils.extras import import_extra
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._preparation import FitState
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.exceptions import ModelFileError
 from skrebatch.model_selection._estimators_cv import (
@@ -77,10 +78,21 @@ _LEARNED: dict[str, Any] = {
     "interrupted_": bool,
     "_split_seed": Integral,
     "_data_seen": str | None,
+    "_course": Integral,
     "_rngs": list,
     "_rates": list,
     "_memories": list,
     "_logs": list,
+}
+# The names in files of the state that a fit leaves for the next one.
+_STATE = {
+    "_split_seed": "split_seed",
+    "_data_seen": "data_hash",
+    "_course": "max_epochs",
+    "_rngs": "rngs",
+    "_rates": "lr_schedules",
+    "_memories": "memories",
+    "_logs": "logs",
 }
 
 
@@ -139,7 +151,8 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     """
     safetensors = import_extra("safetensors.numpy", "save_model", "files")
     check_savable(estimator, "save_model")
-    state = _forget_unsavable(vars(estimator))
+    attributes, fit_state = estimator.__rebatch_getstate__()
+    state = {**attributes, **_state_to_names(fit_state)}
     arrays: Arrays = {}
     content = {
         "format_version": FORMAT_VERSION,
@@ -156,7 +169,7 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
             if name in state
         },
     }
-    networks = estimator._networks()
+    networks = networks_of(estimator.module_)
     content["sizes"] = _sizes_of(networks[0].architecture)
     content["n_networks"] = len(networks)
     for k, network in enumerate(networks):
@@ -256,17 +269,18 @@ def check_savable(estimator: Any, user: str) -> None:
     check_is_fitted(estimator)
 
 
-def _forget_unsavable(state: dict[str, Any]) -> dict[str, Any]:
-    """Leave out plans and courses of parameters that can't be saved.
+def _state_to_names(state: FitState) -> dict[str, Any]:
+    """Return a fit's state by the names that it has in files.
 
-    They would hold only for a training with the same parameters, which the estimator to
-    be saved has no more.
+    Plans and schedules of parameters that can't be saved are left out: they hold only
+    for a training with the same parameters, which a saved estimator no longer has.
     """
-    rates = [rate if is_plain(rate) else None for rate in state["_rates"]]
-    memories = [
-        own if is_plain(own) else (own[0], None, None) for own in state["_memories"]
+    values = {name: getattr(state, field) for name, field in _STATE.items()}
+    values["_rates"] = [own if is_plain(own) else None for own in state.lr_schedules]
+    values["_memories"] = [
+        own if is_plain(own) else (own[0], None, None) for own in state.memories
     ]
-    return {**state, "_rates": rates, "_memories": memories}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _parameter_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
@@ -401,10 +415,9 @@ def _build(content: dict[str, Any], arrays: Arrays) -> BaseReBatchCNN:
     ]
     if arrays:
         raise ValueError(f"nothing needs its tensor {min(arrays)}")
-    estimator.__dict__.update(learned)
-    _check_fit(estimator, architecture, len(networks))
-    estimator.module_ = networks[0] if len(networks) == 1 else Ensemble(networks)
-    estimator._summarise_logs()
+    _check_fit(estimator, learned, architecture, len(networks))
+    state = {_STATE[name]: learned.pop(name) for name in _STATE if name in learned}
+    estimator.__rebatch_setstate__(learned, FitState(**state), networks)
     return estimator
 
 
@@ -429,23 +442,28 @@ def _build_network(
     return network.eval()
 
 
-def _check_fit(estimator: Any, architecture: Architecture, n_networks: int) -> None:
+def _check_fit(
+    estimator: Any,
+    learned: dict[str, Any],
+    architecture: Architecture,
+    n_networks: int,
+) -> None:
     """Refuse what was learned for other networks than these."""
     n_outputs = architecture.n_outputs
-    if estimator.n_features_in_ != architecture.n_features:
+    if learned["n_features_in_"] != architecture.n_features:
         raise ValueError("n_features_in_ is not that of its network")
     for name in ("_rngs", "_rates", "_memories", "_logs"):
-        if len(getattr(estimator, name)) != n_networks:
+        if len(learned[name]) != n_networks:
             raise ValueError(f"{name} is not for {n_networks} networks")
     if isinstance(estimator, ReBatchCNNClassifier):
         n_classes = max(2, n_outputs)
         shapes = {"classes_": (n_classes,)}
     else:
         shapes = {"target_mean_": (n_outputs,), "target_scale_": (n_outputs,)}
-    if hasattr(estimator, "feature_names_in_"):
+    if "feature_names_in_" in learned:
         shapes["feature_names_in_"] = (architecture.n_features,)
     for name, shape in shapes.items():
-        if getattr(estimator, name).shape != shape:
+        if learned[name].shape != shape:
             raise ValueError(f"{name} is not of shape {shape}")
 
 

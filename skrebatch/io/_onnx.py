@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skrebatch._engine.nn.tabular_cnn import TabularCNN
+from skrebatch._engine.nn.tabular_cnn import TabularCNN, networks_of
 from skrebatch._engine.serialization.atomic_write import replace_file
 from skrebatch._utils.extras import import_extra
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
@@ -83,7 +83,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     """
     onnx = import_extra("onnx", "to_onnx", "onnx")
     check_savable(estimator, "to_onnx")
-    networks = estimator._networks()
+    networks = networks_of(estimator.module_)
     if networks[0].architecture.variable_length:
         raise ValueError(
             "to_onnx can't export a network with variable_length=True, whose steps "

@@ -19,12 +19,16 @@ from sklearn.utils.validation import _num_samples
 
 from skrebatch._engine.serialization.checkpoint import Checkpoint
 from skrebatch._engine.tables.sharded import ShardedRows, translate_lost_peer
-from skrebatch._engine.training.members import Job
-from skrebatch._engine.training.net import ReBatchNet, train
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._utils.dtypes import resolve_device
 from skrebatch._utils.validation import as_array
-from skrebatch.estimators._base import BaseReBatchCNN, unchanged_on_error
+from skrebatch.estimators._base import BaseReBatchCNN
+from skrebatch.estimators._fitting import (
+    fingerprint_of,
+    open_checkpoint,
+    train_and_finish,
+)
+from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.model_selection._fused import reason_not_stackable
 
 T = TypeVar("T")
@@ -139,18 +143,11 @@ def fit_distributed(
     _refuse_differences([share["asked"] for share in shares])
     data, seed = _put_together(shares, X, X_val), shares[0]["seed"]
     del shares  # before the training, since they are large
-    with unchanged_on_error(estimator):
-        checkpoint, seed = estimator._open_checkpoint(_open, seed)
-        job = _prepare(estimator, data, seed, checkpoint)
-        del data
-        shown = [EpochProgress()] if estimator.verbose and _is_first() else []
-
-        def train_all(first: list[Any]) -> ReBatchNet:
-            net = train([job], [*first, *shown])
-            estimator._set_fitted_attributes(job)
-            return net
-
-        estimator._train_and_keep(train_all, checkpoint, seed)
+    checkpoint, seed = open_checkpoint(estimator.checkpoint_dir, seed, _open)
+    prepared = _prepare(estimator, data, seed, checkpoint)
+    del data
+    shown = [EpochProgress()] if estimator.verbose and _is_first() else []
+    train_and_finish(estimator, prepared, shown, checkpoint, seed)
     return estimator
 
 
@@ -191,22 +188,25 @@ def _prepare(
     data: dict[str, Any],
     seed: int,
     checkpoint: Checkpoint | None,
-) -> Job:
+) -> PreparedFit:
     """Check everything in every process, and that all mean the same fit."""
 
-    def tell(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
-        names = getattr(estimator, "feature_names_in_", np.empty(0))
+    def tell(prepared: PreparedFit) -> tuple[dict[str, Any], dict[str, str]]:
+        learned = prepared.learned
         alike = {
-            "number of features": estimator.n_features_in_,
-            "names of features": names.tolist(),
+            "number of features": learned["n_features_in_"],
+            "names of features": list(learned.get("feature_names_in_", [])),
             "random_state": [
                 (member.seed, member.selection.rng.bit_generator.state)
-                for member in job.members
+                for member in prepared.job.members
             ],
         }
-        return alike, {} if checkpoint is None else estimator._fingerprint(job)
+        with_checkpoint = checkpoint is not None
+        return alike, fingerprint_of(estimator, prepared) if with_checkpoint else {}
 
-    job, told = gather_or_raise(partial(estimator._prepare, **data, seed=seed), tell)
+    prepared, told = gather_or_raise(
+        partial(estimator.__rebatch_prepare__, **data, seed=seed), tell
+    )
     _refuse_differences([alike for alike, _ in told])
     if checkpoint is not None:
         fingerprints = [own for _, own in told]
@@ -216,7 +216,7 @@ def _prepare(
             for name in fingerprints[0]
         }
         checkpoint.claim(together)
-    return job
+    return prepared
 
 
 def gather_or_raise(
@@ -264,7 +264,7 @@ def _share(
 ) -> dict[str, Any]:
     """Check what needs no other process; return what the others are to know."""
     if not isinstance(estimator, BaseReBatchCNN):
-        raise ValueError(f"estimator is no re-Batch estimator: {estimator!r}.")
+        raise ValueError(f"estimator is not a re-Batch estimator: {estimator!r}.")
     if reason := reason_not_stackable(estimator):
         raise ValueError(f"estimator {reason}, which fit_distributed can't do.")
     for name, value in _WITHOUT.items():

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn import config_context
 
-from skrebatch.estimators._base import unchanged_on_error
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._docstrings import (
     CLASSIFIER_PARAMETERS,
     REGRESSOR_PARAMETERS,
     fill_in,
 )
+from skrebatch.estimators._fitting import unchanged_on_error
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.estimators._sklearn_callbacks import FitTask, with_callbacks
 from skrebatch.model_selection._search import FusedGridSearchCV
@@ -49,7 +49,8 @@ class _ChoosesRatio:
             "repeats": self._choices("repeats"),
         }
         fixed = {n: getattr(self, n) for n in names if n not in (*grid, "verbose")}
-        self._base(**fixed, ratio=0)._prepare(X, y, sample_weight)
+        # Refuse parameters and data that no candidate can be fitted with.
+        self._base(**fixed, ratio=0).__rebatch_prepare__(X, y, sample_weight)
         search = FusedGridSearchCV(
             self._base(**fixed),
             grid,

@@ -11,11 +11,13 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import indexable
 
 from skrebatch._engine.training.members import Job
-from skrebatch._engine.training.net import train
 from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._engine.training.run import run_jobs
 from skrebatch._utils.validation import as_array, check_integer
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._fitting import unchanged_on_error
+from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.estimators._sklearn_callbacks import is_watched
 
@@ -66,27 +68,28 @@ def _networks_per_stack(job: Job, max_stack: int | str) -> int:
 
 
 def cut_into_stacks(jobs: list[Job], max_stack: int | str) -> list[list[int]]:
-    """Cut jobs into stacks of one kind, networks with equally many steps together.
+    """Cut jobs into stacks of one key, networks with equally many steps together.
 
     The cut depends on the jobs and `max_stack` alone, so that results don't depend
     on where the stacks are trained.
     """
-    kinds: dict[Any, list[int]] = {}
+    by_key: dict[Any, list[int]] = {}
     for i, job in enumerate(jobs):
-        kinds.setdefault(job.kind, []).append(i)
+        by_key.setdefault(job.stack_key, []).append(i)
     stacks: list[list[int]] = []
-    for members in kinds.values():
-        members.sort(key=lambda i: jobs[i].members[0].step_group_key)
+    for indices in by_key.values():
+        indices.sort(key=lambda i: jobs[i].members[0].step_group_key)
         size, steps = 0, None
-        for i in members:
+        for i in indices:
             most = _networks_per_stack(jobs[i], max_stack)
-            own = len(jobs[i].members)
-            changes = jobs[i].members[0].step_group_key[:2] != steps
-            if steps is None or size + own > most or (changes and 2 * size >= most):
+            n_networks = len(jobs[i].members)
+            new_steps = jobs[i].members[0].step_group_key[:2]
+            is_full = size + n_networks > most
+            if steps is None or is_full or (new_steps != steps and 2 * size >= most):
                 stacks.append([])
                 size = 0
             stacks[-1].append(i)
-            size, steps = size + own, jobs[i].members[0].step_group_key[:2]
+            size, steps = size + n_networks, new_steps
     return stacks
 
 
@@ -167,6 +170,7 @@ def fit_fused(
     """
     check_max_stack(max_stack)
     estimators = list(estimators)
+    _check_estimators(estimators)
     # Kept as lists, because sets of rows are told apart by their identity.
     indices, val_indices = (
         None if sets is None else list(sets) for sets in (indices, val_indices)
@@ -177,20 +181,6 @@ def fit_fused(
                 f"There are {len(estimators)} estimators, but {len(sets)} sets of "
                 f"{name}; pass one for each."
             )
-    for i, estimator in enumerate(estimators):
-        if not isinstance(estimator, BaseReBatchCNN):
-            raise ValueError(
-                f"estimators[{i}] is no re-Batch estimator: {estimator!r}."
-            )
-        if reason := reason_not_stackable(estimator):
-            raise ValueError(f"estimators[{i}] {reason}; fit it alone.")
-        if estimator.checkpoint_dir is not None:
-            raise ValueError(
-                f"estimators[{i}] has a checkpoint_dir, which is for fits alone; set "
-                "it to None, or fit it alone."
-            )
-    if len({id(estimator) for estimator in estimators}) < len(estimators):
-        raise ValueError("An estimator occurs twice; pass clones of it.")
     X, y = indexable(X, y)
     parts: dict[int, tuple[Any, Any]] = {}
 
@@ -206,39 +196,32 @@ def fit_fused(
         return parts[id(sets[i])]
 
     cache: dict[Any, Any] = {}
-    jobs: list[Job] = []
-    owners: list[int] = []
+    prepared: dict[int, PreparedFit] = {}
     errors: dict[int, Exception] = {}
-    before = [estimator.__dict__.copy() for estimator in estimators]
     for i, estimator in enumerate(estimators):
         try:
             rows_X, rows_y = part_of("indices", i, (X, y))
             X_val, y_val = part_of("val_indices", i, (None, None))
-            jobs.append(
-                estimator._prepare(
-                    rows_X, rows_y, X_val=X_val, y_val=y_val, cache=cache
-                )
+            prepared[i] = estimator.__rebatch_prepare__(
+                rows_X, rows_y, X_val=X_val, y_val=y_val, cache=cache
             )
-            owners.append(i)
         except Exception as error:
             errors[i] = error
-    for stack in cut_into_stacks(jobs, max_stack):
-        shows = any(estimators[owners[j]].verbose for j in stack)
-        try:
-            net = train([jobs[j] for j in stack], [EpochProgress()] if shows else None)
-        except OSError:  # of a file that X is mapped from
-            _restore(estimators, before)
-            raise
-        if net.interrupted_:
-            _restore(estimators, before)
-            raise KeyboardInterrupt  # which skorch has caught
-        for j in stack:
-            try:
-                estimators[owners[j]]._set_fitted_attributes(jobs[j])
-                estimators[owners[j]]._keep(net.extract(jobs[j]))
-            except Exception as error:
-                errors[owners[j]] = error
-    _restore([estimators[i] for i in errors], [before[i] for i in errors])
+    with unchanged_on_error(*estimators):
+        owners, jobs = list(prepared), [fit.job for fit in prepared.values()]
+        for stack in cut_into_stacks(jobs, max_stack):
+            shown = any(estimators[owners[j]].verbose for j in stack)
+            results = run_jobs(
+                [jobs[j] for j in stack], [EpochProgress()] if shown else None
+            )
+            for i, result in zip([owners[j] for j in stack], results, strict=True):
+                if result.interrupted:
+                    raise KeyboardInterrupt  # which skorch has caught
+                try:
+                    net = None if result.error else result.net()
+                    estimators[i].__rebatch_finish__(prepared[i], result, net)
+                except Exception as error:
+                    errors[i] = error
     if errors:
         first = min(errors)
         errors[first].add_note(
@@ -249,6 +232,19 @@ def fit_fused(
     return estimators
 
 
-def _restore(estimators: list[BaseReBatchCNN], states: list[dict[str, Any]]) -> None:
-    for estimator, state in zip(estimators, states, strict=True):
-        estimator.__dict__ = state
+def _check_estimators(estimators: list[Any]) -> None:
+    """Refuse estimators that can't be trained side by side."""
+    for i, estimator in enumerate(estimators):
+        if not isinstance(estimator, BaseReBatchCNN):
+            raise ValueError(
+                f"estimators[{i}] is not a re-Batch estimator: {estimator!r}."
+            )
+        if reason := reason_not_stackable(estimator):
+            raise ValueError(f"estimators[{i}] {reason}; fit it alone.")
+        if estimator.checkpoint_dir is not None:
+            raise ValueError(
+                f"estimators[{i}] has a checkpoint_dir, which is for fits alone; set "
+                "it to None, or fit it alone."
+            )
+    if len({id(estimator) for estimator in estimators}) < len(estimators):
+        raise ValueError("An estimator occurs twice; pass clones of it.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from joblib.parallel import get_active_backend
 
-from skrebatch._engine.training.members import Job
+from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.model_selection._folds import Task
 
 
@@ -22,8 +22,8 @@ class RemoteData:
         self.backend, _ = get_active_backend()
         self.sent: dict[int, tuple[Any, Any]] = {}  # by identity: data, what stands in
 
-    def take_from(self, tasks: list[Task], jobs: list[Job] | None) -> list[Any]:
-        """Take the data out of tasks and jobs, and leave their places in the list."""
+    def take_from(self, tasks: list[Task], fits: list[PreparedFit] | None) -> list[Any]:
+        """Take the data out of tasks and fits, and leave their places in the list."""
         taken: dict[int, tuple[int, Any]] = {}
 
         def place(data: Any) -> Any:
@@ -31,7 +31,8 @@ class RemoteData:
 
         for task in tasks:
             task.fold = place(task.fold)
-        for job in jobs or []:
+        for fit in fits or []:
+            job = fit.job
             job.X, job.targets = [*map(place, job.X)], [*map(place, job.targets)]
             for member in job.members:
                 member.rows = place(member.rows)
@@ -73,14 +74,14 @@ def _get(data: Any) -> Any:
     return data
 
 
-def put_back(tasks: list[Task], jobs: list[Job] | None, data: Any) -> None:
-    """Put the data back that were taken out of tasks and jobs."""
+def put_back(tasks: list[Task], fits: list[PreparedFit] | None, data: Any) -> None:
+    """Put the data back that were taken out of tasks and fits."""
     data = [_get(one) for one in data]
     for task in tasks:
         task.fold = data[task.fold]
-    for job in jobs or []:
-        for pieces in (job.X, job.targets):
+    for fit in fits or []:
+        for pieces in (fit.job.X, fit.job.targets):
             pieces[:] = [data[place] for place in pieces]
-        for member in job.members:
+        for member in fit.job.members:
             member.rows = data[member.rows]
             member.selection.labels = data[member.selection.labels]

@@ -26,13 +26,13 @@ from skrebatch._engine.serialization.checkpoint import (
     fingerprint,
 )
 from skrebatch._engine.serialization.json_values import is_plain
-from skrebatch._engine.training.members import Job
-from skrebatch._engine.training.net import train
 from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import as_array
-from skrebatch.estimators._base import interrupts_raised, unchanged_on_error
+from skrebatch.estimators._fitting import interrupts_raised, unchanged_on_error
+from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._sklearn_callbacks import is_watched
 from skrebatch.model_selection._folds import FoldData, Task, check_splits
 from skrebatch.model_selection._fused import check_max_stack, cut_into_stacks
@@ -286,7 +286,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         """
         outcomes = [Outcome() for _ in tasks]
         stacked: list[Task] = []
-        jobs: list[Job] = []
+        prepared: list[PreparedFit] = []
         alone: list[Task] = []
         cache: dict[Any, Any] = {}
         for task in tasks:
@@ -297,8 +297,10 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
                     alone.append(task)
                     continue
                 data = task.fold.X, task.fold.y
-                jobs.append(
-                    task.estimator._prepare(*data, cache=cache, **task.fit_params)
+                prepared.append(
+                    task.estimator.__rebatch_prepare__(
+                        *data, cache=cache, **task.fit_params
+                    )
                 )
                 stacked.append(task)
             except Exception as error:
@@ -311,8 +313,9 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             if id(task.fold) not in read:
                 task.fold.X = task.fold.y = None
             task.fit_params = {}
-        stacks: list[tuple[list[Task], list[Job] | None]] = [
-            ([stacked[i] for i in stack], [jobs[i] for i in stack])
+        jobs = [fit.job for fit in prepared]
+        stacks: list[tuple[list[Task], list[PreparedFit] | None]] = [
+            ([stacked[i] for i in stack], [prepared[i] for i in stack])
             for stack in cut_into_stacks(jobs, self.max_stack)
         ]
         stacks += [([task], None) for task in alone]
@@ -320,13 +323,13 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         shared = RemoteData()
         work = []
         n_done = 0
-        for (own_tasks, own_jobs), file in zip(stacks, files, strict=True):
+        for (own_tasks, fits), file in zip(stacks, files, strict=True):
             if file is not None and file.content is not None:
                 n_done += len(own_tasks)
                 for number, parts in file.content["outcomes"]:
                     outcomes[number] = Outcome.from_state(parts)
                 continue
-            args = own_tasks, own_jobs, *shared.take_from(own_tasks, own_jobs)
+            args = own_tasks, fits, *shared.take_from(own_tasks, fits)
             work.append(delayed(_train_and_score)(scorer, file, *args))
         options = {"n_jobs": self.n_jobs, "pre_dispatch": self.pre_dispatch}
         try:
@@ -402,31 +405,37 @@ def _train_and_score(
     scorer: Any,
     file: Checkpoint | None,
     tasks: list[Task],
-    jobs: list[Job] | None,
+    fits: list[PreparedFit] | None,
     *data: Any,
 ) -> list[tuple[int, Outcome]]:
     """Train a stack, or an estimator alone, and score each on its fold."""
-    put_back(tasks, jobs, data)
+    put_back(tasks, fits, data)
     start = time.perf_counter()
-    if jobs is not None:
-        shows = any(task.estimator.verbose for task in tasks)
-        if train(jobs, [EpochProgress()] if shows else None).interrupted_:
+    results: list[Result] = []
+    if fits is not None:
+        shown = any(task.estimator.verbose for task in tasks)
+        results = run_jobs(
+            [fit.job for fit in fits], [EpochProgress()] if shown else None
+        )
+        if any(result.interrupted for result in results):
             raise KeyboardInterrupt  # which skorch has caught
+        for result in results:
+            result.stack = None  # it holds all networks until the last is scored
     fit_time = (time.perf_counter() - start) / len(tasks)
-    results = []
+    outcomes = []
     for i, task in enumerate(tasks):
         # Of a fit no more than its scores is kept: let go of the networks at once.
         estimator, task.estimator = task.estimator, None
         outcome = Outcome(fit_time=fit_time)
-        results.append((task.number, outcome))
+        outcomes.append((task.number, outcome))
         try:
-            if jobs is None:
+            if fits is None:
                 with interrupts_raised():
                     estimator.fit(task.fold.X, task.fold.y, **task.fit_params)
                 outcome.fit_time = time.perf_counter() - start
             else:
-                estimator._set_fitted_attributes(jobs[i])
-                jobs[i].members.clear()
+                estimator.__rebatch_finish__(fits[i], results[i])
+                fits[i].job.members.clear()
         except Exception as error:
             outcome.error = error
             continue
@@ -442,7 +451,7 @@ def _train_and_score(
                 outcome.scores.append(error)
         outcome.score_time = time.perf_counter() - begin
     if file is not None:
-        parts = [[number, outcome.state_dict()] for number, outcome in results]
+        parts = [[number, outcome.state_dict()] for number, outcome in outcomes]
         if is_plain(parts):  # what failed in another way is tried again
             file.write({"outcomes": parts})
-    return results
+    return outcomes

@@ -646,10 +646,12 @@ def test_records_of_networks_that_stop_at_different_epochs():
     X, y = make_data()
     params = {"early_stopping": True, "n_iter_no_change": 2, "lr": 0.05}
     model = ensemble(record_losses=True, max_epochs=60, **params).fit(X, y)
-    ends = [log.epochs[-1] for log in model._logs]
+    ends = [log.epochs[-1] for log in model._fit_state.logs]
     assert len(set(ends)) > 1
     assert model.recorded_epochs_.tolist() == list(range(1, max(ends) + 1))
-    last = [log.losses[-1] for log in model._logs if log.epochs[-1] == max(ends)]
+    last = [
+        log.losses[-1] for log in model._fit_state.logs if log.epochs[-1] == max(ends)
+    ]
     assert_close(model.recorded_losses_[-1], np.mean(last, axis=0), 1e-6)
 
 

@@ -37,6 +37,7 @@ from skrebatch import (
     ReBatchCNNRegressorCV,
     fit_fused,
 )
+from skrebatch._engine.nn.tabular_cnn import networks_of
 from skrebatch.strategies import STRATEGIES
 
 OPTIONS = {
@@ -184,7 +185,7 @@ def test_every_network_of_a_stack_equals_its_twin(task, option):
     twins = fit_alone(models, X, y, folds)
     assert_all_twins(models, twins, X)
     for model, twin in zip(models, twins, strict=True):
-        networks = model._networks(), twin._networks()
+        networks = networks_of(model.module_), networks_of(twin.module_)
         for own, its in zip(*networks, strict=True):
             for name, values in own.state_dict().items():
                 assert_close(values, its.state_dict()[name], 1e-10)

@@ -4,14 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.estimators import TASKS, assert_same_bits, make, make_data
+from helpers.estimators import LR, TASKS, assert_same_bits, make, make_data
 from helpers.refusals import Fail, no_trace
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import EarlyStopping
-from test_lr_schedules import LR
 
 from skrebatch import FusedGridSearchCV, ReBatchCNNClassifierCV, fit_fused
 

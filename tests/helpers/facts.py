@@ -6,11 +6,10 @@ import numpy as np
 
 def facts_of(model):
     """All that a fit has found out, a checksum for each."""
-    found = {
-        name: value
-        for name, value in vars(model).items()
-        if name.endswith("_") or name in ("_rngs", "_memories", "_split_seed")
-    }
+    found = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    state = model._fit_state
+    found |= {"rngs": state.rngs, "memories": state.memories}
+    found["split_seed"] = state.split_seed
     net = found.pop("net_")
     found["history_"] = [
         {name: value for name, value in row.items() if name != "dur"}
@@ -21,8 +20,8 @@ def facts_of(model):
         {n: np.asarray(value) for n, value in net.optimizer_.state[group].items()}
         for group in net.module_.groups
     ]
-    found["rates"] = [rate and rate.state_dict() for rate in model._rates]
-    found["logs"] = [log and log.state_dict() for log in model._logs]
+    found["rates"] = [own and own.state_dict() for own in state.lr_schedules]
+    found["logs"] = [log and log.state_dict() for log in state.logs]
     # Of parts that are equal, whether or not they are the same object.
     return {name: joblib.hash(repr_of(value)) for name, value in found.items()}
 

@@ -6,6 +6,7 @@ import torch
 from skrebatch._engine.nn.architecture import build_architecture
 from skrebatch._engine.nn.losses import BinaryCrossEntropy, SquaredError
 from skrebatch._engine.training.members import Job, Member
+from skrebatch._engine.training.run import run_jobs
 from skrebatch.sampling._selector import Selection
 from skrebatch.strategies import check_strategy
 
@@ -74,3 +75,11 @@ def make_job(members, X=None, targets=None, loss=SquaredError, optimizer="Adam")
         dtype=torch.float64,
         device=torch.device("cpu"),
     )
+
+
+def train(jobs):
+    """The stack that has trained the jobs."""
+    results = run_jobs(jobs)
+    if results[0].stack is None:
+        results[0].raise_error()
+    return results[0].stack

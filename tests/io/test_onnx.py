@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skrebatch import ReBatchCNNRegressorCV, to_onnx
+from skrebatch._engine.nn.tabular_cnn import networks_of
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -108,7 +109,7 @@ def test_a_tie_of_two_classes_is_the_first(n_networks, tmp_path):
     X, y = make_data()
     model = make(n_networks=n_networks).fit(X, y)
     with torch.no_grad():
-        for network in model._networks():
+        for network in networks_of(model.module_):
             network.head[-1].weight.zero_()
             network.head[-1].bias.zero_()
     results = run(session_of(model, tmp_path), X)

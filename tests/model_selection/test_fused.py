@@ -39,7 +39,7 @@ from skrebatch import (
     Strategy,
     fit_fused,
 )
-from skrebatch._engine.training.net import stack_table
+from skrebatch._engine.training.epoch_plan import stack_table
 from skrebatch.model_selection._fused import cut_into_stacks
 from skrebatch.strategies import STRATEGIES
 
@@ -684,10 +684,10 @@ def prepare(models, X, y, folds=None):
     """The jobs of estimators, as `fit_fused` prepares them."""
     cache = {}
     if folds is None:
-        return [model._prepare(X, y, cache=cache) for model in models]
+        return [model.__rebatch_prepare__(X, y, cache=cache).job for model in models]
     parts = {id(rows): (X[rows], y[rows]) for rows in folds}
     return [
-        model._prepare(*parts[id(rows)], cache=cache)
+        model.__rebatch_prepare__(*parts[id(rows)], cache=cache).job
         for model, rows in zip(models, folds, strict=True)
     ]
 
@@ -745,17 +745,20 @@ def test_a_validation_set_that_jobs_share_is_stored_once():
     models = [make("regression", ratio=ratio) for ratio in (0.0, 0.1, 0.2)]
     models += [make("regression", standardize_target=False, dtype="float32")]
     cache = {}
-    jobs = [m._prepare(X, y, None, X_val, y_val, cache=cache) for m in models]
+    fits = [
+        m.__rebatch_prepare__(X, y, None, X_val, y_val, cache=cache) for m in models
+    ]
+    jobs = [fit.job for fit in fits]
     table = stack_table(jobs)
     assert len(table.features) == ROWS + 25
     assert len(table.targets) == 2 * (ROWS + 25)
-    for model, job in zip(models, jobs, strict=True):
-        (member,) = job.members
+    for model, fit in zip(models, fits, strict=True):
+        (member,) = fit.job.members
         where = member.start + member.valid_rows
         assert_close(table.features[where, :-2], X_val, 1e-6)
         expected = y_val
         if model.standardize_target:
-            expected = (y_val - model.target_mean_) / model.target_scale_
+            expected = (y_val - y.mean()) / y.std()
         assert_close(table.targets[where + member.shift, 0], expected, 1e-6)
 
 

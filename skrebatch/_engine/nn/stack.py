@@ -309,7 +309,6 @@ class CNNStack(nn.Module):
         with torch.no_grad():
             for view, theirs in zip(self._views(), network.parameters(), strict=True):
                 view[k].copy_(theirs.view(view[k].shape))
-            self.running[k].copy_(self._first_running())
             for mean, variance, norm in self._norms(k, network):
                 mean.copy_(norm.running_mean)
                 variance.copy_(norm.running_var)

@@ -339,3 +339,8 @@ class Ensemble(nn.Module):
 def as_module(networks: Sequence[TabularCNN]) -> TabularCNN | Ensemble:
     """Make one module of one network or several."""
     return networks[0] if len(networks) == 1 else Ensemble(networks)
+
+
+def networks_of(module: TabularCNN | Ensemble) -> list[TabularCNN]:
+    """Return the networks of such a module."""
+    return [module] if isinstance(module, TabularCNN) else module.members()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -215,6 +216,31 @@ class Member:
         self.selection.load_state_dict(parts["selection"])
         self._best, self.final = tensors.get("best"), tensors.get("final")
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return what :meth:`restore` needs to begin the training again."""
+        schedule = self.lr_schedule
+        return {
+            **vars(self),
+            "curves": {name: list(curve) for name, curve in self.curves.items()},
+            "history": list(self.history),
+            "log": copy.deepcopy(self.log),
+            "lr_schedule": None if schedule is None else schedule.state_dict(),
+            "selection": self.selection.state_dict(),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Become what the member was when the snapshot was taken."""
+        schedule = snapshot["lr_schedule"]
+        self.selection.load_state_dict(snapshot["selection"])
+        self.__dict__ |= {
+            **snapshot,
+            "history": History(snapshot["history"]),
+            "lr_schedule": None
+            if schedule is None
+            else LRSchedule.from_state(schedule),
+            "selection": self.selection,
+        }
+
     def fail(self, error: Exception) -> None:
         """Stop for good; the estimator raises the error.
 
@@ -275,10 +301,9 @@ class Job:
     dtype: torch.dtype
     device: torch.device
     precision: torch.dtype | None = None  # of training, where lower
-    continues: bool = False  # from the networks of an earlier fit
 
     @property
-    def kind(self) -> tuple[Any, ...]:
+    def stack_key(self) -> tuple[Any, ...]:
         """What jobs must share to be trained in one stack."""
         return (
             self.architecture,

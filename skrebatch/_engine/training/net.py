@@ -18,7 +18,7 @@ from skorch.callbacks import Callback, EpochTimer
 
 from skrebatch._engine.nn.stack import CNNStack
 from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN, as_module
-from skrebatch._engine.nn.threads import is_small, one_thread_if
+from skrebatch._engine.nn.threads import is_small
 from skrebatch._engine.optim.optimizers import is_builtin
 from skrebatch._engine.tables.table import Table
 from skrebatch._engine.training.checkpointing import CheckpointWriter
@@ -26,7 +26,6 @@ from skrebatch._engine.training.epoch_plan import (
     EpochPlan,
     draw_noise,
     plan_epoch,
-    stack_table,
 )
 from skrebatch._engine.training.epochs import (
     NO_ROWS,
@@ -92,18 +91,6 @@ def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     return net
 
 
-def train(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
-    """Train all networks of the jobs, which must be of one kind, in one stack."""
-    table = stack_table(jobs)
-    net = make_net(jobs, callbacks)
-    with one_thread_if(net.is_small):
-        net.fit(table)
-        if net.interrupted_ and jobs[0].members[0].shared:
-            raise KeyboardInterrupt  # The other processes are at another step.
-        net.collect(table, jobs)
-    return net
-
-
 class ReBatchNet(NeuralNet):
     """A skorch net whose epochs are lean loops over index batches.
 
@@ -122,6 +109,7 @@ class ReBatchNet(NeuralNet):
     """
 
     order: list[int]  # of the members, among those of the jobs
+    callbacks: list[Any] | None
 
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
         self.members = members
@@ -241,31 +229,59 @@ class ReBatchNet(NeuralNet):
                 module.restore(k, member.restorable_state)
         return as_module(module.read_all())
 
-    def continue_training(self, job: Job) -> ReBatchNet:
-        """Take a job that goes on from these networks, in a new net if need be."""
-        optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
-        same = flat.dtype == job.dtype and flat.device.type == job.device.type
-        same = same and self.module_.precision == job.precision
-        same = same and type(optimizer) is job.optimizer
-        first = job.members[0]
-        if optimizer is None or not same or self._setup != _setup_of(first):
-            net = make_net([job], self.callbacks).initialize()
+    def continue_training(
+        self, job: Job, callbacks: list[Any] | None = None
+    ) -> ReBatchNet:
+        """Return a net that continues with a job: this one where that is possible.
+
+        Its networks begin with the parameters that the members of the job bring.
+        """
+        if not self._can_continue(job):
+            net = make_net([job], callbacks).initialize()
             net.history = self.history
             return net
         self.members = [job.members[i] for i in self.order]
-        if self._lr_and_decay != _lr_and_decay_of(first):
-            # Only then: a callback of the user's may have moved the rates since.
-            self._lr_and_decay = self.lr, _ = _lr_and_decay_of(first)
-            for group in optimizer.param_groups:
-                group["lr"], group["weight_decay"] = self._lr_and_decay
+        for k, member in enumerate(self.members):
+            if member.network is not None:
+                self.module_.write(k, member.network)
+        self._replace_callbacks(callbacks or [])
+        lr_and_decay = _lr_and_decay_of(self.members[0])
+        if self._lr_and_decay != lr_and_decay:
+            # Only then: a user's callback may have changed the learning rate since.
+            self._lr_and_decay = self.lr, _ = lr_and_decay
+            for group in self.optimizer_.param_groups:
+                group["lr"], group["weight_decay"] = lr_and_decay
         groups = [{id(m) for m in group} for group in self.by_group()]
-        asked = [{id(m) for m in group} for group in group_by_steps(job.members)]
-        if all(any(group <= other for other in asked) for group in groups):
+        wanted = [{id(m) for m in group} for group in group_by_steps(job.members)]
+        if all(any(group <= other for other in wanted) for group in groups):
             return self
         # Networks that stepped together may now have different numbers of steps.
-        net = self.extract(job, self.callbacks)
+        net = self.extract(job, callbacks)
         net.history = self.history
         return net
+
+    def _can_continue(self, job: Job) -> bool:
+        """Tell whether the module and the optimizer are those that a job needs."""
+        optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
+        return (
+            optimizer is not None
+            and type(optimizer) is job.optimizer
+            and flat.dtype == job.dtype
+            and flat.device == torch.empty(0, device=job.device).device
+            and self.module_.precision == job.precision
+            and self._setup == _setup_of(job.members[0])
+        )
+
+    def _replace_callbacks(self, callbacks: list[Any]) -> None:
+        """Take over callbacks that are not those of the last training."""
+
+        def key(callback: Any) -> Any:
+            # Each training has a progress bar of its own.
+            return EpochProgress if type(callback) is EpochProgress else id(callback)
+
+        if list(map(key, callbacks)) != list(map(key, self.callbacks or [])):
+            self.callbacks = callbacks
+            self.initialize_callbacks()
 
     def forget(self) -> None:
         """Let go of the data that the members hold."""
@@ -589,12 +605,12 @@ class ReBatchNet(NeuralNet):
 
 
 def _lr_and_decay_of(member: Member) -> tuple[float, float]:
-    """Return what may change while an optimizer goes on."""
+    """Return the settings that may change while an optimizer is kept."""
     return member.lr, member.weight_decay
 
 
 def _setup_of(member: Member) -> tuple[Any, ...]:
-    """Return what must not."""
+    """Return the settings that need a new optimizer when they change."""
     schedule = () if member.lr_schedule is None else member.lr_schedule.asked[:2]
     return member.optimizer_params, *schedule
 

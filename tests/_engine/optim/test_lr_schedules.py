@@ -325,7 +325,7 @@ def test_each_network_has_its_own_plateau():
     shared = {"dtype": "float64", "lr": 0.05, "max_epochs": 20}
     shared |= {"lr_schedule": "plateau", "lr_schedule_params": plateau}
     ensemble = make(n_networks=4, **shared).fit(X, y)
-    rates = [rate.options["lr"] for rate in ensemble._rates]
+    rates = [rate.options["lr"] for rate in ensemble._fit_state.lr_schedules]
     assert len(set(rates)) > 1
     weights = weights_of(make(**shared).fit(X, y))
     first = ensemble.module_.networks[0].parameters()
@@ -397,7 +397,7 @@ def test_networks_that_stopped_at_different_epochs_go_on_in_their_own_places():
     params |= {"optimizer": "sgd", "lr": 0.1, "n_networks": 4, "random_state": 1}
     stops = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 30}
     model = make(**params, **stops).fit(X, y)
-    epochs = [rate._position for rate in model._rates]
+    epochs = [rate._position for rate in model._fit_state.lr_schedules]
     assert epochs != sorted(epochs)
     model.set_params(early_stopping=False)
     # The loaded one makes a new optimizer, and SGD has nothing to forget.
@@ -406,7 +406,9 @@ def test_networks_that_stopped_at_different_epochs_go_on_in_their_own_places():
         model.partial_fit(X, y)
         loaded.partial_fit(X, y)
     assert_close(loaded.predict_proba(X), model.predict_proba(X), 1e-5)
-    assert [rate._position for rate in loaded._rates] == [e + 12 for e in epochs]
+    assert [rate._position for rate in loaded._fit_state.lr_schedules] == [
+        e + 12 for e in epochs
+    ]
 
 
 def test_a_warm_start_goes_on_in_the_schedule():

@@ -163,7 +163,7 @@ def test_stacks_read_one_file_for_all(tmp_path):
     X, y = make_data()
     mapped = write(tmp_path / "X.npy", X)
     ratios = 0.1, 0.3
-    jobs = [make(ratio=r)._prepare(mapped, y, cache={}) for r in ratios]
+    jobs = [make(ratio=r).__rebatch_prepare__(mapped, y, cache={}).job for r in ratios]
     table = stack_table(jobs)
     assert isinstance(table, MappedTable)
     assert len(table.features) == 0
@@ -326,8 +326,9 @@ def test_a_file_that_changes_under_a_fit_is_refused(tmp_path, name):
 class Changing(ReBatchCNNClassifier):
     """A classifier whose file is cut short once it has been checked."""
 
-    def _learn_scale(self, y, weights):
+    def _with_class_weight(self, y, weights):
         os.truncate(self.path, 1000)
+        return super()._with_class_weight(y, weights)
 
 
 def test_stacks_are_left_as_they_were(tmp_path):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from helpers.jobs import ALL, N, make_data, make_job, make_member
+from helpers.jobs import ALL, N, make_data, make_job, make_member, train
 
 from skrebatch import DivergedError
 from skrebatch._engine.nn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from skrebatch._engine.training.epoch_plan import stack_table
-from skrebatch._engine.training.net import make_net, train
+from skrebatch._engine.training.net import make_net
 
 
 def weights_of(member):

@@ -1,0 +1,106 @@
+"""Training of jobs in one stack: the function behind every fit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from skrebatch._engine.nn.threads import one_thread_if
+from skrebatch._engine.training.epoch_plan import stack_table
+from skrebatch._engine.training.members import Job
+from skrebatch._engine.training.net import ReBatchNet, make_net
+
+
+@dataclass
+class Result:
+    """What came of a job: the net that trained it, or an error."""
+
+    job: Job
+    stack: ReBatchNet | None = None
+    error: Exception | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the training."""
+        return self.stack is not None and self.stack.interrupted_
+
+    def raise_error(self) -> None:
+        """Raise the error, if there is one."""
+        if self.error is not None:
+            raise self.error
+        if all(member.epochs == 0 for member in self.job.members):
+            raise KeyboardInterrupt  # skorch has caught it before the first epoch
+
+    def net(self) -> ReBatchNet:
+        """Return the net of the job alone, without the rest of its stack."""
+        assert self.stack is not None
+        return self.stack.extract(self.job)
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    callbacks: list[Any] | None = None,
+    net: ReBatchNet | None = None,
+) -> list[Result]:
+    """Train all networks of the jobs in one stack.
+
+    An error of a stack of several jobs may be the fault of one of them: each is then
+    trained again by itself, so that the others get their result.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        All with the same `stack_key`.
+    callbacks : list of skorch.callbacks.Callback, default=None
+        Callbacks of the stack.
+    net : ReBatchNet, default=None
+        A net that continues its training with a job of one epoch. It is left as it
+        was if the training fails.
+
+    Returns
+    -------
+    results : list of Result
+        One for each job, in their order.
+    """
+    jobs = list(jobs)
+    members = [member for job in jobs for member in job.members]
+    before = [member.snapshot() for member in members] if len(jobs) > 1 else []
+    try:
+        stack = _train(jobs, callbacks, net)
+    except Exception as error:
+        if len(jobs) == 1:
+            return [Result(jobs[0], error=error)]
+        for member, snapshot in zip(members, before, strict=True):
+            member.restore(snapshot)
+        return [run_jobs([job], callbacks)[0] for job in jobs]
+    results = [Result(job, stack) for job in jobs]
+    for result in results:
+        errors = [m.error for m in result.job.members if m.error is not None]
+        result.error = errors[0] if errors else None
+    return results
+
+
+def _train(
+    jobs: list[Job], callbacks: list[Any] | None, net: ReBatchNet | None
+) -> ReBatchNet:
+    table = stack_table(jobs)
+    if net is None:
+        stack = make_net(jobs, callbacks)
+        guard: Any = contextlib.nullcontext()
+    else:
+        stack, guard = net, net.unchanged_on_error()
+    with guard, one_thread_if(stack.is_small):
+        if net is None:
+            stack.fit(table)
+        else:
+            stack.partial_fit(table, epochs=1)
+        if stack.interrupted_ and jobs[0].members[0].shared:
+            raise KeyboardInterrupt  # the other processes are at another step
+        stack.collect(table, jobs)
+        if net is not None:
+            for member in jobs[0].members:
+                if member.error is not None:
+                    raise member.error
+    return stack

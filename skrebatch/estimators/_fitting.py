@@ -1,0 +1,131 @@
+"""What every way to fit shares: rollback, checkpoints, training and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skrebatch._engine.serialization.checkpoint import Checkpoint, fingerprint
+from skrebatch._engine.tables.memmapped import MappedRows
+from skrebatch._engine.tables.sharded import ShardedRows
+from skrebatch._engine.training.checkpointing import CheckpointWriter
+from skrebatch._engine.training.run import run_jobs
+from skrebatch.estimators._preparation import PreparedFit
+from skrebatch.exceptions import DivergedError
+
+if TYPE_CHECKING:
+    from skrebatch.estimators._base import BaseReBatchCNN
+
+# Parameters that do not change how a fit ends, or are compared by themselves.
+_NO_EFFECT = (
+    "checkpoint_dir",
+    "checkpoint_every",
+    "callbacks",
+    "verbose",
+    "random_state",
+)
+
+_interrupts_raise = ContextVar("interrupts_raise", default=False)
+
+
+@contextlib.contextmanager
+def interrupts_raised() -> Iterator[None]:
+    """Let an interrupted fit raise KeyboardInterrupt instead of keeping its network."""
+    token = _interrupts_raise.set(True)
+    try:
+        yield
+    finally:
+        _interrupts_raise.reset(token)
+
+
+def interrupts_raise() -> bool:
+    """Tell whether an interrupted fit shall raise."""
+    return _interrupts_raise.get()
+
+
+@contextlib.contextmanager
+def unchanged_on_error(*estimators: Any) -> Iterator[None]:
+    """Leave estimators as they were where something fails."""
+    before = [estimator.__dict__.copy() for estimator in estimators]
+    try:
+        yield
+    except BaseException:
+        for estimator, state in zip(estimators, before, strict=True):
+            estimator.__dict__ = state
+        raise
+
+
+def open_checkpoint(
+    folder: Any, seed: int, read: Callable[[Path], Checkpoint] = Checkpoint
+) -> tuple[Checkpoint | None, int]:
+    """Read the checkpoint of a fit from a folder, if one is given.
+
+    Returns
+    -------
+    checkpoint : Checkpoint or None
+    seed : int
+        That of the fit to continue, if there is one.
+    """
+    if not isinstance(folder, str | os.PathLike):
+        return None, seed
+    checkpoint = read(Path(folder, "fit.safetensors"))
+    return checkpoint, (checkpoint.content or {}).get("seed", seed)
+
+
+def fingerprint_of(estimator: BaseReBatchCNN, prepared: PreparedFit) -> dict[str, str]:
+    """Return a fingerprint of everything that the result of a fit depends on."""
+    job = prepared.job
+    parameters = estimator.get_params(deep=False)
+    for name in _NO_EFFECT:
+        del parameters[name]
+    data = {
+        # Rows in a file are told apart by the file, which is not read for that.
+        f"{name}{suffix}": part
+        if isinstance(part, MappedRows | ShardedRows)
+        else np.ascontiguousarray(part)
+        for name, parts in (("X", job.X), ("y", job.targets))
+        for suffix, part in zip(("", "_val"), parts, strict=False)
+    }
+    begins_with = [
+        (
+            member.seed,
+            member.selection.rng.bit_generator.state,
+            member.network
+            and [p.numpy(force=True) for p in member.network.parameters()],
+        )
+        for member in job.members
+    ]
+    return fingerprint(
+        **parameters,
+        **data,
+        sample_weight=(job.members[0].rows, job.members[0].weights),
+        random_state=begins_with,
+    )
+
+
+def train_and_finish(
+    estimator: BaseReBatchCNN,
+    prepared: PreparedFit,
+    callbacks: list[Any],
+    checkpoint: Checkpoint | None = None,
+    seed: int = 0,
+) -> None:
+    """Train a prepared fit, from its checkpoint on, and let the estimator take it over.
+
+    The checkpoint is removed when the fit has ended, or can only diverge again.
+    """
+    if checkpoint is not None:
+        writer = CheckpointWriter(checkpoint, estimator.checkpoint_every, seed)
+        callbacks = [writer, *callbacks]
+    (result,) = run_jobs([prepared.job], callbacks)
+    if checkpoint is not None and isinstance(result.error, DivergedError):
+        checkpoint.remove()
+    estimator.__rebatch_finish__(prepared, result, result.stack)
+    if checkpoint is not None and not result.interrupted:
+        checkpoint.remove()

@@ -1,0 +1,200 @@
+"""What the targets of a fit are, and how a network learns them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from skrebatch._engine.nn.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Loss,
+    SquaredError,
+)
+from skrebatch._utils.typing import Floats
+from skrebatch._utils.validation import as_array, check_not_constant, encode_labels
+
+
+class Targets(Protocol):
+    """What a fit has learned of its targets; never changed afterwards."""
+
+    validation: ClassVar[dict[str, Any]]  # arguments of scikit-learn's validate_data
+
+    def check(self, y: Any) -> NDArray[Any]:
+        """Return targets in the form of :meth:`encode`, or refuse them."""
+
+    def scale_to(
+        self, y: NDArray[Any], weights: Floats | None, standardize: bool
+    ) -> Self:
+        """Return the targets with the scale of the training rows, where it is wanted."""
+
+    def encode(self, y: NDArray[Any]) -> Floats:
+        """Return the targets as the network learns them (n, O)."""
+
+    def labels(self, encoded: Floats) -> NDArray[Any]:
+        """Return what strategies are told of encoded targets."""
+
+    def strata(self, y: NDArray[Any]) -> NDArray[Any] | None:
+        """Return what a validation split is stratified by."""
+
+    @property
+    def loss(self) -> type[Loss]:
+        """The loss of a network."""
+
+    @property
+    def key(self) -> bytes:
+        """The same for targets that encode alike."""
+
+    @property
+    def fitted_attributes(self) -> dict[str, Any]:
+        """What a fitted estimator tells of them."""
+
+
+@dataclass(frozen=True)
+class ClassTargets:
+    """Labels of classes."""
+
+    validation: ClassVar[dict[str, Any]] = {}
+    classes: NDArray[Any]  # sorted
+
+    @classmethod
+    def learn(cls, y: Any, classes: Any = None) -> ClassTargets:
+        """Learn the classes from labels, or take all of them as given."""
+        check_classification_targets(y)
+        y, classes = column_or_1d(y), as_array(classes)
+        found = np.unique(y if classes is None else classes)
+        if len(found) < 2:
+            raise ValueError(
+                "y must hold at least two classes, but there is one class: "
+                f"{found.tolist()}."
+            )
+        return cls(found)
+
+    def check_classes(self, classes: Any) -> None:
+        """Refuse classes that differ from those of the first call."""
+        classes = as_array(classes)
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes):
+            raise ValueError(
+                f"classes={np.unique(classes).tolist()} differ from those of the "
+                f"first call, {self.classes.tolist()}."
+            )
+
+    def check(self, y: Any) -> NDArray[Any]:
+        """Return the labels as a vector; refuse those of unknown classes."""
+        y = column_or_1d(y)
+        self.encode(y)
+        return y
+
+    def scale_to(
+        self, y: NDArray[Any], weights: Floats | None, standardize: bool
+    ) -> ClassTargets:
+        """Return the classes: they have no scale."""
+        return self
+
+    def encode(self, y: NDArray[Any]) -> Floats:
+        """Return 0 or 1 for two classes (n, 1), else one column a class."""
+        return encode_labels(y, self.classes)
+
+    def labels(self, encoded: Floats) -> NDArray[Any]:
+        """Return the class of each row, as its index in `classes`."""
+        codes = encoded[:, 0] if encoded.shape[1] == 1 else encoded.argmax(axis=1)
+        return codes.astype(np.intp)
+
+    def strata(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels."""
+        return y
+
+    @property
+    def loss(self) -> type[Loss]:
+        """Cross-entropy, of one logit for two classes."""
+        return BinaryCrossEntropy if len(self.classes) == 2 else CrossEntropy
+
+    @property
+    def key(self) -> bytes:
+        """The same for targets that encode alike."""
+        return b""
+
+    @property
+    def fitted_attributes(self) -> dict[str, Any]:
+        """The classes."""
+        return {"classes_": self.classes}
+
+
+@dataclass(frozen=True)
+class NumericTargets:
+    """One or several numbers for each row."""
+
+    validation: ClassVar[dict[str, Any]] = {"multi_output": True, "y_numeric": True}
+    is_1d: bool
+    n_outputs: int
+    mean: Floats  # (n_outputs,)
+    scale: Floats  # (n_outputs,)
+
+    @classmethod
+    def learn(cls, y: NDArray[Any]) -> NumericTargets:
+        """Learn the shape of the targets; their scale comes with the training rows."""
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        mean, scale = np.zeros(n_outputs), np.ones(n_outputs)
+        return cls(y.ndim == 1, n_outputs, mean, scale)
+
+    def check(self, y: Any) -> NDArray[Any]:
+        """Return the targets (n, n_outputs); refuse another number of outputs."""
+        y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if y.shape[1] != self.n_outputs:
+            raise ValueError(
+                f"y has {y.shape[1]} targets, but the regressor has {self.n_outputs}."
+            )
+        return y
+
+    def scale_to(
+        self, y: NDArray[Any], weights: Floats | None, standardize: bool
+    ) -> NumericTargets:
+        """Return the targets with the scale of the training rows, where it is wanted."""
+        check_not_constant(y)
+        if not standardize:
+            return self
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = np.average(y, axis=0, weights=weights)
+            variance = np.average((y - mean) ** 2, axis=0, weights=weights)
+        if not ((variance > 0) & np.isfinite(variance)).all():
+            raise ValueError(
+                "y can't be standardised: its variance is beyond the range of "
+                "float64. Multiply y by a number that brings its values near 1."
+            )
+        return replace(self, mean=mean, scale=np.sqrt(variance))
+
+    def encode(self, y: NDArray[Any]) -> Floats:
+        """Return the standardised targets (n, n_outputs)."""
+        return (y - self.mean) / self.scale
+
+    def labels(self, encoded: Floats) -> NDArray[Any]:
+        """Return the encoded targets."""
+        return encoded
+
+    def strata(self, y: NDArray[Any]) -> None:
+        """Return None: numbers are not stratified."""
+
+    @property
+    def loss(self) -> type[Loss]:
+        """Squared error."""
+        return SquaredError
+
+    @property
+    def key(self) -> bytes:
+        """The same for targets that encode alike."""
+        return self.mean.tobytes() + self.scale.tobytes()
+
+    @property
+    def fitted_attributes(self) -> dict[str, Any]:
+        """The shape and the scale."""
+        return {
+            "_is_1d": self.is_1d,
+            "n_outputs_": self.n_outputs,
+            "target_mean_": self.mean,
+            "target_scale_": self.scale,
+        }
