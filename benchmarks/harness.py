@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from joblib import Parallel
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
@@ -140,3 +141,33 @@ def environment():
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def run_sections(path, calls, order=None):
+    """Run the sections of a benchmark on one thread, and write each to its file.
+
+    Parameters
+    ----------
+    path : Path
+        The file of results.
+    calls : dict of str to callable
+        Each returns a dict of results, or None if its section can't run here.
+    order : iterable of str, default=None
+        As in :func:`update_json`.
+
+    Yields
+    ------
+    name : str
+    section : dict
+        The results with their environment, as written.
+    """
+    torch.set_num_threads(1)
+    for name, call in calls.items():
+        with threadpool_limits(1):
+            found = call()
+        if found is None:
+            print(f"{name}: skipped, this machine lacks what it needs")
+            continue
+        section = {"environment": environment(), **found}
+        update_json(path, {name: section}, order)
+        yield name, section

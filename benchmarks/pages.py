@@ -86,3 +86,18 @@ def where(environment, *more):
         machine += f", {environment['gpu']}"
     found = list_versions(environment["versions"])
     return f"<sub>{environment['date']}, {'; '.join([machine, found, *more])}.</sub>"
+
+
+def write_blocks(path, blocks):
+    """Write the text of a page between ``<!-- name -->`` and ``<!-- end``.
+
+    Parameters
+    ----------
+    path : Path
+    blocks : dict of str to str
+        The text of each block by the name in its mark.
+    """
+    text = path.read_text("utf-8")
+    for name, content in blocks.items():
+        text = fill_block(text, f"<!-- {name} -->", "<!-- end", f"\n\n{content}\n\n")
+    path.write_text(text, encoding="utf-8")
