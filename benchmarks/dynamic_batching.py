@@ -12,16 +12,13 @@ What is timed runs in turns in one process, on one thread, from the call of `fit
 end; CPU time counts. Everything goes to benchmarks/results/dynamic_batching.json.
 """
 
-import argparse
 import itertools
-import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from environment import environment
-from pages import fill_block
+from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
+from pages import as_interval, as_quartiles, as_table, write_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
 from tabulate import tabulate
@@ -37,9 +34,7 @@ from skrebatch import (
     row_lengths,
 )
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "dynamic_batching.json"
-PAGE = ROOT / "docs" / "lengths.md"
+OUTPUT = RESULTS / "dynamic_batching.json"
 N_ROWS, SHORTEST, LONGEST, ROWS = 2000, 8, 512, 32
 RATIO, EPOCHS, REPETITIONS = 0.15, 2, 5
 STRETCHES = (4, 16, 64)  # in full batches
@@ -166,12 +161,10 @@ def make_net(network, **options):
     )
 
 
-def spread(values, percent=False):
-    """Write a median with its quartiles."""
+def shares(values):
+    """Write the median of shares with their quartiles."""
     low, middle, high = np.percentile(values, [25, 50, 75])
-    if percent:
-        return f"{middle:.1%} [{low:.1%}, {high:.1%}]".replace("%", " %")
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    return as_interval((middle, low, high), ".1%").replace("%", " %")
 
 
 def write_page(results):
@@ -190,11 +183,11 @@ def write_page(results):
             {
                 "batches": name,
                 "number": f"{np.median([cell['batches'] for cell in cells]):.0f}",
-                "padding in what is computed": spread(
-                    [cell["padding"] / cell["elements"] for cell in cells], True
+                "padding in what is computed": shares(
+                    [cell["padding"] / cell["elements"] for cell in cells]
                 ),
-                "elements saved": "" if key == "fixed" else spread(saved, True),
-                "padding saved": "" if key == "fixed" else spread(avoided, True),
+                "elements saved": "" if key == "fixed" else shares(saved),
+                "padding saved": "" if key == "fixed" else shares(avoided),
             }
         )
     tables = {"padding": tabulate(rows, headers="keys", tablefmt="github")}
@@ -213,40 +206,28 @@ def write_page(results):
                 "rows": cell["rows"],
                 "fixed, s": f"{np.median(seconds['fixed']['cpu']):.2f}",
                 "dynamic, s": f"{np.median(seconds['dynamic']['cpu']):.2f}",
-                "ratio": spread(ratios),
+                "ratio": as_quartiles(ratios),
             }
         )
-    tables["times"] = tabulate(
-        rows, headers="keys", tablefmt="github", disable_numparse=True
-    )
-    text = PAGE.read_text("utf-8")
+    tables["times"] = as_table(rows, "keys", "github")
+    blocks = {}
     for name, table in tables.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         ran = results[name]["environment"]
-        stamp = (
-            f"<sub>{ran['date']}, {ran['cpu']}, torch {ran['versions']['torch']}.</sub>"
-        )
-        text = fill_block(text, begin, end, f"\n{table}\n\n{stamp}\n\n")
-    PAGE.write_text(text, encoding="utf-8")
+        facts = f"{ran['date']}, {ran['cpu']}, torch {ran['versions']['torch']}"
+        blocks[name] = f"{table}\n\n<sub>{facts}.</sub>"
+    write_blocks(DOCS / "lengths.md", blocks)
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write the tables from the results"
-    )
-    if not parser.parse_args().page:
+    if not make_parser(__doc__, "--page").parse_args().page:
         torch.set_num_threads(1)
         with threadpool_limits(1):
             results = {
                 "padding": {"environment": environment(), "seeds": padding()},
                 "times": {"environment": environment(), "cells": times()},
             }
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    write_page(json.loads(RESULTS.read_text("utf-8")))
+        write_json(OUTPUT, results)
+    write_page(read_json(OUTPUT))
 
 
 if __name__ == "__main__":
