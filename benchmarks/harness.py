@@ -148,8 +148,8 @@ def run_sections(path, calls, order=None):
 
     Parameters
     ----------
-    path : Path
-        The file of results.
+    path : Path or None
+        The file of results; None to write none.
     calls : dict of str to callable
         Each returns a dict of results, or None if its section can't run here.
     order : iterable of str, default=None
@@ -169,5 +169,6 @@ def run_sections(path, calls, order=None):
             print(f"{name}: skipped, this machine lacks what it needs")
             continue
         section = {"environment": environment(), **found}
-        update_json(path, {name: section}, order)
+        if path is not None:
+            update_json(path, {name: section}, order)
         yield name, section

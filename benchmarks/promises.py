@@ -6,19 +6,12 @@ Every figure is read from the file in benchmarks/results/ that its own script ha
 written; a promise whose file is missing is left out.
 """
 
-import argparse
-import json
-from pathlib import Path
-
 import numpy as np
-from pages import fill_block
-from tabulate import tabulate
+from harness import DOCS, RESULTS, make_parser, read_json
+from pages import as_table, write_blocks
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "promises.md"
-BEGIN, END = "<!-- promises: written by benchmarks/promises.py -->", "<!-- end -->"
-CHOSEN = "chosen", "chosen alike"
+PAGE = DOCS / "promises.md"
+BLOCK = "promises: written by benchmarks/promises.py"
 
 
 def per_fit(found, unit):
@@ -121,7 +114,8 @@ def of_sharded(found):
         if cell["dtype"] == "float64"
         for run in cell["runs"]
     ]
-    chosen, alike = (sum(run[name] for run in runs) for name in CHOSEN)
+    chosen = sum(run["chosen"] for run in runs)
+    alike = sum(run["chosen alike"] for run in runs)
     apart = max(run["largest difference"] for run in runs)
     yield (
         "Processes that share a fit find what one would",
@@ -147,25 +141,17 @@ def table():
         path = RESULTS / f"{name}.json"
         if not path.exists():
             continue
-        source = (
-            f"`{name}.py`"
-            if page is None
-            else f"[{page[:-3].replace('_', ' ')}]({page}), `{name}.py`"
-        )
-        for promise, figure in promises(json.loads(path.read_text("utf-8"))):
+        source = f"`{name}.py`"
+        if page:
+            source = f"[{page[:-3].replace('_', ' ')}]({page}), {source}"
+        for promise, figure in promises(read_json(path)):
             rows.append({"promise": promise, "measured": figure, "by": source})
-    return tabulate(rows, "keys", "pipe")
+    return as_table(rows, "keys")
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--page", action="store_true", help="write docs/promises.md")
-    arguments = parser.parse_args()
-    if arguments.page:
-        text = fill_block(PAGE.read_text("utf-8"), BEGIN, END, f"\n\n{table()}\n\n")
-        PAGE.write_text(text, "utf-8")
+    if make_parser(__doc__, "--page").parse_args().page:
+        write_blocks(PAGE, {BLOCK: table()})
     else:
         print(table())
 
