@@ -58,15 +58,6 @@ def as_line(value):
     return json.dumps(value, separators=(",", ":")) + "\n"
 
 
-def rounded(value, digits=6):
-    """Round all floats to significant digits."""
-    if isinstance(value, dict):
-        return {name: rounded(part, digits) for name, part in value.items()}
-    if isinstance(value, list):
-        return [rounded(part, digits) for part in value]
-    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
-
-
 def _numbered(function, i, job):
     """Run a job, and say which it is."""
     return i, function(job)
