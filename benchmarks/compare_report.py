@@ -118,9 +118,9 @@ def write_page(results_folder, names, docs):
             "compare_data",
             **results["data"],
             max_epochs=results["plan"]["max_epochs"],
-            scores=as_table(score_table(results)),
-            differences=as_table(difference_table(results)),
-            chosen=as_table(choice_table(results)),
+            scores=_as_markdown(score_table(results)),
+            differences=_as_markdown(difference_table(results)),
+            chosen=_as_markdown(choice_table(results)),
         )
     seed, versions = everything[0]["seed"], list_versions(everything[0]["versions"])
     page += f"\nSeed {seed}; {versions}.\n"
@@ -256,3 +256,9 @@ def _format(interval, decimals, sign=""):
 def _seconds(runs, name):
     seconds = np.median([run[name] for run in runs])
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
+
+
+def _as_markdown(table):
+    """Format a table without padding, as some of its cells are very wide."""
+    header, *rows = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([header, "|---" * len(table[0]) + "|", *rows])
