@@ -8,9 +8,9 @@ from tabulate import tabulate
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def fill_template(name, **values):
+def fill_template(template, /, **values):
     """Fill a Markdown file of benchmarks/templates, whose fields are in braces."""
-    return (TEMPLATES / f"{name}.md").read_text("utf-8").format(**values)
+    return (TEMPLATES / f"{template}.md").read_text("utf-8").format(**values)
 
 
 def fill_block(text, begin, end, content):
