@@ -17,11 +17,9 @@ takes for each row.
 Every repetition goes to benchmarks/results/mapped.json.
 """
 
-import multiprocessing
 import os
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +28,7 @@ import sklearn
 import torch
 from harness import DOCS, RESULTS, make_parser, read_json, run_sections
 from pages import as_quartiles, where, write_blocks
-from speed import measure, memory
+from speed import in_new_process, measure, memory
 from tabulate import tabulate
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
@@ -103,13 +101,12 @@ def peak_of(path, shape, kind, params):
     before, start = memory("VmHWM"), time.perf_counter()
     model.fit(X, y).predict(X)
     clock = time.perf_counter() - start
-    Path(path).unlink()
+    path.unlink()
     return {"bytes": memory("VmHWM") - before, "clock": clock}
 
 
-def in_new_process(*arguments):
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-        return fresh.submit(peak_of, *arguments).result()
+def peak_in_new_process(folder, *arguments):
+    return in_new_process(peak_of, folder / "X.npy", *arguments)
 
 
 def peak(folder):
@@ -119,7 +116,7 @@ def peak(folder):
     for size in GIBIBYTES:
         shape = size * 2**30 // (4 * WIDE), WIDE
         kind = "classifier, 2 classes"
-        found = in_new_process(str(folder / "X.npy"), shape, kind, params)
+        found = peak_in_new_process(folder, shape, kind, params)
         cells.append({"gibibytes": size, "shape": shape, **found})
         print(cells[-1])
     return {"cells": cells}
@@ -132,8 +129,7 @@ def per_row(folder):
         "n_rows": ROWS,
         "bytes": {
             kind: [
-                in_new_process(str(folder / "X.npy"), (n, 8), kind, params)["bytes"]
-                for n in ROWS
+                peak_in_new_process(folder, (n, 8), kind, params)["bytes"] for n in ROWS
             ]
             for kind in KINDS
         },

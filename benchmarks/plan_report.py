@@ -93,8 +93,8 @@ def search_rows(results):
 
 def write_page(results, page):
     """Write plan.md from the results."""
-    cluster, training = results["cluster"], results["training"]
-    large, simulation = training["large"], results["simulation"]
+    cluster, simulation = results["cluster"], results["simulation"]
+    large = results["training"]["large"]
     cells = simulation["cells"]
     choices = [
         {
@@ -119,36 +119,26 @@ def write_page(results, page):
     choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
     text = fill_template(
         "plan",
+        **results,
+        large=large,
         rows=_power(cluster["rows"]),
         fits=_power(cluster["fits"]),
-        date=training["date"],
-        cpu=training["cpu"],
         row_us=1e6 * large["epoch"] / large["rows"],
-        cores=cluster["cores"],
         gigabit=8e-9 * cluster["bandwidth"],
         latency_us=1e6 * cluster["latency"],
         task_ms=1e3 * cluster["task"],
-        digit=results["digit"],
-        ratio=results["ratio"],
-        simulated=simulation["rows"],
-        chosen=simulation["chosen"],
         gathered=_bytes(4 * simulation["rows"]),
         gathered_all=_bytes(4 * cluster["rows"]),
         gather_time=_seconds(seconds_to_send(cluster, 4 * cluster["rows"], 1)),
-        choices=_table(choices),
+        choice_table=_table(choices),
         verdict=f"{n_same} of {len(cells)} choices are the same to the last index.",
-        epochs=_table(epochs),
-        features=large["features"],
-        batch_size=large["batch_size"],
-        parameters=large["parameters"],
-        row_bytes=large["row_bytes"],
+        epoch_table=_table(epochs),
         choose_ns=1e9 * choose,
         sort_ns=1e9 * sort,
         bottlenecks=_bottlenecks(results, seconds),
         table=_bytes(cluster["rows"] * large["row_bytes"]),
-        searches=_table(found),
+        search_table=_table(found),
         search_verdict=_search_verdict(searches),
-        stack=training["small"]["stack"],
         stamp=where(results["environment"]),
     )
     page.write_text(text, encoding="utf-8")

@@ -291,10 +291,15 @@ def large(plan):
         }
         title = f"large, {n_samples} rows"
         cell["seconds"] = measure(title, variants, plan.large_repetitions)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            cell["bytes"] = fresh.submit(peak_memory, n_samples).result()
+        cell["bytes"] = in_new_process(peak_memory, n_samples)
         cells.append(cell)
     return cells
+
+
+def in_new_process(function, *arguments):
+    """Call a function in a process whose memory holds nothing else."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(function, *arguments).result()
 
 
 def peak_memory(n_samples):
