@@ -100,33 +100,33 @@ def padding():
 def times():
     """Time fits of the estimator, and of a skorch net with the callback."""
     X, y = make_data()
-    target = y.astype(np.float32)
     lengths = row_lengths(X)
     cells = []
     for channels, rows in itertools.product(NETWORKS, TIMED_ROWS):
         network = {"conv_channels": channels, "pool_size": 4, "hidden_size": 64}
         budget = round(rows * lengths.mean())
+        sampler = DynamicBatchSampler(lengths, budget, random_state=0)
         dynamic = {
-            "iterator_train__batch_sampler": DynamicBatchSampler(
-                lengths, budget, random_state=0
-            ),
+            "iterator_train__batch_sampler": sampler,
             "iterator_train__batch_size": 1,
         }
-        fixed_net = make_net(network, batch_size=rows)
-        dynamic_net = make_net(network, batch_size=rows, **dynamic)
         pairs = {
-            "estimator": {
-                "fixed": partial(make_estimator(network, batch_size=rows).fit, X, y),
-                "dynamic": partial(
-                    make_estimator(network, max_elements=budget).fit, X, y
-                ),
-            },
-            "skorch": {
-                "fixed": partial(fixed_net.fit, X, target),
-                "dynamic": partial(dynamic_net.fit, X, target),
-            },
+            "estimator": (
+                make_estimator(network, batch_size=rows),
+                make_estimator(network, max_elements=budget),
+                y,
+            ),
+            "skorch": (
+                make_net(network, batch_size=rows),
+                make_net(network, batch_size=rows, **dynamic),
+                y.astype(np.float32),
+            ),
         }
-        for name, pair in pairs.items():
+        for name, (fixed, other, target) in pairs.items():
+            pair = {
+                "fixed": partial(fixed.fit, X, target),
+                "dynamic": partial(other.fit, X, target),
+            }
             title = f"{name}, {channels}, {rows} rows"
             seconds = measure(title, pair, REPETITIONS)
             cell = {"training": name, "channels": channels, "rows": rows}
@@ -175,21 +175,17 @@ def write_page(results):
     rows = []
     for key, name in names.items():
         cells = [seed[key] for seed in seeds]
-        fixed = [seed["fixed"] for seed in seeds]
-        pairs = list(zip(cells, fixed, strict=True))
-        saved = [1 - own["elements"] / other["elements"] for own, other in pairs]
-        avoided = [1 - own["padding"] / other["padding"] for own, other in pairs]
-        rows.append(
-            {
-                "batches": name,
-                "number": f"{np.median([cell['batches'] for cell in cells]):.0f}",
-                "padding in what is computed": shares(
-                    [cell["padding"] / cell["elements"] for cell in cells]
-                ),
-                "elements saved": "" if key == "fixed" else shares(saved),
-                "padding saved": "" if key == "fixed" else shares(avoided),
-            }
-        )
+        row = {
+            "batches": name,
+            "number": f"{np.median([cell['batches'] for cell in cells]):.0f}",
+            "padding in what is computed": shares(
+                [cell["padding"] / cell["elements"] for cell in cells]
+            ),
+        }
+        for what in ("elements", "padding"):
+            saved = [1 - seed[key][what] / seed["fixed"][what] for seed in seeds]
+            row[f"{what} saved"] = "" if key == "fixed" else shares(saved)
+        rows.append(row)
     tables = {"padding": tabulate(rows, headers="keys", tablefmt="github")}
     titles = {
         "estimator": "`ReBatchCNNClassifier`, `max_elements`",
@@ -197,16 +193,15 @@ def write_page(results):
     }
     rows = []
     for cell in results["times"]["cells"]:
-        seconds = cell["seconds"]
-        ratios = np.divide(seconds["dynamic"]["cpu"], seconds["fixed"]["cpu"])
+        fixed, dynamic = (cell["seconds"][kind]["cpu"] for kind in ("fixed", "dynamic"))
         rows.append(
             {
                 "training": titles[cell["training"]],
                 "channels": " → ".join(map(str, cell["channels"])),
                 "rows": cell["rows"],
-                "fixed, s": f"{np.median(seconds['fixed']['cpu']):.2f}",
-                "dynamic, s": f"{np.median(seconds['dynamic']['cpu']):.2f}",
-                "ratio": as_quartiles(ratios),
+                "fixed, s": f"{np.median(fixed):.2f}",
+                "dynamic, s": f"{np.median(dynamic):.2f}",
+                "ratio": as_quartiles(dynamic, fixed),
             }
         )
     tables["times"] = as_table(rows, "keys", "github")
