@@ -17,7 +17,6 @@ times as many examples, and what came of them. They end at the first failure.
 The results are in benchmarks/results/abuse.json, the page is docs/promises.md.
 """
 
-import argparse
 import gc
 import json
 import os
@@ -28,16 +27,16 @@ import time
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from environment import environment
+from harness import RESULTS, ROOT, make_parser, run_sections
 from kills import digest_of
 from scipy import stats
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from skrebatch import (
     DivergedError,
@@ -48,8 +47,6 @@ from skrebatch import (
     fit_fused,
 )
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "abuse.json"
 X, Y = make_classification(40, 4, random_state=0)
 NUMBERS = make_regression(40, 4, random_state=0)[1]
 N_FITS, N_READINGS, SHARE_OF_WARM_UP = 10_000, 50, 0.2
@@ -175,7 +172,6 @@ def slope(readings, name):
 def fits(quick):
     """Fit many times in this process, and look at it now and then."""
     if not sys.platform.startswith("linux"):
-        print("fits: skipped, there is no /proc here")
         return None
     n_fits, every = (600, 60) if quick else (N_FITS, N_FITS // N_READINGS)
     readings, ends = [{"fits": 0, **look()}], Counter()
@@ -245,34 +241,30 @@ def threads(quick):
 
 SECTIONS = {
     "fits": fits,
-    "any order": lambda quick: long_run("any order", quick),
-    "arguments": lambda quick: long_run("arguments", quick),
+    "any order": partial(long_run, "any order"),
+    "arguments": partial(long_run, "arguments"),
     "threads": threads,
 }
 
 
+def run_section(name, quick):
+    """Run a section and time it; None where it can't be run."""
+    start = time.perf_counter()
+    section = SECTIONS[name](quick)
+    if section is None:
+        return None
+    return {**section, "seed": 0, "seconds": time.perf_counter() - start}
+
+
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="a little of each")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    for name in arguments.only:
-        start = time.perf_counter()
-        with threadpool_limits(1):
-            section = SECTIONS[name](arguments.quick)
-        if section is None:
-            continue
-        section |= {"seed": 0, "seconds": time.perf_counter() - start}
-        section["environment"] = environment()
-        told = ("readings", "found", "environment")
-        print(name, {k: v for k, v in section.items() if k not in told})
-        if not arguments.quick:
-            results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-            results[name] = section
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    arguments = make_parser(__doc__, "--quick", only=SECTIONS).parse_args()
+    calls = {
+        name: partial(run_section, name, arguments.quick) for name in arguments.only
+    }
+    path = None if arguments.quick else RESULTS / "abuse.json"
+    for name, section in run_sections(path, calls):
+        untold = "readings", "found", "environment"
+        print(name, {k: v for k, v in section.items() if k not in untold})
 
 
 if __name__ == "__main__":

@@ -16,20 +16,17 @@ same initial weights:
 scikit-learn's models run with their defaults. Results go to benchmarks/results/.
 """
 
-import argparse
 import itertools
-import json
 import os
 import time
 import warnings
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from compare_report import draw, summarise, write_page
 from datasets import ENTRIES, load
-from environment import versions
-from joblib import Parallel, delayed
+from harness import DOCS, make_parser, run_parallel, versions, write_json
+from joblib import delayed
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -49,7 +46,6 @@ from sklearn.model_selection import (
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
 from skrebatch import (
     FusedGridSearchCV,
@@ -58,7 +54,6 @@ from skrebatch import (
     redistribution_size,
 )
 
-ROOT = Path(__file__).parents[1]
 SEED = 42
 OURS = ("re-Batch", "random", "no re-Batch")
 # By task: the names of the scores, with their scorer and its sign. The last one is
@@ -273,20 +268,13 @@ def compare(dataset, plan, device="cpu", n_jobs=1):
         for name in names
         for split, (train, test) in enumerate(used)
     ]
-    workers = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    done = list(tqdm(workers(jobs), dataset.name, total=len(jobs), unit="fit"))
+    done = run_parallel(jobs, n_jobs, dataset.name)
     return {
-        "data": {
-            "name": dataset.name,
-            "source": dataset.source,
-            "task": dataset.task,
-            "rows": len(dataset.X),
-            "columns": dataset.X.shape[1],
-        },
+        "data": dataset.facts(),
         "seed": SEED,
         "plan": asdict(plan),
         "device": str(device),
-        "versions": versions("numpy", "scikit-learn", "torch", "skrebatch"),
+        "versions": versions(),
         "cpus": os.cpu_count(),
         "runs": sorted(
             (run for run in done if "arm" in run), key=lambda r: (r["arm"], r["split"])
@@ -299,41 +287,27 @@ def compare(dataset, plan, device="cpu", n_jobs=1):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, "--n-jobs", "--output", "--page", "--quick")
     parser.add_argument(
         "--data", nargs="+", default=["breast_cancer", "diabetes"], choices=ENTRIES
     )
     parser.add_argument("--device", default="cpu", help="where our networks train")
-    parser.add_argument(
-        "--n-jobs",
-        type=int,
-        help="processes; all cores by default, 1 where the device is not the CPU",
-    )
-    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write docs/compare.md from results"
-    )
+    parser.set_defaults(n_jobs=None)
     arguments = parser.parse_args()
     if arguments.page:
-        write_page(arguments.output, ENTRIES, ROOT / "docs")
+        write_page(arguments.output, ENTRIES, DOCS)
         return
 
+    # All cores by default; one process where the device is not the CPU.
     n_jobs = arguments.n_jobs or (-1 if arguments.device == "cpu" else 1)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     for name in arguments.data:
         plan = QUICK if arguments.quick else Plan(max_epochs=MAX_EPOCHS.get(name, 30))
         results = compare(load(name), plan, arguments.device, n_jobs)
         stem = f"compare_{name}" + "_quick" * arguments.quick
         path = arguments.output / f"{stem}.json"
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_json(path, results)
         print(summarise(results))
-        pictures = draw(results, arguments.output, stem)
-        for file in [path, *pictures]:
+        for file in [path, *draw(results, arguments.output, stem)]:
             print(f"wrote {file}")
 
 

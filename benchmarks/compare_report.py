@@ -1,12 +1,20 @@
 """What compare.py found: tables, pictures and the page, all from its JSON."""
 
-import json
 from collections import Counter, defaultdict
 
 import numpy as np
 from evidence import corrected_interval, paired_difference, verdict
+from harness import read_json
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from pages import (
+    as_interval,
+    as_table,
+    fill_template,
+    list_versions,
+    minus,
+    save_figure,
+)
 
 CONTROLS = ("no re-Batch", "random")
 LOSSES = ("log loss", "RMSE")  # less is better
@@ -20,157 +28,81 @@ CURVE_STYLES = {
 }
 REPEATS = {0: "left out", 1: "moved", 2: "twice"}
 
-PAGE = """\
-# Comparison
-
-Does re-Batch help? This page is written by `benchmarks/compare.py` from the scores in
-`benchmarks/results/`. To run it again:
-
-```sh
-python benchmarks/compare.py --data {names}
-python benchmarks/compare.py --page
-```
-
-`make demo` runs the first two data sets.
-
-## In short
-
-{summary}
-
-An interval that holds 0 is no proof of equality: on tables this small only large
-differences would show.
-
-## What is compared
-
-Each data set is split by {folds}-fold cross-validation, {repeats} times over. Three
-arms train the same network, each tuned inside the training rows by a search over
-{candidates} candidates with {inner}-fold cross-validation, for log loss or RMSE. All
-three see the same splits, initial weights and batch sizes:
-
-- **re-Batch** searches the ratio ({ratios}), the repeats ({repeat_values}) and the
-  strategy (min-loss or max-loss). The batch size is B, as in the paper.
-- **random** puts as many random samples in the same places. What it gains does not
-  come from the losses.
-- **no re-Batch** searches the same batch sizes and trains for as many steps as the
-  repeats give.
-
-Instead of a second strategy the two controls have a second seed, so that every arm has
-as many draws. The other models are scikit-learn's, with their defaults and the same
-preprocessing; they are not tuned, so they place the network rather than compete.
-
-Brackets are 95 % intervals with the correction of Nadeau and Bengio (2003) for
-training sets that overlap. Differences are paired, split by split. "fit" is the median
-time of one fit in seconds, "search" that of the search around it, with as many fits
-running side by side as there are cores.
-
-## How to read the pictures
-
-*Loss curves*: the loss of every training row once (left) and of the test rows (right)
-after each epoch, at ratio 0.15 and the same batch size, as the mean over {folds}
-splits. A training curve below the black one is faster learning; only a test curve below
-the black one is better learning.
-
-*Score against ratio*: the score on the validation folds of the searches, less is
-better. Above, the mean; the black line is no re-Batch at the same batch size and
-number of steps. Below, the paired difference to it with its interval: below 0 is
-better than no re-Batch. The batch size grows with the ratio, so a slope that the black
-line shows as well is due to the batch size.
-"""
-
-SECTION = """
-## {name}
-
-{rows} rows, {columns} columns, {task}, from {source}. Networks train for {max_epochs}
-epochs.
-
-{scores}
-
-{differences}
-
-{chosen}
-
-![Loss curves]({curves})
-
-![Score against ratio]({ratio})
-"""
-
 
 def summarise(results):
     """Write the tables of a data set as plain text."""
     data = results["data"]
     title = f"{data['name']}: {data['rows']} rows, {data['task']}, {data['source']}"
-    tables = [_as_text(score_table(results)), _as_text(difference_table(results))]
-    return "\n\n".join(["", title, *tables, ""])
+    tables = [score_table(results), difference_table(results)]
+    return "\n\n".join(["", title, *(as_table(t, style="plain") for t in tables), ""])
 
 
 def score_table(results):
     """Tabulate mean, interval and times of every arm, the best first."""
-    runs, names = _runs(results), _score_names(results)
-    rows = {}
-    for arm, own in runs.items():
+    names, rows = _score_names(results), []
+    runs_by_arm = _runs(results)
+    tuned = names[-1]
+    for arm in sorted(
+        runs_by_arm, key=lambda arm: np.mean(_scores(runs_by_arm[arm], tuned))
+    ):
+        runs = runs_by_arm[arm]
         cells = []
         for name in names:
-            interval = corrected_interval(_scores(own, name), _outer_ratio(results))
+            interval = corrected_interval(_scores(runs, name), _outer_ratio(results))
             cells.append(_format(interval, _decimals(results, name)))
-        searched = "best" in own[0]
-        cells.append(_seconds(own, "fit_seconds"))
-        cells.append(_seconds(own, "total_seconds") if searched else "")
-        rows[arm] = [arm, *cells]
-    tuned = names[-1]
-    order = sorted(rows, key=lambda arm: np.mean(_scores(runs[arm], tuned)))
-    return [["", *names, "fit", "search"], *(rows[arm] for arm in order)]
+        searched = "best" in runs[0]
+        cells.append(_seconds(runs, "fit_seconds"))
+        cells.append(_seconds(runs, "total_seconds") if searched else "")
+        rows.append([arm, *cells])
+    return [["", *names, "fit", "search"], *rows]
 
 
 def difference_table(results):
     """Tabulate the paired differences of re-Batch and its controls."""
-    names = _score_names(results)
-    rows = []
+    rows = [["", *_score_names(results)]]
     for control in CONTROLS:
         cells = []
-        for name in names:
-            difference = _difference(results, control, name)
+        for name, difference, word in _differences(results, control):
             text = _format(difference, _decimals(results, name), sign="+")
-            cells.append(f"{text} {verdict(difference, name not in LOSSES)}")
+            cells.append(f"{text} {word}")
         rows.append([f"re-Batch − {control}", *cells])
-    return [["", *names], *rows]
+    return rows
 
 
 def choice_table(results):
     """Tabulate which candidates the searches chose, and how often."""
-    rows = []
+    rows = [["", "chosen: ratio, repeats, choice"]]
     for arm in ("re-Batch", *CONTROLS):
+        choices = [run["best"] for run in _runs(results)[arm]]
         best = Counter(
-            f"{run['best']['ratio']} {REPEATS[run['best']['repeats']]} "
-            f"{run['best']['choice']}"
-            for run in _runs(results)[arm]
+            f"{choice['ratio']} {REPEATS[choice['repeats']]} {choice['choice']}"
+            for choice in choices
         )
         text = "; ".join(f"{choice} ({n}×)" for choice, n in best.most_common())
         rows.append([arm, text])
-    return [["", "chosen: ratio, repeats, choice"], *rows]
+    return rows
 
 
 def draw(results, folder, stem):
     """Draw both pictures of a data set; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, picture in [("curves", _draw_curves), ("ratio", _draw_ratio)]:
-        paths.append(folder / f"{stem}_{name}.png")
-        picture(results).savefig(paths[-1], dpi=80)
-    return paths
+    pictures = {"curves": _draw_curves, "ratio": _draw_ratio}
+    return [
+        save_figure(picture(results), folder / f"{stem}_{name}.png")
+        for name, picture in pictures.items()
+    ]
 
 
 def write_page(results_folder, names, docs):
     """Write compare.md and its pictures from the results that there are."""
     files = [results_folder / f"compare_{name}.json" for name in names]
-    everything = [
-        json.loads(file.read_text("utf-8")) for file in files if file.exists()
-    ]
+    everything = [read_json(file) for file in files if file.exists()]
     if not everything:
         raise FileNotFoundError(
             f"No results in {results_folder}; run compare.py first."
         )
     plan = everything[0]["plan"]
-    page = PAGE.format(
+    page = fill_template(
+        "compare",
         names=" ".join(results["data"]["name"] for results in everything),
         summary="\n".join(_summary(everything, control) for control in CONTROLS),
         folds=plan["outer_folds"],
@@ -181,19 +113,17 @@ def write_page(results_folder, names, docs):
         repeat_values=", ".join(map(str, plan["repeats"])),
     )
     for results in everything:
-        name = results["data"]["name"]
-        curves, ratio = draw(results, docs / "images" / "compare", name)
-        page += SECTION.format(
+        draw(results, docs / "images" / "compare", results["data"]["name"])
+        page += fill_template(
+            "compare_data",
             **results["data"],
             max_epochs=results["plan"]["max_epochs"],
             scores=_as_markdown(score_table(results)),
             differences=_as_markdown(difference_table(results)),
             chosen=_as_markdown(choice_table(results)),
-            curves=curves.relative_to(docs).as_posix(),
-            ratio=ratio.relative_to(docs).as_posix(),
         )
-    versions = ", ".join(f"{k} {v}" for k, v in everything[0]["versions"].items())
-    page += f"\nSeed {everything[0]['seed']}; {versions}.\n"
+    seed, versions = everything[0]["seed"], list_versions(everything[0]["versions"])
+    page += f"\nSeed {seed}; {versions}.\n"
     (docs / "compare.md").write_text(page, encoding="utf-8")
 
 
@@ -201,9 +131,7 @@ def _summary(everything, control):
     """Count what the paired differences to a control show."""
     found = defaultdict(list)
     for results in everything:
-        for name in _score_names(results):
-            difference = _difference(results, control, name)
-            word = verdict(difference, name not in LOSSES)
+        for name, _, word in _differences(results, control):
             found[word].append(f"{results['data']['name']} ({name})")
     total = sum(map(len, found.values()))
     parts = [
@@ -305,9 +233,14 @@ def _outer_ratio(results):
     return 1 / (results["plan"]["outer_folds"] - 1)
 
 
-def _difference(results, control, name):
-    ours, theirs = (_scores(_runs(results)[arm], name) for arm in ("re-Batch", control))
-    return paired_difference(ours, theirs, _outer_ratio(results))
+def _differences(results, control):
+    """List scores, with the interval of the difference to a control and its verdict."""
+    runs, found = _runs(results), []
+    for name in _score_names(results):
+        ours, theirs = (_scores(runs[arm], name) for arm in ("re-Batch", control))
+        difference = paired_difference(ours, theirs, _outer_ratio(results))
+        found.append((name, difference, verdict(difference, name not in LOSSES)))
+    return found
 
 
 def _decimals(results, name):
@@ -317,8 +250,7 @@ def _decimals(results, name):
 
 
 def _format(interval, decimals, sign=""):
-    mean, low, high = (f"{value:{sign}.{decimals}f}" for value in interval)
-    return f"{mean} [{low}, {high}]".replace("-", "−")
+    return minus(as_interval(interval, f"{sign}.{decimals}f"))
 
 
 def _seconds(runs, name):
@@ -326,15 +258,7 @@ def _seconds(runs, name):
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
 
 
-def _as_text(table):
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for row in table:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
 def _as_markdown(table):
+    """Format a table without padding, as some of its cells are very wide."""
     header, *rows = ["| " + " | ".join(row) + " |" for row in table]
     return "\n".join([header, "|---" * len(table[0]) + "|", *rows])

@@ -48,6 +48,16 @@ class Dataset:
     task: str
     source: str
 
+    def facts(self):
+        """Return the name, source, task and shape, for a file of results."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "task": self.task,
+            "rows": len(self.X),
+            "columns": self.X.shape[1],
+        }
+
     def preprocessor(self):
         """Make the unfitted transformer from X to the input of a network."""
         numeric = self.X.select_dtypes("number").columns

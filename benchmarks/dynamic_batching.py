@@ -12,16 +12,13 @@ What is timed runs in turns in one process, on one thread, from the call of `fit
 end; CPU time counts. Everything goes to benchmarks/results/dynamic_batching.json.
 """
 
-import argparse
 import itertools
-import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from environment import environment
-from pages import fill_block
+from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
+from pages import as_interval, as_quartiles, as_table, write_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
 from tabulate import tabulate
@@ -37,9 +34,7 @@ from skrebatch import (
     row_lengths,
 )
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "dynamic_batching.json"
-PAGE = ROOT / "docs" / "lengths.md"
+OUTPUT = RESULTS / "dynamic_batching.json"
 N_ROWS, SHORTEST, LONGEST, ROWS = 2000, 8, 512, 32
 RATIO, EPOCHS, REPETITIONS = 0.15, 2, 5
 STRETCHES = (4, 16, 64)  # in full batches
@@ -105,33 +100,33 @@ def padding():
 def times():
     """Time fits of the estimator, and of a skorch net with the callback."""
     X, y = make_data()
-    target = y.astype(np.float32)
     lengths = row_lengths(X)
     cells = []
     for channels, rows in itertools.product(NETWORKS, TIMED_ROWS):
         network = {"conv_channels": channels, "pool_size": 4, "hidden_size": 64}
         budget = round(rows * lengths.mean())
+        sampler = DynamicBatchSampler(lengths, budget, random_state=0)
         dynamic = {
-            "iterator_train__batch_sampler": DynamicBatchSampler(
-                lengths, budget, random_state=0
-            ),
+            "iterator_train__batch_sampler": sampler,
             "iterator_train__batch_size": 1,
         }
-        fixed_net = make_net(network, batch_size=rows)
-        dynamic_net = make_net(network, batch_size=rows, **dynamic)
         pairs = {
-            "estimator": {
-                "fixed": partial(make_estimator(network, batch_size=rows).fit, X, y),
-                "dynamic": partial(
-                    make_estimator(network, max_elements=budget).fit, X, y
-                ),
-            },
-            "skorch": {
-                "fixed": partial(fixed_net.fit, X, target),
-                "dynamic": partial(dynamic_net.fit, X, target),
-            },
+            "estimator": (
+                make_estimator(network, batch_size=rows),
+                make_estimator(network, max_elements=budget),
+                y,
+            ),
+            "skorch": (
+                make_net(network, batch_size=rows),
+                make_net(network, batch_size=rows, **dynamic),
+                y.astype(np.float32),
+            ),
         }
-        for name, pair in pairs.items():
+        for name, (fixed, other, target) in pairs.items():
+            pair = {
+                "fixed": partial(fixed.fit, X, target),
+                "dynamic": partial(other.fit, X, target),
+            }
             title = f"{name}, {channels}, {rows} rows"
             seconds = measure(title, pair, REPETITIONS)
             cell = {"training": name, "channels": channels, "rows": rows}
@@ -166,12 +161,10 @@ def make_net(network, **options):
     )
 
 
-def spread(values, percent=False):
-    """Write a median with its quartiles."""
+def shares(values):
+    """Write the median of shares with their quartiles."""
     low, middle, high = np.percentile(values, [25, 50, 75])
-    if percent:
-        return f"{middle:.1%} [{low:.1%}, {high:.1%}]".replace("%", " %")
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    return as_interval((middle, low, high), ".1%").replace("%", " %")
 
 
 def write_page(results):
@@ -182,21 +175,17 @@ def write_page(results):
     rows = []
     for key, name in names.items():
         cells = [seed[key] for seed in seeds]
-        fixed = [seed["fixed"] for seed in seeds]
-        pairs = list(zip(cells, fixed, strict=True))
-        saved = [1 - own["elements"] / other["elements"] for own, other in pairs]
-        avoided = [1 - own["padding"] / other["padding"] for own, other in pairs]
-        rows.append(
-            {
-                "batches": name,
-                "number": f"{np.median([cell['batches'] for cell in cells]):.0f}",
-                "padding in what is computed": spread(
-                    [cell["padding"] / cell["elements"] for cell in cells], True
-                ),
-                "elements saved": "" if key == "fixed" else spread(saved, True),
-                "padding saved": "" if key == "fixed" else spread(avoided, True),
-            }
-        )
+        row = {
+            "batches": name,
+            "number": f"{np.median([cell['batches'] for cell in cells]):.0f}",
+            "padding in what is computed": shares(
+                [cell["padding"] / cell["elements"] for cell in cells]
+            ),
+        }
+        for what in ("elements", "padding"):
+            saved = [1 - seed[key][what] / seed["fixed"][what] for seed in seeds]
+            row[f"{what} saved"] = "" if key == "fixed" else shares(saved)
+        rows.append(row)
     tables = {"padding": tabulate(rows, headers="keys", tablefmt="github")}
     titles = {
         "estimator": "`ReBatchCNNClassifier`, `max_elements`",
@@ -204,49 +193,36 @@ def write_page(results):
     }
     rows = []
     for cell in results["times"]["cells"]:
-        seconds = cell["seconds"]
-        ratios = np.divide(seconds["dynamic"]["cpu"], seconds["fixed"]["cpu"])
+        fixed, dynamic = (cell["seconds"][kind]["cpu"] for kind in ("fixed", "dynamic"))
         rows.append(
             {
                 "training": titles[cell["training"]],
                 "channels": " → ".join(map(str, cell["channels"])),
                 "rows": cell["rows"],
-                "fixed, s": f"{np.median(seconds['fixed']['cpu']):.2f}",
-                "dynamic, s": f"{np.median(seconds['dynamic']['cpu']):.2f}",
-                "ratio": spread(ratios),
+                "fixed, s": f"{np.median(fixed):.2f}",
+                "dynamic, s": f"{np.median(dynamic):.2f}",
+                "ratio": as_quartiles(dynamic, fixed),
             }
         )
-    tables["times"] = tabulate(
-        rows, headers="keys", tablefmt="github", disable_numparse=True
-    )
-    text = PAGE.read_text("utf-8")
+    tables["times"] = as_table(rows, "keys", "github")
+    blocks = {}
     for name, table in tables.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         ran = results[name]["environment"]
-        stamp = (
-            f"<sub>{ran['date']}, {ran['cpu']}, torch {ran['versions']['torch']}.</sub>"
-        )
-        text = fill_block(text, begin, end, f"\n{table}\n\n{stamp}\n\n")
-    PAGE.write_text(text, encoding="utf-8")
+        facts = f"{ran['date']}, {ran['cpu']}, torch {ran['versions']['torch']}"
+        blocks[name] = f"{table}\n\n<sub>{facts}.</sub>"
+    write_blocks(DOCS / "lengths.md", blocks)
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write the tables from the results"
-    )
-    if not parser.parse_args().page:
+    if not make_parser(__doc__, "--page").parse_args().page:
         torch.set_num_threads(1)
         with threadpool_limits(1):
             results = {
                 "padding": {"environment": environment(), "seeds": padding()},
                 "times": {"environment": environment(), "cells": times()},
             }
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    write_page(json.loads(RESULTS.read_text("utf-8")))
+        write_json(OUTPUT, results)
+    write_page(read_json(OUTPUT))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Kill fits and searches at random moments, go on, and compare the results by the bit.
 
     python benchmarks/kills.py [--kills 100] [--seed 0] [--case NAME] [--output FILE]
+    python benchmarks/kills.py --page    # docs/interruption.md from the results
 
 Each case is run to its end once, undisturbed. Then it is run again, killed by SIGKILL
 after a random time and started anew, until it comes to its end: what it finds out must
@@ -8,7 +9,6 @@ be the same to the bit, no file may be torn, and none may be left over. Needs `f
 Where no other file is named, the table goes into docs/interruption.md.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from environment import environment
-from pages import fill_block
+from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
+from pages import write_blocks
 from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -37,8 +37,7 @@ from skrebatch import (
 )
 from skrebatch._engine.serialization.checkpoint import Checkpoint
 
-OUTPUT = Path(__file__).parent / "results" / "kills.json"
-PAGE = Path(__file__).parent.parent / "docs" / "interruption.md"
+OUTPUT = RESULTS / "kills.json"
 FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every": 3}
 
 
@@ -193,45 +192,36 @@ def measure(names, n_kills, seed):
     return cases
 
 
-def fill_in(result):
-    """Put the table of a result into the page."""
+def write_page(results):
+    """Write the table of the results into the page."""
     rows = [
         {"case": name, **{key.replace("_", " "): n for key, n in case.items()}}
-        for name, case in {**result["cases"], "all": result["total"]}.items()
+        for name, case in {**results["cases"], "all": results["total"]}.items()
     ]
     table = tabulate(rows, headers="keys", tablefmt="github")
-    ran = result["environment"]
-    stamp = (
-        f"<sub>Seed {result['seed']}, {ran['date']}, {ran['cpu']}, torch "
-        f"{ran['versions']['torch']}.</sub>"
-    )
-    text = PAGE.read_text("utf-8")
-    begin, end = "<!-- kills -->\n", "<!-- end of kills -->"
-    text = fill_block(text, begin, end, f"\n{table}\n\n{stamp}\n\n")
-    PAGE.write_text(text, encoding="utf-8")
+    ran = results["environment"]
+    facts = f"Seed {results['seed']}, {ran['date']}, {ran['cpu']}"
+    stamp = f"<sub>{facts}, torch {ran['versions']['torch']}.</sub>"
+    write_blocks(DOCS / "interruption.md", {"kills": f"{table}\n\n{stamp}"})
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, "--page")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", choices=CASES, action="append", dest="names")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    cases = measure(args.names or list(CASES), args.kills, args.seed)
-    keys = next(iter(cases.values()))
-    total = {key: sum(case[key] for case in cases.values()) for key in keys}
-    result = {
-        "environment": environment(),
-        "seed": args.seed,
-        "total": total,
-        "cases": cases,
-    }
-    args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if not args.page:
+        torch.set_num_threads(1)
+        cases = measure(args.names or list(CASES), args.kills, args.seed)
+        keys = next(iter(cases.values()))
+        total = {key: sum(case[key] for case in cases.values()) for key in keys}
+        ran = {"environment": environment(), "seed": args.seed}
+        write_json(args.output, {**ran, "total": total, "cases": cases}, indent=2)
+        print(json.dumps(total))
     if args.output == OUTPUT:
-        fill_in(result)
-    print(json.dumps(total))
+        write_page(read_json(OUTPUT))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,24 @@ sets that the comparison does not use. CleanLearning is cleanlab's (`pip install
 cleanlab`); without it, its arms are left out. Results go to benchmarks/results/.
 """
 
-import argparse
 import importlib.util
 import itertools
-import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset, load
-from environment import versions
-from joblib import Parallel, delayed
+from harness import (
+    DOCS,
+    PACKAGES,
+    make_parser,
+    rounded,
+    run_parallel,
+    versions,
+    write_json,
+)
+from joblib import delayed
 from label_noise_report import OPPONENT, OUR_ARM, draw, summarise, write_page
 from sklearn.datasets import (
     load_digits,
@@ -37,11 +42,9 @@ from sklearn.datasets import (
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold
-from tqdm import tqdm
 
 from skrebatch import ReBatchCNNClassifier, fit_fused, training_dynamics
 
-ROOT = Path(__file__).parents[1]
 SEED = 42
 NETWORK = {"batch_size": 32, "max_epochs": 100}
 LEFT_OUT = {"strategy": "max-loss", "repeats": 0, "ratio": 0.3}
@@ -97,49 +100,41 @@ QUICK = Plan(rates=(0.2,), repeats=1, cleanlab_folds=3, max_epochs=15)
 CHOICE = Plan(rates=(0.2,), repeats=2)
 
 
-def generated(name, X, y):
-    """Make a data set of generated arrays."""
+def generated(name, data):
+    """Make a data set of generated arrays, X and y."""
+    X, y = data
     X = pd.DataFrame(X).add_prefix("x")
     return Dataset(name, X, np.asarray(y, dtype=int), "classification", "generated")
 
 
 def hastie():
-    return generated("hastie", *_binary(make_hastie_10_2(600, random_state=SEED)))
+    X, y = make_hastie_10_2(600, random_state=SEED)
+    return generated("hastie", (X, y > 0))
 
 
 def friedman():
     X, y = make_friedman1(500, noise=1.0, random_state=SEED)
-    return generated("friedman", X, y > np.median(y))
+    return generated("friedman", (X, y > np.median(y)))
 
 
-def _binary(data):
-    X, y = data
-    return X, y > 0
-
-
-def _digits(rows, labels, name):
+def _digits(name, rows, labels):
     """Read digits, of half the resolution in either direction."""
     X, y = load_digits(return_X_y=True)
     rows = rows(y)
     X = X[rows].reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
-    return Dataset(
-        name,
-        pd.DataFrame(X).add_prefix("pixel"),
-        labels(y[rows]).astype(int),
-        "classification",
-        "scikit-learn's load_digits",
-    )
+    X, y = pd.DataFrame(X).add_prefix("pixel"), labels(y[rows]).astype(int)
+    return Dataset(name, X, y, "classification", "scikit-learn's load_digits")
 
 
 def three_or_eight():
-    return _digits(lambda y: np.isin(y, [3, 8]), lambda y: y == 8, "3 or 8")
+    return _digits("3 or 8", lambda y: np.isin(y, [3, 8]), lambda y: y == 8)
 
 
 def parity():
-    def rows(y):
-        return np.random.default_rng(SEED).choice(len(y), 500, replace=False)
-
-    return _digits(rows, lambda y: y % 2, "parity")
+    rng = np.random.default_rng(SEED)
+    return _digits(
+        "parity", lambda y: rng.choice(len(y), 500, replace=False), lambda y: y % 2
+    )
 
 
 def wine():
@@ -152,27 +147,27 @@ def clusters():
     data = make_classification(
         500, 12, n_informative=5, n_clusters_per_class=3, flip_y=0, random_state=SEED
     )
-    return generated("clusters", *data)
+    return generated("clusters", data)
 
 
 def overlap():
     data = make_classification(
         400, 20, n_informative=4, class_sep=0.8, flip_y=0, random_state=SEED
     )
-    return generated("overlap", *data)
+    return generated("overlap", data)
 
 
 def moons():
     X, y = make_moons(400, noise=0.25, random_state=SEED)
     nothing = np.random.default_rng(SEED).normal(size=(400, 4))
-    return generated("moons", np.hstack([X, nothing]), y)
+    return generated("moons", (np.hstack([X, nothing]), y))
 
 
 def quantiles():
     data = make_gaussian_quantiles(
         n_samples=500, n_features=6, n_classes=2, random_state=SEED
     )
-    return generated("quantiles", *data)
+    return generated("quantiles", data)
 
 
 DEVELOPMENT = (three_or_eight, parity, wine, clusters, overlap, moons, quantiles)
@@ -306,55 +301,26 @@ def run_all(datasets, plan, arms, cleaned, n_jobs):
         for rate in plan.rates
         for split, (train, test) in enumerate(splits_of(dataset, plan))
     ]
-    workers = Parallel(n_jobs=n_jobs, return_as="generator")
-    runs = list(tqdm(workers(jobs), total=len(jobs), unit="split"))
-    packages = ["numpy", "scikit-learn", "torch", "skrebatch"]
+    runs = run_parallel(jobs, n_jobs, unit="split")
     return {
-        "data": [
-            {
-                "name": dataset.name,
-                "source": dataset.source,
-                "rows": len(dataset.X),
-                "columns": dataset.X.shape[1],
-            }
-            for dataset in datasets
-        ],
+        "data": [dataset.facts() for dataset in datasets],
         "seed": SEED,
         "plan": asdict(plan),
         "network": NETWORK,
         "arms": arms,
-        "versions": versions(*packages, *(["cleanlab"] if cleaned else [])),
+        "versions": versions(*PACKAGES, *(["cleanlab"] if cleaned else [])),
         "cpus": os.cpu_count(),
         "runs": runs,
     }
 
 
-def rounded(results):
-    """Round all scores to six digits."""
-    if isinstance(results, dict):
-        return {name: rounded(value) for name, value in results.items()}
-    if isinstance(results, list):
-        return [rounded(value) for value in results]
-    return round(results, 6) if isinstance(results, float) else results
-
-
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, "--n-jobs", "--output", "--page", "--quick")
     parser.add_argument("--data", nargs="+", default=EVALUATION, choices=EVALUATION)
     parser.add_argument("--choose", action="store_true", help="choose on other data")
-    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
-    parser.add_argument("--n-jobs", type=int, default=-1, help="processes")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write docs/label_noise.md"
-    )
     arguments = parser.parse_args()
     if arguments.page:
-        write_page(arguments.output, ROOT / "docs")
+        write_page(arguments.output, DOCS)
         return
 
     plan, cleaned = Plan(), CLEANED
@@ -374,9 +340,8 @@ def main():
     if arguments.quick:
         plan, stem = QUICK, f"{stem}_quick"
     results = run_all(datasets, plan, arms, cleaned, arguments.n_jobs)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"{stem}.json"
-    path.write_text(json.dumps(rounded(results)) + "\n", encoding="utf-8")
+    write_json(path, rounded(results), indent=None)
     print(summarise(results))
     for file in [path, *draw(results, arguments.output, stem)]:
         print(f"wrote {file}")

@@ -1,12 +1,13 @@
 """What label_noise.py found: tables, a picture and the page, all from its JSON."""
 
-import json
 from collections import defaultdict
 from textwrap import fill
 
 import numpy as np
-from evidence import corrected_interval, corrected_p_value, holm, paired_difference
+from evidence import corrected_interval, corrected_p_value, holm
+from harness import read_json
 from matplotlib.figure import Figure
+from pages import as_interval, as_table, fill_template, save_figure
 from scipy.stats import wilcoxon
 from tabulate import tabulate
 
@@ -24,109 +25,6 @@ STYLES = {
     "CleanLearning, early stopping": ("tab:blue", "-"),
     "gradient boosting": ("tab:gray", "-."),
 }
-
-PAGE = """\
-# Wrong labels
-
-Does leaving out the hardest samples help where training labels are wrong, and do the
-losses tell which labels are? This page is written by `benchmarks/label_noise.py` from
-`benchmarks/results/label_noise.json`. To run it again:
-
-```sh
-pip install cleanlab
-python benchmarks/label_noise.py --choose
-python benchmarks/label_noise.py
-python benchmarks/label_noise.py --page
-```
-
-## In short
-
-{summary}
-
-## What is compared
-
-{splits} splits ({folds}-fold cross-validation, {repeats} times over) of {n_data} data
-sets: {data}. A share of the training labels, drawn at random, is flipped; test labels
-stay clean. All arms but gradient boosting train the same network (batch size
-{batch_size}, at most {max_epochs} epochs) on the same splits with the same flips, from
-the same initial weights:
-
-- **to the end**: no re-Batch, all epochs.
-- **early stopping**: no re-Batch; a fifth of the training rows, with labels as wrong as
-  the others, say when to stop, and the best epoch is kept.
-- **random, left out**: the same plan as ours with random samples, the control.
-- **max-loss, left out**: `strategy="max-loss", repeats=0, ratio=0.3` from the second
-  epoch on.
-- **small-loss**: `strategy="small-loss", ratio=0.3`.
-- **ours**: {ours}. It was chosen on other data, see below.
-- **CleanLearning**: cleanlab's, around the network trained to the end, and around the
-  network with early stopping. It needs {cleanlab_folds} more fits, for probabilities
-  out of fold.
-- **gradient boosting**: scikit-learn's `HistGradientBoostingClassifier` with its
-  defaults.
-
-Nothing is tuned on these data. Brackets are 95 % intervals with the correction of
-Nadeau and Bengio (2003) for training sets that overlap; differences are paired, split
-by split. p-values are of the same corrected test, adjusted over the data sets by Holm;
-Wilcoxon's signed-rank test is over the data sets' mean differences, of which there are
-few.
-
-## Accuracy on clean labels
-
-Mean over the data sets, by share of wrong labels:
-
-{accuracy}
-
-![Accuracy by share of wrong labels](images/label_noise/accuracy.png)
-
-Each data set at {rate:.0%} wrong labels:
-
-{by_data}
-
-## Ours against the others
-
-Difference of the accuracies in points, ours − theirs, at {rate:.0%} wrong labels:
-
-{differences}
-
-Against early stopping at every share of wrong labels:
-
-{by_rate}
-
-## Log loss
-
-{log_loss}
-
-{log_loss_note}
-
-## Finding the wrong labels
-
-`label_quality` of `training_dynamics` after one training of our arm with
-`record_losses=True`, against cleanlab's `find_label_issues` and its label quality, by
-the {cleanlab_folds}-fold probabilities of the network with early stopping. Average
-precision goes by the whole ranking; precision and recall go by the samples pointed at:
-those that cleanlab calls issues, as many of the lowest label quality, and those whose
-label quality is below 1/2. Means over the data sets:
-
-{found}
-
-The average precision of `label_quality` minus that of cleanlab, in points:
-
-{found_by_data}
-
-## How our configuration was chosen
-
-{n_candidates} configurations were run at {choice_rate:.0%} wrong labels on
-{choice_data}, none of which is compared above ({choice_splits} splits each). The best
-mean accuracies, and the two baselines:
-
-{choice}
-"""
-
-
-def read(path):
-    """Read results, or None where there are none."""
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
 def scores_by(results, score, rate):
@@ -153,30 +51,28 @@ def mean_table(results, score, digits=3):
         for arm in arms_of(results)
     ]
     rows.sort(key=lambda row: (-1 if score == "accuracy" else 1) * np.mean(row[1:]))
-    return _table(rows, ["", *(f"{rate:.0%}" for rate in rates)], digits)
+    return _number_table([["", *map("{:.0%}".format, rates)], *rows], digits)
 
 
 def data_table(results, rate):
     """Tabulate accuracies with intervals: an arm a row, a data set a column."""
     table = scores_by(results, "accuracy", rate)
     ratio = _ratio(results)
-    rows = []
+    rows = [["", *table]]
     for arm in arms_of(results):
         intervals = [corrected_interval(own[arm], ratio) for own in table.values()]
-        rows.append(
-            [arm, *(_range(i.mean, i.low, i.high, "{:.3f}") for i in intervals)]
-        )
-    return _table(rows, ["", *table])
+        rows.append([arm, *map(as_interval, intervals)])
+    return as_table(rows)
 
 
 def difference_table(results, rate):
     """Tabulate ours minus each other arm: an arm a row, a data set a column."""
     table = scores_by(results, "accuracy", rate)
-    rows = []
+    rows = [["ours −", *table, "mean", "Wilcoxon p"]]
     for arm in arms_of(results):
         if arm != OUR_ARM:
-            rows.append([arm, *_differences(results, table, arm)])
-    return _table(rows, ["ours −", *table, "mean", "Wilcoxon p"])
+            rows.append([arm, *_difference_cells(results, _gains(table, arm))])
+    return as_table(rows)
 
 
 def rate_table(results):
@@ -184,25 +80,66 @@ def rate_table(results):
     rows = []
     for rate in results["plan"]["rates"]:
         table = scores_by(results, "accuracy", rate)
-        rows.append([f"{rate:.0%}", *_differences(results, table, OPPONENT)])
-    return _table(rows, ["wrong labels", *table, "mean", "Wilcoxon p"])
+        cells = _difference_cells(results, _gains(table, OPPONENT))
+        rows.append([f"{rate:.0%}", *cells])
+    return as_table(rows, ["wrong labels", *table, "mean", "Wilcoxon p"])
 
 
-def _differences(results, table, arm):
-    """Cells of ours minus an arm: data sets, their mean, Wilcoxon's p."""
-    ratio = _ratio(results)
-    pairs = [
-        (100 * np.array(own[OUR_ARM]), 100 * np.array(own[arm]))
-        for own in table.values()
-    ]
-    p_values = holm([corrected_p_value(ours - theirs, ratio) for ours, theirs in pairs])
+def found_table(results):
+    """Tabulate how well wrong labels are found: a way a row, a rate a column."""
+    rates = _rates_with_flips(results)
+    rows = defaultdict(list)
+    for rate in rates:
+        runs = [run["found"] for run in results["runs"] if run["rate"] == rate]
+        for way, values in runs[0].items():
+            for score in values:
+                first, second = (
+                    (way, score) if way == "average precision" else (score, way)
+                )
+                mean = np.mean([run[way][score] for run in runs])
+                rows[f"{first}, {second}"].append(mean)
+    order = sorted(rows, key=lambda name: name.split(",")[0])
+    header = ["", *map("{:.0%}".format, rates)]
+    return _number_table([header, *([name, *rows[name]] for name in order)])
+
+
+def found_differences(results):
+    """Tabulate the paired difference in average precision."""
+    rows = []
+    for rate in _rates_with_flips(results):
+        gains = _precision_gains(results, rate)
+        *cells, _ = _difference_cells(results, list(gains.values()))
+        rows.append([f"{rate:.0%}", *cells])
+    return as_table(rows, ["wrong labels", *gains, "mean"])
+
+
+def _gains(table, arm):
+    """List ours minus an arm in points of accuracy, split by split, by data set."""
+    return [100 * np.subtract(own[OUR_ARM], own[arm]) for own in table.values()]
+
+
+def _precision_gains(results, rate):
+    """Return by data set our average precision minus cleanlab's, in points."""
+    gains = defaultdict(list)
+    for run in results["runs"]:
+        if run["rate"] == rate:
+            own = run["found"]["average precision"]
+            gains[run["data"]].append(100 * (own["label_quality"] - own["cleanlab"]))
+    return gains
+
+
+def _p_values(results, gains):
+    """Return the p-values of no difference, adjusted over the data sets."""
+    return holm([corrected_p_value(own, _ratio(results)) for own in gains])
+
+
+def _difference_cells(results, gains):
+    """Format differences by data set, their mean, and Wilcoxon's p."""
     cells = []
-    for (ours, theirs), p_value in zip(pairs, p_values, strict=True):
-        i = paired_difference(ours, theirs, ratio)
-        cells.append(
-            _range(i.mean, i.low, i.high, "{:+.1f}") + (" *" if p_value < 0.05 else "")
-        )
-    means = [np.mean(ours - theirs) for ours, theirs in pairs]
+    for own, p_value in zip(gains, _p_values(results, gains), strict=True):
+        text = as_interval(corrected_interval(own, _ratio(results)), "+.1f")
+        cells.append(text + (" *" if p_value < 0.05 else ""))
+    means = [np.mean(own) for own in gains]
     return [*cells, f"{np.mean(means):+.1f}", f"{_wilcoxon(means):.3f}"]
 
 
@@ -210,49 +147,6 @@ def _wilcoxon(differences):
     if len(differences) < 2 or not np.any(differences):
         return 1.0
     return float(wilcoxon(differences).pvalue)
-
-
-def found_table(results):
-    """Tabulate how well wrong labels are found: a way a row, a rate a column."""
-    rates = [rate for rate in results["plan"]["rates"] if rate > 0]
-    rows = defaultdict(list)
-    for rate in rates:
-        runs = [run["found"] for run in results["runs"] if run["rate"] == rate]
-        for name in runs[0]["average precision"]:
-            values = [run["average precision"][name] for run in runs]
-            rows[f"average precision, {name}"].append(np.mean(values))
-        for way in runs[0]:
-            for score in ("precision", "recall"):
-                if way != "average precision":
-                    values = [run[way][score] for run in runs]
-                    rows[f"{score}, {way}"].append(np.mean(values))
-    order = sorted(rows, key=lambda name: name.split(",")[0])
-    return _table([[n, *rows[n]] for n in order], ["", *(f"{r:.0%}" for r in rates)], 3)
-
-
-def found_differences(results):
-    """Tabulate the paired difference in average precision."""
-    rows = []
-    for rate in (rate for rate in results["plan"]["rates"] if rate > 0):
-        by_data = defaultdict(list)
-        for run in results["runs"]:
-            if run["rate"] == rate:
-                own = run["found"]["average precision"]
-                by_data[run["data"]].append(
-                    100 * (own["label_quality"] - own["cleanlab"])
-                )
-        ratio = _ratio(results)
-        p_values = holm([corrected_p_value(own, ratio) for own in by_data.values()])
-        cells = []
-        for own, p_value in zip(by_data.values(), p_values, strict=True):
-            i = corrected_interval(own, ratio)
-            cells.append(
-                _range(i.mean, i.low, i.high, "{:+.1f}")
-                + (" *" if p_value < 0.05 else "")
-            )
-        mean = np.mean([np.mean(own) for own in by_data.values()])
-        rows.append([f"{rate:.0%}", *cells, f"{mean:+.1f}"])
-    return _table(rows, ["wrong labels", *by_data, "mean"])
 
 
 def choice_table(results, n_best=5):
@@ -264,38 +158,32 @@ def choice_table(results, n_best=5):
     ]
     rows = [[*row, np.mean(row[1:])] for row in rows]
     baselines, candidates = rows[:2], sorted(rows[2:], key=lambda row: -row[-1])
-    rows = candidates[:n_best] + baselines
-    return _table(rows, ["", *table, "mean"], 3)
+    rows = [["", *table, "mean"], *candidates[:n_best], *baselines]
+    return _number_table(rows)
 
 
 def summary(results):
     """Say in sentences what the tables show."""
     sentences = []
     for rate in results["plan"]["rates"]:
-        table = scores_by(results, "accuracy", rate)
-        ratio = _ratio(results)
-        differences = [
-            100 * np.subtract(own[OUR_ARM], own[OPPONENT]) for own in table.values()
-        ]
-        p_values = holm([corrected_p_value(own, ratio) for own in differences])
-        means = np.array([own.mean() for own in differences])
-        better, worse = ((p_values < 0.05) & (means * s > 0) for s in (1, -1))
+        gains = _gains(scores_by(results, "accuracy", rate), OPPONENT)
+        is_clear = _p_values(results, gains) < 0.05
+        means = np.mean(gains, axis=1)
         sentences.append(
             f"- At {rate:.0%} wrong labels ours is {np.mean(means):+.1f} points of "
             f"accuracy from early stopping on the mean over {len(means)} data sets: "
             f"higher on {(means > 0).sum()} of them, with an adjusted p below .05 on "
-            f"{better.sum()}; clearly lower on {worse.sum()}."
+            f"{(is_clear & (means > 0)).sum()}; clearly lower on "
+            f"{(is_clear & (means < 0)).sum()}."
         )
-    found = [run for run in results["runs"] if "found" in run]
-    if found:
-        gains = defaultdict(list)
-        for run in found:
-            own = run["found"]["average precision"]
-            gains[run["rate"]].append(100 * (own["label_quality"] - own["cleanlab"]))
-        by_rate = ", ".join(f"{np.mean(v):+.1f} at {r:.0%}" for r, v in gains.items())
+    if any("found" in run for run in results["runs"]):
+        by_rate = []
+        for rate in _rates_with_flips(results):
+            gains = np.concatenate([*_precision_gains(results, rate).values()])
+            by_rate.append(f"{np.mean(gains):+.1f} at {rate:.0%}")
         sentences.append(
             "- In finding the wrong labels, the average precision of `label_quality` "
-            f"differs from cleanlab's by {by_rate} points, on the mean."
+            f"differs from cleanlab's by {', '.join(by_rate)} points, on the mean."
         )
     return "\n".join(sentences)
 
@@ -356,23 +244,21 @@ def draw(results, folder, stem):
     axes[0].set_ylabel("accuracy on clean test labels")
     handles, labels = axes[0].get_legend_handles_labels()
     axes[-1].legend(handles, labels, loc="center", fontsize=9)
-    path = folder / f"{stem}.png"
-    figure.savefig(path, dpi=100)
-    return [path]
+    return [save_figure(figure, folder / f"{stem}.png", dpi=100)]
 
 
 def write_page(folder, docs):
     """Write the page and its picture from the results."""
     results, choice = (
-        read(folder / f"{stem}.json") for stem in ("label_noise", "label_noise_choice")
+        read_json(folder / f"{stem}.json")
+        for stem in ("label_noise", "label_noise_choice")
     )
-    images = docs / "images" / "label_noise"
-    images.mkdir(parents=True, exist_ok=True)
-    draw(results, images, "accuracy")
+    draw(results, docs / "images" / "label_noise", "accuracy")
     plan, rate = results["plan"], _shown_rate(results)
     ours = ", ".join(f"{k}={v!r}" for k, v in results["arms"][OUR_ARM].items())
     data = [f"{d['name']} ({d['rows']} × {d['columns']})" for d in results["data"]]
-    text = PAGE.format(
+    text = fill_template(
+        "label_noise",
         summary=summary(results),
         splits=plan["folds"] * plan["repeats"],
         folds=plan["folds"],
@@ -420,12 +306,10 @@ def _ratio(results):
     return 1 / (results["plan"]["folds"] - 1)
 
 
-def _range(mean, low, high, form):
-    return f"{form.format(mean)} [{form.format(low)}, {form.format(high)}]"
+def _rates_with_flips(results):
+    return [rate for rate in results["plan"]["rates"] if rate > 0]
 
 
-def _table(rows, headers, digits=None):
-    floats = "g" if digits is None else f".{digits}f"
-    return tabulate(
-        rows, headers, tablefmt="pipe", floatfmt=floats, disable_numparse=digits is None
-    )
+def _number_table(rows, digits=3):
+    """Format a table whose cells are numbers, but for its first row and column."""
+    return tabulate(rows, "firstrow", "pipe", floatfmt=f".{digits}f")

@@ -9,33 +9,36 @@ lecture's own split, and on ten other splits. Needs the extra `imbalance`. Resul
 to benchmarks/results/.
 """
 
-import argparse
-import json
 import os
-from pathlib import Path
 
 import numpy as np
 from datasets import load
-from environment import versions
 from evidence import corrected_interval
+from harness import (
+    DOCS,
+    make_parser,
+    read_json,
+    run_parallel,
+    versions,
+    write_json,
+)
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
-from joblib import Parallel, delayed
+from joblib import delayed
+from pages import as_interval, as_table, fill_template
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from tabulate import tabulate
-from tqdm import tqdm
 
 from skrebatch import ReBatchCNNClassifier
 
-ROOT = Path(__file__).parents[1]
 CATEGORICAL = ["cp", "restecg", "slope", "thal"]
 SPLIT_SEED = 42
 N_SEEDS = 10
+SCORES = "accuracy", "F1"
 # The lecture says nothing of batches and epochs.
 NETWORK = {
     "architecture": "mlp",
@@ -64,79 +67,6 @@ CONDITIONS = {
         None,
     ),
 }
-
-PAGE = """\
-# The lecture's experiment
-
-A lecture on training networks in PyTorch ends with an experiment on the Cleveland heart
-data (303 rows, of which a fifth, drawn with seed 42 and stratified, is the test set):
-SMOTE, noise, dropout and batch norm, one after another, each for the better. This page
-is written by `benchmarks/lecture.py`, which repeats it:
-
-```sh
-pip install ".[benchmark,imbalance]"
-python benchmarks/lecture.py
-python benchmarks/lecture.py --page
-```
-
-The network is the lecture's, hidden layers of 128 and 64 (`architecture="mlp"`). The
-lecture says nothing of batches and epochs: here they are {batch_size} rows and
-{max_epochs} epochs. Nor does it say what its best figures are from; the sixth condition
-is a guess. Numbers are scaled, categories one-hot encoded, the six missing values
-filled in, and SMOTE comes after that, all in one pipeline:
-
-```python
-{pipeline}
-```
-
-## On the lecture's split
-
-Median of {n_seeds} seeds, and the least and the greatest. One row of the test set is
-{row:.1f} points.
-
-{own}
-
-{verdict}
-
-## On other splits
-
-Means over {n_seeds} other splits of the same kind, with 95 % intervals after Nadeau and
-Bengio (2003).
-
-{others}
-
-Differences of a point or two, as between the lecture's conditions, are far below what
-these data can tell: the intervals are wider. That each condition is better than the
-one before on one split is what choosing a split, a seed or an epoch can do.
-"""
-
-PIPELINE = """\
-from imblearn.over_sampling import SMOTE
-from imblearn.pipeline import Pipeline
-from sklearn.compose import make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-from skrebatch import ReBatchCNNClassifier
-
-categorical = ["cp", "restecg", "slope", "thal"]
-numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-categories = make_pipeline(
-    SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
-)
-model = Pipeline(
-    [
-        (
-            "prepare",
-            make_column_transformer(
-                (categories, categorical), remainder=numbers, sparse_threshold=0
-            ),
-        ),
-        ("sample", SMOTE(random_state=0)),
-        ("network", ReBatchCNNClassifier(architecture="mlp", random_state=0)),
-    ]
-)"""
 
 
 def make_model(samples, parameters, max_epochs, seed):
@@ -188,15 +118,14 @@ def run(n_seeds=N_SEEDS, max_epochs=NETWORK["max_epochs"], n_jobs=-1):
         for condition in CONDITIONS
         for split, seed in cases
     ]
-    workers = Parallel(n_jobs=n_jobs, return_as="generator")
     return {
         "source": dataset.source,
         "rows": len(dataset.X),
         "n_seeds": n_seeds,
         "network": {**NETWORK, "max_epochs": max_epochs},
-        "versions": versions("numpy", "scikit-learn", "torch", "skrebatch"),
+        "versions": versions(),
         "cpus": os.cpu_count(),
-        "runs": list(tqdm(workers(jobs), total=len(jobs), unit="fit")),
+        "runs": run_parallel(jobs, n_jobs),
     }
 
 
@@ -211,30 +140,26 @@ def scores_of(results, condition, score, own_split):
 
 def own_table(results):
     """Tabulate medians on the lecture's split beside the lecture's figures."""
-    rows = []
+    rows = [["", "accuracy", "lecture's", "F1", "lecture's"]]
     for condition, (_, _, theirs) in CONDITIONS.items():
-        cells = []
-        for i, score in enumerate(("accuracy", "F1")):
+        row = [condition]
+        for i, score in enumerate(SCORES):
             ours = scores_of(results, condition, score, own_split=True)
             text = f"{np.median(ours):.2f} ({min(ours):.2f} to {max(ours):.2f})"
-            cells += [text, f"{theirs[i]:.2f}" if theirs else ""]
-        rows.append([condition, *cells])
-    headers = ["", "accuracy", "lecture's", "F1", "lecture's"]
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+            row += [text, f"{theirs[i]:.2f}" if theirs else ""]
+        rows.append(row)
+    return as_table(rows)
 
 
 def others_table(results):
     """Tabulate means and intervals on the other splits."""
-    rows = []
+    rows = [["", *SCORES]]
     for condition in CONDITIONS:
-        cells = []
-        for score in ("accuracy", "F1"):
-            ours = scores_of(results, condition, score, own_split=False)
-            i = corrected_interval(ours, test_train_ratio=0.25)
-            cells.append(f"{i.mean:.3f} [{i.low:.3f}, {i.high:.3f}]")
-        rows.append([condition, *cells])
-    headers = ["", "accuracy", "F1"]
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+        scores = [scores_of(results, condition, s, own_split=False) for s in SCORES]
+        rows.append(
+            [condition, *(as_interval(corrected_interval(s, 0.25)) for s in scores)]
+        )
+    return as_table(rows)
 
 
 def verdict(results):
@@ -242,7 +167,7 @@ def verdict(results):
     medians = {
         condition: [
             np.median(scores_of(results, condition, score, own_split=True))
-            for score in ("accuracy", "F1")
+            for score in SCORES
         ]
         for condition in CONDITIONS
     }
@@ -257,9 +182,9 @@ def verdict(results):
 
 def write_page(results, docs):
     """Write the page from the results."""
-    text = PAGE.format(
+    text = fill_template(
+        "lecture",
         **{name: results["network"][name] for name in ("batch_size", "max_epochs")},
-        pipeline=PIPELINE,
         n_seeds=results["n_seeds"],
         row=100 / np.ceil(0.2 * results["rows"]),
         own=own_table(results),
@@ -270,26 +195,14 @@ def write_page(results, docs):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--n-jobs", type=int, default=-1, help="processes")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write docs/lecture.md"
-    )
-    arguments = parser.parse_args()
+    arguments = make_parser(__doc__, "--n-jobs", "--output", "--page").parse_args()
     path = arguments.output / "lecture.json"
     if arguments.page:
-        write_page(json.loads(path.read_text("utf-8")), ROOT / "docs")
+        write_page(read_json(path), DOCS)
         return
     results = run(n_jobs=arguments.n_jobs)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(own_table(results), others_table(results), sep="\n\n")
-    print(f"wrote {path}")
+    write_json(path, results)
+    print(own_table(results), others_table(results), f"wrote {path}", sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -17,31 +17,23 @@ takes for each row.
 Every repetition goes to benchmarks/results/mapped.json.
 """
 
-import argparse
-import json
-import multiprocessing
 import os
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import sklearn
 import torch
-from environment import environment, where
-from networks import ratios
-from pages import fill_block
-from speed import measure, memory
+from harness import DOCS, RESULTS, make_parser, read_json, run_sections
+from pages import as_quartiles, where, write_blocks
+from speed import in_new_process, measure, memory
 from tabulate import tabulate
-from threadpoolctl import threadpool_limits
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "mapped.json"
-PAGE = ROOT / "docs" / "large_tables.md"
+OUTPUT = RESULTS / "mapped.json"
 NARROW = {"architecture": "mlp", "hidden_layers": (4,)}
 TABLES = [
     {"rows": 100_000, "features": 30, "params": {}},
@@ -109,13 +101,12 @@ def peak_of(path, shape, kind, params):
     before, start = memory("VmHWM"), time.perf_counter()
     model.fit(X, y).predict(X)
     clock = time.perf_counter() - start
-    Path(path).unlink()
+    path.unlink()
     return {"bytes": memory("VmHWM") - before, "clock": clock}
 
 
-def in_new_process(*arguments):
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-        return fresh.submit(peak_of, *arguments).result()
+def peak_in_new_process(folder, *arguments):
+    return in_new_process(peak_of, folder / "X.npy", *arguments)
 
 
 def peak(folder):
@@ -125,7 +116,7 @@ def peak(folder):
     for size in GIBIBYTES:
         shape = size * 2**30 // (4 * WIDE), WIDE
         kind = "classifier, 2 classes"
-        found = in_new_process(str(folder / "X.npy"), shape, kind, params)
+        found = peak_in_new_process(folder, shape, kind, params)
         cells.append({"gibibytes": size, "shape": shape, **found})
         print(cells[-1])
     return {"cells": cells}
@@ -138,8 +129,7 @@ def per_row(folder):
         "n_rows": ROWS,
         "bytes": {
             kind: [
-                in_new_process(str(folder / "X.npy"), (n, 8), kind, params)["bytes"]
-                for n in ROWS
+                peak_in_new_process(folder, (n, 8), kind, params)["bytes"] for n in ROWS
             ]
             for kind in KINDS
         },
@@ -159,8 +149,8 @@ def write_page(results):
             {
                 "table": f"{cell['rows']:,} × {cell['features']:,}",
                 "network": "multilayer perceptron" if cell["params"] else "default",
-                "cached, CPU time": ratios(seconds["file"]["cpu"], base["cpu"]),
-                "not cached, clock": ratios(
+                "cached, CPU time": as_quartiles(seconds["file"]["cpu"], base["cpu"]),
+                "not cached, clock": as_quartiles(
                     seconds["file, not cached"]["wall"], base["wall"]
                 ),
             }
@@ -181,32 +171,27 @@ def write_page(results):
         for kind, found in results["rows"]["bytes"].items()
     ]
     tables["rows"] = tabulate(lines, "keys", "pipe")
-    text = PAGE.read_text("utf-8")
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: written by benchmarks/mapped.py -->", "<!-- end -->"
-        line = where(results[name]["environment"])
-        text = fill_block(text, begin, end, f"\n\n{table}\n\n{line}\n\n")
-    PAGE.write_text(text, "utf-8")
+    blocks = {
+        f"{name}: written by benchmarks/mapped.py": (
+            f"{table}\n\n{where(results[name]['environment'])}"
+        )
+        for name, table in tables.items()
+    }
+    write_blocks(DOCS / "large_tables.md", blocks)
+
+
+def run_section(name):
+    with tempfile.TemporaryDirectory() as folder:
+        return SECTIONS[name](Path(folder))
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument(
-        "--page", action="store_true", help="only write the tables from the results"
-    )
-    arguments = parser.parse_args()
+    arguments = make_parser(__doc__, "--page", only=SECTIONS).parse_args()
     if not arguments.page:
-        torch.set_num_threads(1)
-        for name in arguments.only:
-            with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
-                section = SECTIONS[name](Path(folder))
-            results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-            results[name] = {**section, "environment": environment()}
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    write_page(json.loads(RESULTS.read_text("utf-8")))
+        calls = {name: partial(run_section, name) for name in arguments.only}
+        for name, _ in run_sections(OUTPUT, calls):
+            print(f"{name}: done")
+    write_page(read_json(OUTPUT))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,9 @@ same batch size and for equally many epochs. Every score and repetition goes to
 benchmarks/results/methods.json.
 """
 
-import argparse
 import gc
 import itertools
-import json
 import os
-import re
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -31,13 +28,12 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import ENTRIES, SHARED_DATA, Dataset, load
-from environment import environment
+from harness import DOCS, make_parser, read_json, run_sections
 from methods_report import PLAIN, fill, summarise
 from sklearn.datasets import make_classification
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import RepeatedStratifiedKFold
 from speed import make_data, measure
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from skrebatch import (
@@ -51,7 +47,6 @@ from skrebatch import (
 from skrebatch.strategies import STRATEGIES, check_strategy
 from skrebatch.strategies._planning import make_plan, plan_by_class
 
-ROOT = Path(__file__).parents[1]
 SEED = 42
 # Every method by its name, and what `repeats` makes of the paper's.
 METHODS = {
@@ -290,50 +285,27 @@ SECTIONS = {
 }
 
 
+def run_section(name, size):
+    """Run a section, and say how."""
+    return {"seed": SEED, "size": asdict(size), "cells": SECTIONS[name](size)}
+
+
 def main(arguments=None):
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only fill docs/methods.md from results"
-    )
-    arguments = parser.parse_args(arguments)
+    options = "--quick", "--output", "--page"
+    arguments = make_parser(__doc__, *options, only=SECTIONS).parse_args(arguments)
     name = "methods_quick.json" if arguments.quick else "methods.json"
-    path, page = arguments.output / name, ROOT / "docs" / "methods.md"
+    path, page = arguments.output / name, DOCS / "methods.md"
     if arguments.page:
-        results = json.loads(path.read_text("utf-8"))
-        page.write_text(fill(page.read_text("utf-8"), results), encoding="utf-8")
+        text = fill(page.read_text("utf-8"), read_json(path))
+        page.write_text(text, encoding="utf-8")
         return
 
     size = QUICK if arguments.quick else Size()
-    torch.set_num_threads(1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for section in arguments.only:
-        with threadpool_limits(1):
-            cells = SECTIONS[section](size)
-        # Read again: the sections before may have been run anew meanwhile.
-        results = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        results[section] = {
-            "environment": environment(),
-            "seed": SEED,
-            "size": asdict(size),
-            "cells": cells,
-        }
-        path.write_text(dump(results), encoding="utf-8")
-        print(summarise({section: results[section]}))
+    calls = {name: partial(run_section, name, size) for name in arguments.only}
+    for name, section in run_sections(path, calls):
+        print(summarise({name: section}))
     print(f"wrote {path}")
-
-
-def dump(results):
-    """Write JSON with each list of numbers on one line."""
-    text = json.dumps(results, indent=1)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text) + "\n"
 
 
 if __name__ == "__main__":

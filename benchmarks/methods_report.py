@@ -3,9 +3,8 @@
 import re
 
 import numpy as np
-from environment import where
 from evidence import paired_difference, verdict
-from tabulate import tabulate
+from pages import as_interval, as_quartiles, as_table, minus, where
 
 PLAIN = "plain training"
 WEIGHING = "tsw", "ohem"
@@ -48,11 +47,11 @@ def summarise(results):
     texts = []
     for name, section in results.items():
         if name == "cost":
-            texts.append(_format(_cost_rows(section["cells"]), "simple"))
+            texts.append(as_table(_cost_rows(section["cells"]), style="simple"))
             continue
         for cell in section["cells"]:
             table = _score_rows(cell, _ratio_of(section))
-            texts.append(f"{cell['data']}\n{_format(table, 'simple')}")
+            texts.append(f"{cell['data']}\n{as_table(table, style='simple')}")
     return "\n\n".join(["", *texts, ""])
 
 
@@ -92,7 +91,7 @@ def data_table(results):
         ]
         for cell in results["effect"]["cells"]
     ]
-    return _format([["", "rows", "inputs", "class 1", "source"], *rows])
+    return as_table([["", "rows", "inputs", "class 1", "source"], *rows])
 
 
 def effect_table(results, score):
@@ -108,18 +107,18 @@ def effect_table(results, score):
             else:
                 row.append(_difference(cell, arm, score, ratio))
         rows.append(row)
-    return _format([["", *(cell["data"] for cell in cells)], *rows])
+    return as_table([["", *(cell["data"] for cell in cells)], *rows])
 
 
 def score_table(results, name):
     """Tabulate the scores of a section with one data set, and the differences."""
     section = results[name]
-    return _format(_score_rows(section["cells"][0], _ratio_of(section)))
+    return as_table(_score_rows(section["cells"][0], _ratio_of(section)))
 
 
 def cost_table(results):
     """Tabulate the time of fits, and of plans as a share of an epoch."""
-    return _format(_cost_rows(results["cost"]["cells"]))
+    return as_table(_cost_rows(results["cost"]["cells"]))
 
 
 def card(results, method):
@@ -132,7 +131,7 @@ def card(results, method):
     for arm in arms:
         words = [_words(_verdicts(results, arm, score)) for score in _names(cells[0])]
         table.append([arm, *words, *rows[arm]])
-    return _format([header, *table])
+    return as_table([header, *table])
 
 
 def place(results, section):
@@ -188,7 +187,7 @@ def _cost_rows(cells):
         for cell in fits:
             own = cell["seconds"].get(arm)
             base = cell["seconds"][PLAIN]["cpu"]
-            row.append(_quartiles(np.divide(own["cpu"], base)) if own else "")
+            row.append(as_quartiles(own["cpu"], base) if own else "")
         own = np.median(times["cpu"])
         if arm not in (PLAIN, *WEIGHING):  # which draw an order as well
             own -= np.median(plans["seconds"][PLAIN]["cpu"])
@@ -227,14 +226,11 @@ def _interval(cell, arm, score, ratio):
 def _difference(cell, arm, score, ratio):
     """Write a difference with its interval, bold where that leaves out 0."""
     interval = _interval(cell, arm, score, ratio)
-    mean, low, high = (f"{value:+.3f}".replace("-", "−") for value in interval)
-    decided = verdict(interval, True) != "undecided"
-    return f"**{mean}** [{low}, {high}]" if decided else f"{mean} [{low}, {high}]"
-
-
-def _quartiles(ratios):
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    text = minus(as_interval(interval, "+.3f"))
+    if verdict(interval, higher_is_better=True) == "undecided":
+        return text
+    mean, ends = text.split(" ", 1)
+    return f"**{mean}** {ends}"
 
 
 def _names(cell):
@@ -244,7 +240,3 @@ def _names(cell):
 def _ratio_of(section):
     """Return the number of test rows by that of training rows."""
     return 1 / (section["size"]["folds"] - 1)
-
-
-def _format(table, style="pipe"):
-    return tabulate(table[1:], table[0], style, disable_numparse=True)

@@ -11,27 +11,21 @@ tenth of the labels drawn anew. What is compared runs in turns in one process, o
 thread; every repetition goes to benchmarks/results/networks.json.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-import torch
-from environment import environment
 from evidence import paired_difference
-from pages import fill_block
+from harness import DOCS, RESULTS, make_parser, read_json, run_sections
+from pages import as_quartiles, write_blocks
 from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
 from tabulate import tabulate
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from skrebatch import ReBatchCNNClassifier
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "networks.json"
-PAGE = ROOT / "docs" / "networks.md"
+OUTPUT = RESULTS / "networks.json"
 N_TEST = 5000
 LECTURE = {
     "architecture": "mlp",
@@ -112,12 +106,6 @@ def measure(title, rows, features, epochs, seeds, options=tuple(OPTIONS), **shar
     return {"batch_size": model.batch_size_, "seconds": seconds, "accuracy": accuracy}
 
 
-def ratios(values, base):
-    """Describe ratios, round by round: median and quartiles."""
-    low, middle, high = np.quantile(np.divide(values, base), [0.25, 0.5, 0.75])
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
-
-
 def differences(values, base):
     """Describe differences in points: mean and 95 % interval."""
     # Each seed has data of its own: nothing overlaps.
@@ -131,7 +119,7 @@ def summarise(cell):
     lines = [
         (
             f"`{name}`" if "=" in name else name,
-            ratios(seconds[name], seconds["default"]),
+            as_quartiles(seconds[name], seconds["default"]),
             differences(accuracy[name], accuracy["default"]),
         )
         for name in seconds
@@ -159,36 +147,21 @@ def write_page(results):
     parts.append(
         f"CPU: {', '.join(sorted(machines))}; torch {', '.join(sorted(versions))}.\n"
     )
-    page = PAGE.read_text("utf-8")
-    content = "\n\n" + "\n".join(parts) + "\n"
-    PAGE.write_text(fill_block(page, BEGIN, END, content), "utf-8")
+    blocks = {"written by benchmarks/networks.py": "\n".join(parts).rstrip()}
+    write_blocks(DOCS / "networks.md", blocks)
 
 
-BEGIN = "<!-- written by benchmarks/networks.py -->"
-END = "<!-- end -->"
+def run_table(name):
+    return {**TABLES[name], **measure(name, **TABLES[name])}
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument(
-        "--page", action="store_true", help="only write docs/networks.md from results"
-    )
-    arguments = parser.parse_args()
+    arguments = make_parser(__doc__, "--page", only=TABLES).parse_args()
     if not arguments.page:
-        torch.set_num_threads(1)
-        for name in arguments.only:
-            with threadpool_limits(1):
-                cell = measure(name, **TABLES[name])
-            # Read again: another table may have been measured meanwhile.
-            results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-            results[name] = {**TABLES[name], **cell, "environment": environment()}
-            results = {name: results[name] for name in TABLES if name in results}
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-            print(summarise(results[name]))
-    write_page(json.loads(RESULTS.read_text("utf-8")))
+        calls = {name: partial(run_table, name) for name in arguments.only}
+        for _, section in run_sections(OUTPUT, calls, TABLES):
+            print(summarise(section))
+    write_page(read_json(OUTPUT))
 
 
 if __name__ == "__main__":

@@ -11,23 +11,19 @@ of them what an epoch and a search would take. Everything goes to
 benchmarks/results/plan.json.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from environment import environment
+from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
 from plan_report import write_page
 from threadpoolctl import threadpool_limits
 
 from skrebatch import MinLoss, ReBatchCNNClassifier, redistribution_size
 from skrebatch.strategies import Epoch
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "plan.md"
+OUTPUT = RESULTS / "plan.json"
+PAGE = DOCS / "plan.md"
 RATIO, REPETITIONS = 0.15, 5
 SIMULATED = {"rows": 1 << 21, "machines": (1, 4, 16, 64, 256)}
 LOSSES = ("continuous", "many ties")
@@ -145,18 +141,21 @@ def choose_in_order(losses, n_chosen, bounds, network):
     return order
 
 
-def simulate():
+def draw_losses(n_rows):
+    """Draw losses, and how many of them an epoch chooses."""
+    losses = np.random.default_rng(0).exponential(size=n_rows).astype(np.float32)
+    return losses, redistribution_size(n_rows, RATIO)
+
+
+def simulate(n_rows=SIMULATED["rows"], machines=SIMULATED["machines"]):
     """Choose over more and more machines, and count what they send."""
-    n_rows = SIMULATED["rows"]
-    n_chosen = redistribution_size(n_rows, RATIO)
-    rng = np.random.default_rng(0)
-    drawn = rng.exponential(size=n_rows).astype(np.float32)
+    drawn, n_chosen = draw_losses(n_rows)
+    epoch = Epoch(2, 10, n_chosen=n_chosen, rng=np.random.default_rng(0))
     cells = []
     for kind in LOSSES:
         losses = drawn if kind == LOSSES[0] else np.round(drawn, 1)
-        epoch = Epoch(2, 10, n_chosen=n_chosen, rng=rng)
         expected = MinLoss().plan(losses, epoch)
-        for n_machines in SIMULATED["machines"]:
+        for n_machines in machines:
             network = Network(n_machines)
             bounds = np.linspace(0, n_rows, n_machines + 1).astype(int)
             found = choose_in_order(losses, n_chosen, bounds, network)
@@ -175,8 +174,7 @@ def simulate():
 def measure():
     """Time what a core does to choose among its rows, and to sort what it chose."""
     n_rows = SIMULATED["rows"]
-    n_chosen = redistribution_size(n_rows, RATIO)
-    losses = np.random.default_rng(0).exponential(size=n_rows).astype(np.float32)
+    losses, n_chosen = draw_losses(n_rows)
     seconds = {"choose": [], "sort": []}
     for _ in range(REPETITIONS):
         start = time.process_time()
@@ -225,16 +223,9 @@ def _digits(pairs, shift):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write the page from the results"
-    )
-    path = RESULTS / "plan.json"
-    if not parser.parse_args().page:
+    if not make_parser(__doc__, "--page").parse_args().page:
         torch.set_num_threads(1)
-        speed = json.loads((RESULTS / "speed.json").read_text("utf-8"))
+        speed = read_json(RESULTS / "speed.json")
         with threadpool_limits(1):
             results = {
                 "environment": environment(),
@@ -246,8 +237,8 @@ def main():
                 "cluster": CLUSTER,
                 "epochs": EPOCHS,
             }
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    write_page(path, PAGE)
+        write_json(OUTPUT, results)
+    write_page(read_json(OUTPUT), PAGE)
 
 
 if __name__ == "__main__":

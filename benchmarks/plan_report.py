@@ -1,88 +1,11 @@
 """What plan.py found and works out: the page, all from its JSON."""
 
-import json
 import math
 
 import numpy as np
-from environment import where
-from tabulate import tabulate
+from pages import as_table, fill_template, where
 
 PARTS = "training", "gradients", "choosing", "order", "shuffling"
-PAGE = """\
-# Past one machine
-
-What would a table of {rows} rows take, or a search of {fits} fits, on a cluster? This
-page works it out; nothing of it has run on more than one machine. It is written by
-`benchmarks/plan.py` from `benchmarks/results/plan.json`:
-
-```sh
-python benchmarks/plan.py
-python benchmarks/plan.py --page
-```
-
-Training is what [speed](speed.md) has measured on one core ({date}, {cpu}):
-{row_us:.1f} µs for a row and epoch, with its loss pass ({features} features, batches of
-{batch_size}). A machine of the model has {cores} such cores, and sends {gigabit:.0f}
-Gbit/s while it receives as many; a message takes {latency_us:.0f} µs. These parameters
-stand in the JSON: change them there and call `--page` for your own cluster.
-
-## Choosing over machines
-
-Each machine holds the losses of its rows. A loss and its row make one number of 64
-bits, in which rows decide between equal losses, so that no two are equal. The last one
-to choose is found digit by digit: in each round all machines count how many of their
-numbers have which {digit} bits next, and add the counts up. No loss leaves its machine.
-The places of the chosen, easiest first, come of a sample sort, for which only the
-chosen travel. ([`fit_distributed`](distributed.md) sends every loss to every process
-instead, with which any strategy can do.)
-
-The simulation does so with {simulated:,} rows, of which {chosen:,} are chosen
-(r = {ratio}), and compares with what `MinLoss` chooses in one process:
-
-{choices}
-
-{verdict} *Sent* is what the machine sends that
-sends most, choice and order together; to bring all losses to one machine would take
-{gathered}, and {gathered_all} or {gather_time} for {rows} rows. Ties cost rounds: where
-the last loss to choose is shared by many rows, the digits of the row are gone through,
-too.
-
-## One epoch over {rows} rows
-
-The time of an epoch by the number of machines, with r = {ratio}:
-
-{epochs}
-
-- *training*: the measured time, over all cores. Batches of {batch_size} rows are a
-  core's, so that a step goes over {batch_size} rows of every core; that is another
-  training than with small batches, and how well it learns is not said here.
-- *gradients*: averaging {parameters:,} parameters over the machines after each step.
-- *choosing* and *order*: a core takes {choose_ns:.0f} ns for each row and
-  {sort_ns:.0f} ns more for each chosen one, as measured; what is sent is what the
-  simulation counts for continuous losses.
-- *shuffling*: the rows ({row_bytes} bytes each) move to where a shuffle of the whole
-  table puts them. It isn't done while others train, which would hide some of it.
-
-{bottlenecks}
-
-The table is {table} of memory over all machines.
-
-## A search of {fits} fits
-
-Stacks as in [searching](searching.md), of {stack} networks on the small table and of
-one on the large, on {cores} cores a machine; a core trains no less than a stack. The
-scheduler takes {task_ms:.0f} ms for one.
-
-{searches}
-
-*Once* is the time in which one machine receives the data; *each time* that in which the
-client sends them again for every stack, through one line, as it would without the
-[care taken](clusters.md) that they go once.
-
-{search_verdict}
-
-{stamp}
-"""
 
 
 def messages_of(n_machines):
@@ -168,13 +91,10 @@ def search_rows(results):
     return rows
 
 
-def write_page(path, page):
+def write_page(results, page):
     """Write plan.md from the results."""
-    if not path.exists():
-        raise FileNotFoundError(f"No results in {path}; run plan.py first.")
-    results = json.loads(path.read_text("utf-8"))
-    cluster, training = results["cluster"], results["training"]
-    large, simulation = training["large"], results["simulation"]
+    cluster, simulation = results["cluster"], results["simulation"]
+    large = results["training"]["large"]
     cells = simulation["cells"]
     choices = [
         {
@@ -197,37 +117,28 @@ def write_page(path, page):
     found = [row | {name: _seconds(row[name]) for name in times} for row in searches]
     n_same = sum(cell["same"] for cell in cells)
     choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
-    text = PAGE.format(
+    text = fill_template(
+        "plan",
+        **results,
+        large=large,
         rows=_power(cluster["rows"]),
         fits=_power(cluster["fits"]),
-        date=training["date"],
-        cpu=training["cpu"],
         row_us=1e6 * large["epoch"] / large["rows"],
-        cores=cluster["cores"],
         gigabit=8e-9 * cluster["bandwidth"],
         latency_us=1e6 * cluster["latency"],
         task_ms=1e3 * cluster["task"],
-        digit=results["digit"],
-        ratio=results["ratio"],
-        simulated=simulation["rows"],
-        chosen=simulation["chosen"],
         gathered=_bytes(4 * simulation["rows"]),
         gathered_all=_bytes(4 * cluster["rows"]),
         gather_time=_seconds(seconds_to_send(cluster, 4 * cluster["rows"], 1)),
-        choices=_table(choices),
+        choice_table=_table(choices),
         verdict=f"{n_same} of {len(cells)} choices are the same to the last index.",
-        epochs=_table(epochs),
-        features=large["features"],
-        batch_size=large["batch_size"],
-        parameters=large["parameters"],
-        row_bytes=large["row_bytes"],
+        epoch_table=_table(epochs),
         choose_ns=1e9 * choose,
         sort_ns=1e9 * sort,
         bottlenecks=_bottlenecks(results, seconds),
         table=_bytes(cluster["rows"] * large["row_bytes"]),
-        searches=_table(found),
+        search_table=_table(found),
         search_verdict=_search_verdict(searches),
-        stack=training["small"]["stack"],
         stamp=where(results["environment"]),
     )
     page.write_text(text, encoding="utf-8")
@@ -267,7 +178,7 @@ def _search_verdict(rows):
 
 
 def _table(rows):
-    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return as_table(rows, "keys", "github")
 
 
 def _seconds(value):

@@ -6,19 +6,12 @@ Every figure is read from the file in benchmarks/results/ that its own script ha
 written; a promise whose file is missing is left out.
 """
 
-import argparse
-import json
-from pathlib import Path
-
 import numpy as np
-from pages import fill_block
-from tabulate import tabulate
+from harness import DOCS, RESULTS, make_parser, read_json
+from pages import TEMPLATES, as_table, write_blocks
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "promises.md"
-BEGIN, END = "<!-- promises: written by benchmarks/promises.py -->", "<!-- end -->"
-CHOSEN = "chosen", "chosen alike"
+PAGE = DOCS / "promises.md"
+BLOCK = "promises: written by benchmarks/promises.py"
 
 
 def per_fit(found, unit):
@@ -30,142 +23,119 @@ def per_fit(found, unit):
 
 
 def of_kills(found):
-    total, cases = found["total"], len(found["cases"])
-    yield (
-        "A fit or search that is killed goes on, and ends at the same bits",
-        f"{total['kills']} kills at random moments in {cases} kinds of fits and "
-        f"searches: {total['runs_equal_to_the_bit']} of {total['runs']} runs equal",
-    )
-    yield (
-        "A file is written whole or not at all",
-        f"{total['kills_in_the_middle_of_a_write']} of these kills in the middle of a "
-        f"write: {total['files_torn']} files torn, {total['files_left_over']} left",
-    )
+    return {**found, "n_cases": len(found["cases"])}
 
 
-def of_abuse(found):
-    if "fits" in found:
-        own = found["fits"]
-        first, last = own["readings"][len(own["readings"]) // 5], own["readings"][-1]
-        more = (last["bytes"] - first["bytes"]) / 2**10
-        failed = own["fits"] - own["ends"]["done"]
-        n_last = last["fits"] - first["fits"]
-        yield (
-            "Fits leave no threads, files or objects behind",
-            f"{own['fits']:,} fits in one process, {failed:,} of them failing or "
-            f"interrupted. In the last {n_last:,}: "
-            f"{last['threads'] - first['threads']} more threads, "
-            f"{last['files'] - first['files']} more open files, {more:.0f} KiB more; "
-            f"{per_fit(own['slopes']['objects'], 'objects')} and "
-            f"{per_fit(own['slopes']['bytes'], 'bytes')} a fit",
-        )
-    if "any order" in found:
-        ends = found["any order"]["ends"]
-        yield (
-            "What fails leaves no trace, in whatever order things are done",
-            f"{ends['step']:,} steps of fits, settings, pickles, files and predictions "
-            f"in random order, {ends['refused or failed']:,} of them failing: none "
-            "broke it",
-        )
-    if "arguments" in found:
-        ends = dict(found["arguments"]["ends"])
-        works, n_tried = ends.pop("works"), sum(found["arguments"]["ends"].values())
-        yield (
-            "Whatever an argument is, it works or raises an error that says why",
-            f"{n_tried:,} calls of everything public with hostile arguments: "
-            f"{works:,} worked, {n_tried - works:,} ended in one of "
-            f"{len(ends)} kinds of documented errors, none otherwise",
-        )
-    if "threads" in found:
-        own = found["threads"]
-        yield (
-            "Threads may fit at the same time",
-            f"{own['fits']} fits and {own['searches']} searches, {own['at_once']} at "
-            f"once: {own['equal_to_the_bit']} equal to the bit with one by one",
-        )
+def of_fits(found):
+    readings = found["readings"]
+    first, last = readings[len(readings) // 5], readings[-1]
+    more = {name: last[name] - first[name] for name in first}
+    return {
+        "fits": found["fits"],
+        "failed": found["fits"] - found["ends"]["done"],
+        "more": more,
+        "kib": more["bytes"] / 2**10,
+        **{name: per_fit(slope, name) for name, slope in found["slopes"].items()},
+    }
+
+
+def of_arguments(found):
+    ends = found["ends"]
+    n_tried = sum(ends.values())
+    n_failed = n_tried - ends["works"]
+    n_errors = len(ends) - 1
+    return {**found, "n_tried": n_tried, "n_failed": n_failed, "n_errors": n_errors}
 
 
 def of_mapped(found):
     largest = found["peak"]["cells"][-1]
-    yield (
-        "A table in a file takes little memory, however large",
-        f"{largest['gibibytes']} GiB trained on and predicted with "
-        f"{largest['bytes'] / 2**20:.0f} MiB more than without",
-    )
     slower = []
     for cell in found["time"]["cells"]:
         seconds = cell["seconds"]
         ratio = np.median(np.divide(seconds["file"]["cpu"], seconds["memory"]["cpu"]))
         slower.append(f"{ratio:.2f} at {cell['rows']:,} × {cell['features']:,}")
-    yield (
-        "A table in a file trains at a stated speed",
-        f"in units of the CPU time in memory: {'; '.join(slower)}",
-    )
+    return {
+        "gibibytes": largest["gibibytes"],
+        "mib": largest["bytes"] / 2**20,
+        "slower": "; ".join(slower),
+    }
 
 
 def of_plan(found):
     cells = found["simulation"]["cells"]
-    same = sum(cell["same"] for cell in cells)
-    yield (
-        "Machines that share a table choose the samples that one would",
-        f"{same} of {len(cells)} simulated choices equal, over up to "
-        f"{max(cell['machines'] for cell in cells)} machines and "
-        f"{found['simulation']['rows']:,} rows",
-    )
+    return {
+        "n_same": sum(cell["same"] for cell in cells),
+        "n_choices": len(cells),
+        "n_machines": max(cell["machines"] for cell in cells),
+        "rows": found["simulation"]["rows"],
+    }
 
 
 def of_sharded(found):
-    runs = [
-        run
-        for cell in found["cells"]
-        if cell["dtype"] == "float64"
-        for run in cell["runs"]
-    ]
-    chosen, alike = (sum(run[name] for run in runs) for name in CHOSEN)
-    apart = max(run["largest difference"] for run in runs)
-    yield (
-        "Processes that share a fit find what one would",
-        f"{len(runs)} fits of {found['processes']} processes in float64: {alike:,} of "
-        f"{chosen:,} choices equal, parameters at most {apart:.0e} apart",
-    )
+    cells = [cell for cell in found["cells"] if cell["dtype"] == "float64"]
+    runs = [run for cell in cells for run in cell["runs"]]
+    return {
+        "processes": found["processes"],
+        "n_fits": len(runs),
+        "alike": sum(run["chosen alike"] for run in runs),
+        "chosen": sum(run["chosen"] for run in runs),
+        "apart": max(run["largest difference"] for run in runs),
+    }
 
 
-# Of each file: its rows, its script and the page that says more.
+# What the figures of some results need; those of others are in their file.
+VALUES = {
+    "kills": of_kills,
+    "abuse, fits": of_fits,
+    "abuse, arguments": of_arguments,
+    "mapped": of_mapped,
+    "plan": of_plan,
+    "sharded": of_sharded,
+}
+# The page that says more, by file of results.
 SOURCES = {
-    "kills": (of_kills, "interruption.md"),
-    "abuse": (of_abuse, None),
-    "mapped": (of_mapped, "large_tables.md"),
-    "plan": (of_plan, "plan.md"),
-    "sharded": (of_sharded, "distributed.md"),
+    "kills": "interruption.md",
+    "abuse": None,
+    "mapped": "large_tables.md",
+    "plan": "plan.md",
+    "sharded": "distributed.md",
 }
 
 
+def read(source):
+    """Read the results, "file" or "file, section", or None where there are none."""
+    name, _, section = source.partition(", ")
+    path = RESULTS / f"{name}.json"
+    found = read_json(path) if path.exists() else None
+    return found.get(section) if found and section else found
+
+
 def table():
-    """Make the table of all promises whose results are there."""
+    """Make the table of all promises whose results are there.
+
+    Each promise of the template has its results in a line, itself in the next, and
+    then its figure.
+    """
     rows = []
-    for name, (promises, page) in SOURCES.items():
-        path = RESULTS / f"{name}.json"
-        if not path.exists():
+    text = (TEMPLATES / "promises.md").read_text("utf-8")
+    for promise in text.strip().split("\n\n"):
+        source, title, *figure = promise.splitlines()
+        found = read(source)
+        if found is None:
             continue
-        source = (
-            f"`{name}.py`"
-            if page is None
-            else f"[{page[:-3].replace('_', ' ')}]({page}), `{name}.py`"
-        )
-        for promise, figure in promises(json.loads(path.read_text("utf-8"))):
-            rows.append({"promise": promise, "measured": figure, "by": source})
-    return tabulate(rows, "keys", "pipe")
+        values = VALUES.get(source, dict)(found)
+        name = source.partition(", ")[0]
+        by, page = f"`{name}.py`", SOURCES[name]
+        if page:
+            by = f"[{page[:-3].replace('_', ' ')}]({page}), {by}"
+        measured = " ".join(figure).format(**values)
+        rows.append({"promise": title, "measured": measured, "by": by})
+    return as_table(rows, "keys")
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--page", action="store_true", help="write docs/promises.md")
-    arguments = parser.parse_args()
-    if arguments.page:
-        text = fill_block(PAGE.read_text("utf-8"), BEGIN, END, f"\n\n{table()}\n\n")
-        PAGE.write_text(text, "utf-8")
+    if make_parser(__doc__, "--page").parse_args().page:
+        write_blocks(PAGE, {BLOCK: table()})
     else:
         print(table())
 

@@ -2,6 +2,7 @@
 
 import json
 
+from harness import rounded as rounded  # until the paper's scripts import it there
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
@@ -56,15 +57,6 @@ def run_jobs(function, jobs, setting, path, n_jobs):
 def as_line(value):
     """Write JSON in a line."""
     return json.dumps(value, separators=(",", ":")) + "\n"
-
-
-def rounded(value, digits=6):
-    """Round all floats to significant digits."""
-    if isinstance(value, dict):
-        return {name: rounded(part, digits) for name, part in value.items()}
-    if isinstance(value, list):
-        return [rounded(part, digits) for part in value]
-    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def _numbered(function, i, job):

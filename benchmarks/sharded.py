@@ -9,28 +9,22 @@ other waits. Each repetition has seeds of its own; what the two fits found is co
 in float64 and float32. Everything goes to benchmarks/results/sharded.json.
 """
 
-import argparse
-import json
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from environment import environment, where
-from networks import ratios
-from pages import fill_block
+from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
+from pages import as_quartiles, where, write_blocks
 from sklearn.datasets import make_classification
 from tabulate import tabulate
 
 from skrebatch import ReBatchCNNClassifier, fit_distributed
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "sharded.json"
-PAGE = ROOT / "docs" / "distributed.md"
+OUTPUT = RESULTS / "sharded.json"
 N_PROCESSES = 2
 REPETITIONS = 5
 EPOCHS = 3
@@ -102,7 +96,7 @@ def work():
             "cells": cells,
             "environment": environment(),
         }
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        write_json(OUTPUT, results)
     dist.destroy_process_group()
 
 
@@ -123,34 +117,27 @@ def write_page(results):
                 "table": f"{cell['rows']:,} × {cell['features']}",
                 "mini-batch": f"{cell['batch_size']:,}",
                 "precision": cell["dtype"],
-                "time, of one process": ratios(together, alone),
+                "time, of one process": as_quartiles(together, alone),
                 "sent each step": f"{runs[0]['parameters']:,} numbers",
                 "chosen alike": f"{alike:,} of {chosen:,}",
                 "largest difference": f"{apart:.0e}",
             }
         )
-    begin, end = "<!-- table: written by benchmarks/sharded.py -->", "<!-- end -->"
     line = where(results["environment"], f"{results['epochs']} epochs")
-    content = f"\n\n{tabulate(lines, 'keys', 'pipe')}\n\n{line}\n\n"
-    text = fill_block(PAGE.read_text("utf-8"), begin, end, content)
-    PAGE.write_text(text, "utf-8")
+    content = f"{tabulate(lines, 'keys', 'pipe')}\n\n{line}"
+    name = "table: written by benchmarks/sharded.py"
+    write_blocks(DOCS / "distributed.md", {name: content})
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write the table from the results"
-    )
-    if not parser.parse_args().page:
+    if not make_parser(__doc__, "--page").parse_args().page:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         subprocess.run(
             [*torchrun, f"--nproc-per-node={N_PROCESSES}", __file__],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             check=True,
         )
-    write_page(json.loads(RESULTS.read_text("utf-8")))
+    write_page(read_json(OUTPUT))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ worker processes included; on a GPU it is the clock on the wall. Every repetitio
 to benchmarks/results/speed.json.
 """
 
-import argparse
 import gc
-import json
 import multiprocessing
 import os
 import time
@@ -31,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from environment import environment
+from harness import DOCS, make_parser, read_json, run_sections
 from joblib import parallel_config
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
@@ -47,7 +45,6 @@ from speed_baselines import (
     skorch_net,
 )
 from speed_report import summarise, write_page
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from skrebatch import (
@@ -60,7 +57,6 @@ from skrebatch import (
     redistribution_size,
 )
 
-ROOT = Path(__file__).parents[1]
 CELLS = [  # rows, features, ratio
     (614, 8, 0.03),
     (614, 8, 0.15),
@@ -295,10 +291,15 @@ def large(plan):
         }
         title = f"large, {n_samples} rows"
         cell["seconds"] = measure(title, variants, plan.large_repetitions)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            cell["bytes"] = fresh.submit(peak_memory, n_samples).result()
+        cell["bytes"] = in_new_process(peak_memory, n_samples)
         cells.append(cell)
     return cells
+
+
+def in_new_process(function, *arguments):
+    """Call a function in a process whose memory holds nothing else."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(function, *arguments).result()
 
 
 def peak_memory(n_samples):
@@ -338,42 +339,26 @@ SECTIONS = {
 }
 
 
+def run_section(name, plan):
+    """Run a section; None where it needs a GPU and there is none."""
+    with parallel_config("loky", inner_max_num_threads=1):
+        cells = SECTIONS[name](plan)
+    return cells and {"cells": cells}
+
+
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write docs/speed.md from results"
-    )
-    arguments = parser.parse_args()
+    options = "--quick", "--output", "--page"
+    arguments = make_parser(__doc__, *options, only=SECTIONS).parse_args()
     path = arguments.output / ("speed_quick.json" if arguments.quick else "speed.json")
     if arguments.page:
-        write_page(path, ROOT / "docs")
+        write_page(read_json(path), DOCS)
         return
 
     plan = QUICK if arguments.quick else Plan()
-    torch.set_num_threads(1)
     warnings.simplefilter("ignore", ConvergenceWarning)  # all train for all epochs
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for name in arguments.only:
-        with (
-            threadpool_limits(1),
-            parallel_config("loky", inner_max_num_threads=1),
-        ):
-            cells = SECTIONS[name](plan)
-        if cells is None:
-            print(f"{name}: skipped, torch finds no CUDA device")
-            continue
-        # Read again: the sections before may have been run anew meanwhile.
-        results = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        results[name] = {"environment": environment(), "cells": cells}
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        print(summarise({name: results[name]}))
+    calls = {name: partial(run_section, name, plan) for name in arguments.only}
+    for name, section in run_sections(path, calls):
+        print(summarise({name: section}))
     print(f"wrote {path}")
 
 

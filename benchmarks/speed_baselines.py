@@ -68,10 +68,21 @@ class Order:
         self.indices[self.others] = remaining[shuffle]
 
 
+def as_tensors(X, y, device="cpu"):
+    """Return X of shape (N, 1, F) and float targets."""
+    X = torch.from_numpy(X).to(device).unsqueeze(1)
+    return X, torch.from_numpy(y).to(device, torch.float32).unsqueeze(1)
+
+
+@torch.no_grad()
+def losses_of(network, X, y):
+    """Return the loss of each row, of shape (N, 1)."""
+    return binary_cross_entropy_with_logits(network(X), y, reduction="none")
+
+
 def minimal_loop(X, y, n_chosen, epochs, device="cpu"):
     """Train with nothing but torch, as lean as plain autograd gets."""
-    X = torch.from_numpy(X).to(device).unsqueeze(1)  # (N, 1, F)
-    y = torch.from_numpy(y).to(device, torch.float32).unsqueeze(1)
+    X, y = as_tensors(X, y, device)
     network = Network(X.shape[2]).to(device)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     order = Order(len(X), n_chosen, device)
@@ -80,17 +91,13 @@ def minimal_loop(X, y, n_chosen, epochs, device="cpu"):
             optimizer.zero_grad()
             binary_cross_entropy_with_logits(network(X[rows]), y[rows]).backward()
             optimizer.step()
-        with torch.no_grad():
-            outputs = network(X)
-            losses = binary_cross_entropy_with_logits(outputs, y, reduction="none")
-        order.redistribute(losses.squeeze(1))
+        order.redistribute(losses_of(network, X, y).squeeze(1))
     return network
 
 
 def bare_loop(X, y, batch_size, epochs, loss_pass_rows=2048):
     """Train on batches in the order of the table, then compute every loss."""
-    X = torch.from_numpy(X).unsqueeze(1)  # (N, 1, F)
-    y = torch.from_numpy(y).to(torch.float32).unsqueeze(1)
+    X, y = as_tensors(X, y)
     network = Network(X.shape[2])
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     for _ in range(epochs):
@@ -98,15 +105,8 @@ def bare_loop(X, y, batch_size, epochs, loss_pass_rows=2048):
             optimizer.zero_grad()
             binary_cross_entropy_with_logits(network(rows), targets).backward()
             optimizer.step()
-        with torch.no_grad():
-            losses = [
-                binary_cross_entropy_with_logits(
-                    network(rows), targets, reduction="none"
-                )
-                for rows, targets in zip(
-                    X.split(loss_pass_rows), y.split(loss_pass_rows), strict=True
-                )
-            ]
+        chunks = zip(X.split(loss_pass_rows), y.split(loss_pass_rows), strict=True)
+        losses = [losses_of(network, rows, targets) for rows, targets in chunks]
     return network, torch.cat(losses)
 
 
@@ -131,8 +131,7 @@ def lightning_fit(X, y, n_chosen, epochs):
     """Train by Lightning's Trainer and torch's DataLoader."""
     import lightning  # slow, and the workers of a search don't need it
 
-    X = torch.from_numpy(X).unsqueeze(1)  # (N, 1, F)
-    y = torch.from_numpy(y).to(torch.float32).unsqueeze(1)
+    X, y = as_tensors(X, y)
     sampler = IntervalInsertionSampler(len(X), random_state=0)
     loader = DataLoader(TensorDataset(X, y), n_chosen, sampler=sampler)
 
@@ -146,11 +145,9 @@ def lightning_fit(X, y, n_chosen, epochs):
             return binary_cross_entropy_with_logits(self.network(rows), targets)
 
         def on_train_epoch_end(self):
-            with torch.no_grad():
-                outputs = self.network(X)
-                losses = binary_cross_entropy_with_logits(outputs, y, reduction="none")
+            losses = losses_of(self.network, X, y).squeeze(1).numpy()
             epoch = Epoch(2, epochs, n_chosen, np.random.default_rng(0))
-            sampler.redistribute(MinLoss().plan(losses.squeeze(1).numpy(), epoch))
+            sampler.redistribute(MinLoss().plan(losses, epoch))
 
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters(), fused=True)

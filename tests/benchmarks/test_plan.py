@@ -1,19 +1,16 @@
 """The plan past one machine: the choice over shards, what it sends, and the page."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import plan
 import plan_report
 import pytest
+from harness import read_json
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skrebatch import Epoch, MinLoss
 
-RESULTS = Path(plan.RESULTS) / "plan.json"
 few = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0])
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -70,7 +67,7 @@ def test_what_is_sent_does_not_grow_with_the_rows():
 
 def test_the_model_is_what_the_simulation_counted():
     """The bytes and messages of the page's formulas, at the size of the simulation."""
-    results = json.loads(RESULTS.read_text("utf-8"))
+    results = read_json(plan.OUTPUT)
     simulation = results["simulation"]
     free = {**results["cluster"], "rows": simulation["rows"], "latency": 0.0}
     free["bandwidth"] = 1.0  # seconds are bytes, then
@@ -84,16 +81,39 @@ def test_the_model_is_what_the_simulation_counted():
         assert cell["sent"] == pytest.approx(sent, rel=0.1)
 
 
-def test_every_simulated_choice_is_exact():
-    results = json.loads(RESULTS.read_text("utf-8"))
+@pytest.mark.parametrize("kind", plan.LOSSES)
+@pytest.mark.parametrize("n_machines", [1, 3, 8])
+def test_a_simulation_compares_with_the_exact_choice(kind, n_machines):
+    simulation = plan.simulate(n_rows=5000, machines=[n_machines])
+    losses, n_chosen = plan.draw_losses(5000)
+    assert simulation["chosen"] == n_chosen == 652  # 5000 · 0.15 / 1.15
+    if kind == "many ties":
+        losses = np.round(losses, 1)
+        assert len(np.unique(losses)) < 200
+    bounds = np.linspace(0, 5000, n_machines + 1).astype(int)
+    network = plan.Network(n_machines)
+    found = plan.choose_in_order(losses, n_chosen, bounds, network)
+    # Python's sort is stable: of equal losses the earlier row is first.
+    exact = sorted(range(5000), key=losses.__getitem__)[:n_chosen]
+    assert found.tolist() == exact
+    (cell,) = [cell for cell in simulation["cells"] if cell["losses"] == kind]
+    assert cell["same"]
+    assert cell["sent"] == network.sent.max()
+    assert cell["messages"] == network.messages
+
+
+def test_every_choice_of_the_results_was_exact():
+    results = read_json(plan.OUTPUT)
     assert all(cell["same"] for cell in results["simulation"]["cells"])
 
 
 def test_the_page_is_that_of_the_results(tmp_path):
-    plan_report.write_page(RESULTS, tmp_path / "plan.md")
+    plan_report.write_page(read_json(plan.OUTPUT), tmp_path / "plan.md")
     assert (tmp_path / "plan.md").read_text("utf-8") == plan.PAGE.read_text("utf-8")
 
 
-def test_a_page_without_results_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"run plan\.py first"):
-        plan_report.write_page(tmp_path / "none.json", tmp_path / "plan.md")
+def test_a_page_without_results_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "OUTPUT", tmp_path / "none.json")
+    monkeypatch.setattr("sys.argv", ["plan.py", "--page"])
+    with pytest.raises(FileNotFoundError, match="run the benchmark first"):
+        plan.main()

@@ -4,13 +4,16 @@ import json
 
 import promises
 import pytest
-from pages import fill_block
+from pages import write_blocks
 
 
-def test_the_page_is_as_its_script_writes_it():
-    text = promises.PAGE.read_text("utf-8")
-    content = f"\n\n{promises.table()}\n\n"
-    assert fill_block(text, promises.BEGIN, promises.END, content) == text
+def test_the_page_is_as_its_script_writes_it(tmp_path):
+    text, page = promises.PAGE.read_text("utf-8"), tmp_path / "promises.md"
+    page.write_text(text, "utf-8")
+    write_blocks(page, {promises.BLOCK: "emptied"})
+    assert page.read_text("utf-8") != text
+    write_blocks(page, {promises.BLOCK: promises.table()})
+    assert page.read_text("utf-8") == text
 
 
 @pytest.mark.parametrize("name", promises.SOURCES)
