@@ -31,7 +31,7 @@ class Targets(Protocol):
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
     ) -> Self:
-        """Return the targets with the scale of the training rows, where it is wanted."""
+        """Return the targets with the scale of the training rows, if wanted."""
 
     def encode(self, y: NDArray[Any]) -> Floats:
         """Return the targets as the network learns them (n, O)."""
@@ -154,7 +154,7 @@ class NumericTargets:
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
     ) -> NumericTargets:
-        """Return the targets with the scale of the training rows, where it is wanted."""
+        """Return the targets with the scale of the training rows, if wanted."""
         check_not_constant(y)
         if not standardize:
             return self
