@@ -546,7 +546,7 @@ def test_numbers_that_no_float_holds_are_refused():
 @pytest.mark.parametrize("strategy", ["ohem", "tsw"])
 def test_strategies_that_choose_nobody_can_t_balance_classes(strategy):
     X, y = make_data()
-    words = ["class_balanced=True has no meaning", "weighs the samples of mini-batches"]
+    words = ["class_balanced=True can't be used", "weights the samples of mini-batches"]
     params = {"strategy": strategy, "class_balanced": True}
     refused(lambda model: model.fit(X, y), *words, **params)
 

@@ -717,7 +717,7 @@ def test_a_second_one_is_refused():
         ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of at least 0"),
         ({"loss_smoothing": 1}, "loss_smoothing must be a finite number"),
         ({"refresh_every": 0}, "refresh_every must be a whole number of at least 1"),
-        ({"strategy": "ohem", "class_balanced": True}, "has no meaning for OHEM"),
+        ({"strategy": "ohem", "class_balanced": True}, "can't be used with OHEM"),
     ],
 )
 def test_bad_parameters_are_refused(params, message):
@@ -730,7 +730,7 @@ def test_bad_parameters_are_refused(params, message):
 def test_classes_of_several_targets_are_refused():
     rebatch = ReBatch(0.25, "max-loss", class_balanced=True)
     net, _, _, X, y = make_net("two targets", rebatch=rebatch)
-    with pytest.raises(ValueError, match="one label for each sample.*there are 2"):
+    with pytest.raises(ValueError, match="one label for each sample.*got 2"):
         net.fit(X, y)
 
 
