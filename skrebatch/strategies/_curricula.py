@@ -24,16 +24,16 @@ _PACES: dict[str, Callable[[float], float]] = {
 
 
 class Curriculum(Strategy):
-    """Train on the easiest samples first and gradually add harder ones [1]_.
+    """Train on the easiest samples first and gradually add harder ones.
 
-    The difficulty of a sample is its loss under the current network. An epoch contains
-    the easiest fraction ``start + (1 - start) g(t)`` of the samples. The time t rises
-    from 0 to 1 over the first `full_at` of the planned epochs. The pacing function g is
-    one of those of [2]_: ``t``, ``t ** 2``, ``sqrt(t)``, ``floor(t)``,
-    ``(exp(10 t) - 1) / (exp(10) - 1)`` or ``1 + log(t + exp(-10)) / 10``. With
-    ``shuffle=False``, each epoch starts with the easiest sample. The first epoch
-    contains all samples, because there are no losses before it; so do the epochs of a
-    warm-up.
+    This is curriculum learning [1]_. The difficulty of a sample is its loss under the
+    current network. An epoch contains the easiest fraction ``start + (1 - start) g(t)``
+    of the samples. The time t rises from 0 to 1 over the first `full_at` of the planned
+    epochs. The pacing function g is one of those of [2]_: ``t``, ``t ** 2``,
+    ``sqrt(t)``, ``floor(t)``, ``(exp(10 t) - 1) / (exp(10) - 1)`` or
+    ``1 + log(t + exp(-10)) / 10``. With ``shuffle=False``, each epoch starts with the
+    easiest sample. The first epoch contains all samples, because there are no losses
+    before it; so do the epochs of a warm-up.
 
     Parameters
     ----------
@@ -95,14 +95,14 @@ class Curriculum(Strategy):
 
 
 class SelfPaced(Strategy):
-    """Train on the samples whose loss is below a growing threshold [1]_.
+    """Train on the samples whose loss is below a growing threshold.
 
-    The threshold of the e-th planned epoch is ``threshold * growth ** (e - 1)``. If no
-    loss is below it, the epoch contains only the easiest sample. The first epoch
-    contains all samples, because there are no losses before it; so do the epochs of a
-    warm-up. If the initial threshold is below most losses, training starts with a few
-    samples, mostly of one class, and other samples may never be added. In this case,
-    use a higher threshold or a warm-up.
+    This is self-paced learning [1]_. The threshold of the e-th planned epoch is
+    ``threshold * growth ** (e - 1)``. If no loss is below it, the epoch contains only
+    the easiest sample. The first epoch contains all samples, because there are no
+    losses before it; so do the epochs of a warm-up. If the initial threshold is below
+    most losses, training starts with a few samples, mostly of one class, and other
+    samples may never be added. In this case, use a higher threshold or a warm-up.
 
     Parameters
     ----------

@@ -61,12 +61,13 @@ class SmallLoss(Strategy):
 
 
 class InfoBatch(Strategy):
-    """Leave out a random part of the easy samples and reweight the rest [1]_.
+    """Leave out a random part of the easy samples and reweight the rest.
 
-    A sample whose loss is below the mean is left out with probability `prune`. If it
-    is not left out, its loss is multiplied by ``1 / (1 - prune)``, which keeps the
-    expected gradient equal to that of all samples. The last epochs use all samples.
-    The method aims to save time without changing the result.
+    In InfoBatch [1]_, a sample whose loss is below the mean is left out with
+    probability `prune`. If it is not left out, its loss is multiplied by
+    ``1 / (1 - prune)``, which keeps the expected gradient equal to that of all samples.
+    The last epochs use all samples. The method aims to save time without changing the
+    result.
 
     Parameters
     ----------
@@ -123,10 +124,10 @@ class InfoBatch(Strategy):
 
 
 class SelectiveBackprop(Strategy):
-    """Use each sample with a probability that increases with its loss [1]_.
+    """Use each sample with a probability that increases with its loss.
 
     The probability is ``F ** beta``, where F is the fraction of samples whose loss is
-    not higher than that of the sample. The published method selects samples during
+    not higher than that of the sample. The published method [1]_ selects samples during
     the epoch, by recent losses. This class selects them before the epoch.
 
     Parameters

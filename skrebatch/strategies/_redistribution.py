@@ -13,9 +13,10 @@ from skrebatch.strategies._planning import interleave, lowest
 
 
 class MinLoss(Strategy):
-    """Choose the samples of lowest loss, easiest first [1]_ (Table 2).
+    """Choose the samples of lowest loss, easiest first.
 
-    Samples with equal losses are ordered by their indices.
+    This is the "min-loss" strategy of the paper ([1]_, Table 2). Samples with equal
+    losses are ordered by their indices.
 
     See Also
     --------
@@ -45,10 +46,11 @@ class MinLoss(Strategy):
 
 
 class MaxLoss(Strategy):
-    """Choose the samples of highest loss, hardest first [1]_ (Table 2).
+    """Choose the samples of highest loss, hardest first.
 
-    Samples with equal losses are ordered by their indices. With ``repeats=0``, this
-    strategy leaves out the samples that are most likely to be labelled wrongly.
+    This is the "max-loss" strategy of the paper ([1]_, Table 2). Samples with equal
+    losses are ordered by their indices. With ``repeats=0``, this strategy leaves out
+    the samples that are most likely to be labelled wrongly.
 
     See Also
     --------

@@ -9,12 +9,12 @@ from skrebatch.strategies._base import Strategy
 
 
 class OHEM(Strategy):
-    """Train only on the hardest samples of each mini-batch [1]_.
+    """Train only on the hardest samples of each mini-batch.
 
-    The loss of a mini-batch of b samples is averaged over the
-    ``k = max(1, round(share * b))`` samples of highest loss. This equals Ordered SGD
-    [2]_ up to a constant factor. Of samples with equal losses, the first in the batch
-    is used.
+    In online hard example mining [1]_, the loss of a mini-batch of b samples is
+    averaged over the ``k = max(1, round(share * b))`` samples of highest loss. This
+    equals Ordered SGD [2]_ up to a constant factor. Of samples with equal losses, the
+    first in the batch is used.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ class OHEM(Strategy):
 
 
 class TSW(Strategy):
-    """Increase the weights of the hardest samples of each mini-batch [1]_.
+    """Increase the weights of the hardest samples of each mini-batch.
 
-    This is top-q sample weighting: in a mini-batch of b samples, the
+    This is top-q sample weighting [1]_: in a mini-batch of b samples, the
     ``q = max(1, round(share * b))`` samples of highest loss have `weight` times the
     weight of the others. The sources do not give a formula. We assume that the weights
     are scaled to mean 1, which leaves the effective learning rate unchanged. Of samples

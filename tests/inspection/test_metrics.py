@@ -126,7 +126,7 @@ def test_what_are_no_real_numbers_is_refused(bad):
         lambda: nrmse([1, 2], np.array(bad)),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match=r"must hold (real )?numbers"):
+        with pytest.raises(ValueError, match=r"must contain (real )?numbers"):
             call()
 
 

@@ -348,7 +348,7 @@ def test_a_missing_package_is_named(call):
     )
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert 'comes with the extra "files": pip install' in result.stderr
+    assert 'is installed with the extra "files": pip install' in result.stderr
 
 
 def test_an_index_of_rows_needs_pandas():

@@ -186,4 +186,4 @@ def test_a_missing_package_is_named():
     )
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert 'comes with the extra "onnx": pip install' in result.stderr
+    assert 'is installed with the extra "onnx": pip install' in result.stderr
