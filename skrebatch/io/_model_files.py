@@ -189,9 +189,9 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
 def load_model(path: str | os.PathLike[str]) -> Any:
     """Load an estimator saved by :func:`save_model`.
 
-    It is safe to load files from untrusted sources: the file can't contain code, and
-    the sizes given in the file are checked before memory is allocated. The networks are
-    loaded to the CPU.
+    Nothing in the file is executed, and the sizes given in the file are checked before
+    memory is allocated. This also holds for files from untrusted sources. The networks
+    are loaded to the CPU.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def check_savable(estimator: Any, user: str) -> None:
 
 
 def _drop_unsavable(state: dict[str, Any]) -> dict[str, Any]:
-    """Replace plans and schedule states with settings that can't be saved by None.
+    """Set plans and schedule states to None if their settings can't be saved.
 
     Later training uses them only if the settings are unchanged. An estimator that can
     be saved no longer has these settings.

@@ -141,14 +141,14 @@ class Selection:
             self._smooth(losses)
             if self._is_due:
                 self.plan = self._make_plan()
-        self._enter(self.plan)
+        self._apply_plan(self.plan)
 
     def begin_epoch_like(self, leader: Selection) -> None:
         """Begin the next epoch with the plan that another selection has just made."""
         self.losses, self.plan = leader.losses, leader.plan
-        self._enter(self.plan)
+        self._apply_plan(self.plan)
 
-    def _enter(self, plan: Plan | None) -> None:
+    def _apply_plan(self, plan: Plan | None) -> None:
         if self.epoch > 0:
             plan = plan or Plan()
             self.sampler.redistribute(plan.chosen, plan.remaining, plan.repeats)
