@@ -1,4 +1,4 @@
-"""Errors of the package."""
+"""Exceptions raised by the package."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from __future__ import annotations
 class DivergedError(ArithmeticError):
     """The loss of a network became NaN or infinite.
 
-    The message names the epoch, and the mini-batch where there is one. Mostly the
-    features are not scaled, or the learning rate is too high. The estimator is left as
-    it was before the fit.
+    The message gives the epoch and, if known, the mini-batch. Common causes are
+    unscaled features and a learning rate that is too high. The estimator remains as it
+    was before the fit.
 
     See Also
     --------
-    ReBatchCNNClassifier : Raises it.
-    ReBatchCNNRegressor : Raises it.
+    ReBatchCNNClassifier : Raises this error.
+    ReBatchCNNRegressor : Raises this error.
 
     Examples
     --------
@@ -24,7 +24,7 @@ class DivergedError(ArithmeticError):
 
     @classmethod
     def at(cls, epoch: int, where: str) -> DivergedError:
-        """Make the error that names the place and suggests a remedy."""
+        """Return an error that gives the location and suggests a remedy."""
         return cls(
             f"The loss became NaN or infinite in epoch {epoch}, {where}. Scale the "
             "inputs (StandardScaler), lower lr, or, for a regressor, keep "
@@ -33,14 +33,15 @@ class DivergedError(ArithmeticError):
 
 
 class CheckpointError(ValueError):
-    """A checkpoint can't be gone on from: damaged, or of another fit.
+    """A fit can't be resumed from a checkpoint.
 
-    The message names the file, what differs, and what to do.
+    The checkpoint is damaged or belongs to a different fit. The message gives the file,
+    the reason and a remedy.
 
     See Also
     --------
-    FusedGridSearchCV : A search with a `checkpoint_dir`.
-    ModelFileError : The same for model files.
+    FusedGridSearchCV : Writes and reads checkpoints if `checkpoint_dir` is set.
+    ModelFileError : The corresponding error for model files.
 
     Examples
     --------
@@ -51,13 +52,14 @@ class CheckpointError(ValueError):
 
 
 class ModelFileError(ValueError):
-    """A model file can't be loaded: damaged, of another kind, or too new.
+    """A model file can't be loaded.
 
-    The message says which file, what is wrong with it, and what to do.
+    The file is damaged, is not a model file, or has a newer format. The message gives
+    the file, the reason and a remedy.
 
     See Also
     --------
-    load_model : Raises it.
+    load_model : Raises this error.
 
     Examples
     --------

@@ -38,8 +38,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from test_checkpoints import facts_of
-from test_estimators import make, make_data
+from helpers.facts import facts_of
+from helpers.estimators import make, make_data
 
 from skrebatch import FusedGridSearchCV, load_model, save_model
 

@@ -1,1 +1,1 @@
-"""What every part of the package uses."""
+"""Utilities used throughout the package."""

@@ -1,4 +1,4 @@
-"""Where the documentation is: the links in an estimator's HTML."""
+"""Links to the documentation in the HTML representation of estimators."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from importlib.metadata import PackageNotFoundError, metadata
 
 
 class LinkedMixin:
-    """Lets the HTML that stands for an object link its page of the documentation."""
+    """Mixin that adds a documentation link to an object's HTML representation."""
 
-    # scikit-learn's protocol: objects of classes outside this module have no link.
+    # scikit-learn adds links only to objects whose class is in this module.
     _doc_link_module = "skrebatch"
 
     @property
     def _doc_link_template(self) -> str:
-        """Address with the class's name left open; empty, no link, without a site."""
+        """URL template with the class name as a field; empty if there is no site."""
         site = find_site()
         return f"{site}/api/skrebatch.{{estimator_name}}.html" if site else ""
 
 
 def find_site() -> str:
-    """Return the address of the documentation, or an empty string.
+    """Return the URL of the documentation, or an empty string if there is none.
 
-    The environment variable ``SKREBATCH_DOCS`` names one, such as that of the pages
-    that ``make docs`` has built; else it is the package's own, where it has one.
+    The environment variable ``SKREBATCH_DOCS`` takes precedence, for example to link
+    the pages built by ``make docs``. Otherwise, the URL is taken from the metadata of
+    the package.
     """
     if "SKREBATCH_DOCS" in os.environ:
         return os.environ["SKREBATCH_DOCS"].rstrip("/")
     try:
-        addresses = metadata("skrebatch").get_all("Project-URL", [])
-    except PackageNotFoundError:  # a copy that is not installed
+        urls = metadata("skrebatch").get_all("Project-URL", [])
+    except PackageNotFoundError:  # the package is imported without being installed
         return ""
-    named = dict(address.split(", ", 1) for address in addresses)
-    return named.get("Documentation", "").rstrip("/")
+    by_label = dict(url.split(", ", 1) for url in urls)
+    return by_label.get("Documentation", "").rstrip("/")

@@ -1,4 +1,4 @@
-"""Dtypes, precisions and devices, from what a user names."""
+"""Conversion of the parameters `dtype`, `precision` and `device`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_dtype(dtype: Any) -> torch.dtype:
-    """Return the torch dtype that `dtype` names."""
+    """Return the torch dtype given by `dtype`."""
     name = str(dtype).removeprefix("torch.")
     if name not in _DTYPES:
         raise ValueError(f'dtype must be "float32" or "float64", got {dtype!r}.')
@@ -27,9 +27,9 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 def resolve_precision(
     precision: Any, dtype: torch.dtype, device: torch.device
 ) -> torch.dtype | None:
-    """Return the dtype of matrix products, None for that of the data.
+    """Return the dtype of matrix products, or None if it is that of the data.
 
-    A precision that the device can't multiply in is refused.
+    Raise ValueError if the device does not support the precision.
     """
     if not isinstance(precision, str) or precision not in _PRECISIONS:
         names = ", ".join(f'"{name}"' for name in _PRECISIONS)
@@ -39,9 +39,9 @@ def resolve_precision(
         return None
     if dtype != torch.float32:
         raise ValueError(
-            f'precision="{precision}" rounds the numbers of float32; with '
-            f'dtype="{str(dtype).removeprefix("torch.")}" only "float32" (no rounding) '
-            "has a meaning."
+            f'precision="{precision}" requires dtype="float32", got '
+            f'dtype="{str(dtype).removeprefix("torch.")}". Use precision="float32", '
+            "which means no rounding."
         )
     try:
         ones = torch.ones(1, 2, 2, dtype=resolved, device=device)
@@ -49,14 +49,14 @@ def resolve_precision(
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f'precision="{precision}" can\'t be had on the device {device} ({reason}); '
-            'use "float32".'
+            f'precision="{precision}" is not supported on the device {device} '
+            f'({reason}). Use "float32".'
         ) from error
     return resolved
 
 
 def resolve_device(device: Any) -> torch.device:
-    """Return the device that `device` names, or say why it can't be had."""
+    """Return the torch device given by `device`, or explain why it can't be used."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -69,7 +69,7 @@ def resolve_device(device: Any) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f'device={device!r} can\'t be used here ({reason}); device="auto" takes '
-            "the best device there is."
+            f'device={device!r} can\'t be used ({reason}). device="auto" selects the '
+            "best available device."
         ) from error
     return resolved

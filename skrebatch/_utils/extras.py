@@ -1,4 +1,4 @@
-"""Packages that may be missing."""
+"""Optional dependencies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def import_extra(package: str, user: str, extra: str = "plot") -> Any:
-    """Import a package of an extra, or say how to get it."""
+    """Import an optional dependency, or explain how to install it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise ImportError(
-            f'{user} needs {package}, which comes with the extra "{extra}": '
+            f'{user} needs {package}, which is installed with the extra "{extra}": '
             f'pip install "skrebatch[{extra}]".'
         ) from error

@@ -1,4 +1,4 @@
-"""Rows of different length: tables whose rows end in NaN padding."""
+"""Tables whose rows differ in length and are padded with NaN."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from skrebatch._utils.validation import to_floats, to_values
 
 
 def row_lengths(X: Any) -> NDArray[np.intp]:
-    """Return how long each row of a table is that ends in NaN padding.
+    """Return the length of each row of a table whose rows are padded with NaN.
 
-    Estimators with ``variable_length=True`` take such tables.
+    Estimators with ``variable_length=True`` accept such tables.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        A row's values come first, then NaN to the end.
+        Table whose rows consist of values followed by NaN padding.
 
     Returns
     -------
     lengths : ndarray of int, shape (n_samples,)
-        How many values each row has before its padding.
+        Number of values before the padding of each row.
 
     Raises
     ------
     ValueError
-        If a row holds nothing but NaN, or NaN before a value; the message names it.
+        If a row contains only NaN, or NaN before a value. The message gives the row.
 
     See Also
     --------
-    DynamicBatchSampler : Makes batches by these lengths.
+    DynamicBatchSampler : Groups rows of similar length into batches.
 
     Examples
     --------
@@ -46,28 +46,28 @@ def row_lengths(X: Any) -> NDArray[np.intp]:
     if values.dtype.kind != "f":
         values = to_floats(values, "X")
     if values.ndim != 2:
-        raise ValueError(f"X must be a table, got an array of shape {values.shape}.")
+        raise ValueError(f"X must be 2-D, got an array of shape {values.shape}.")
     missing = np.isnan(values)
     lengths = values.shape[1] - missing.sum(axis=1)
     empty = np.flatnonzero(lengths == 0)
     if len(empty):
         raise ValueError(
-            f"Row {empty[0]} of X has length 0: it holds nothing but NaN. Leave it out."
+            f"Row {empty[0]} of X has length 0: it contains only NaN. Remove it."
         )
     gaps = missing & (np.arange(values.shape[1]) < lengths[:, None])
     if gaps.any():
         row, column = np.argwhere(gaps)[0]
         raise ValueError(
-            f"Row {row} of X has NaN in the middle, at column {column}: NaN may only "
-            "pad the end of a row. Fill the gap in."
+            f"Row {row} of X has NaN before a value, at column {column}. NaN is "
+            "allowed only as padding at the end of a row; fill in the missing value."
         )
     return lengths
 
 
 def to_width(X: Any, n_features: int) -> Any:
-    """Pad a narrower array with NaN; take columns of NaN off a wider one.
+    """Pad a narrower array with NaN; remove columns of NaN from a wider one.
 
-    What is no array of numbers, or has names for its columns, is returned as it is.
+    Input that is not a numeric array, or that has column names, is returned unchanged.
     """
     if hasattr(X, "columns") or sparse.issparse(X):
         return X

@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line."""
+"""Warnings that point to the user's code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import FrameType
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called this package, however deep within it this is."""
+    """Issue a warning that points to the line outside this package that called it."""
     package = __name__.partition(".")[0]
     frame: FrameType | None = sys._getframe(1)
     level = 2

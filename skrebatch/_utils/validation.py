@@ -1,4 +1,4 @@
-"""Checks of data and parameters, with errors that say what to do."""
+"""Validation of data and parameters."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from skrebatch._utils.typing import Floats, Indices
 
 
 def as_array(values: Any) -> Any:
-    """Return a tensor's values, wherever it lies, as an array; all else as it is."""
+    """Return a tensor as an array, from any device; return other input unchanged."""
     if not isinstance(values, torch.Tensor):
         return values
     values = values.detach().cpu()
-    # numpy has no bfloat16.
+    # numpy does not support bfloat16.
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def to_values(X: Any) -> NDArray[Any]:
-    """Return a table's values, and NaN for pd.NA, which is no number but missing."""
+    """Return the values of a table as an array, with pd.NA replaced by NaN."""
     values = np.asarray(as_array(X))
     if values.dtype == object and hasattr(X, "isna"):
         values = np.where(X.isna(), np.nan, values)
@@ -33,7 +33,7 @@ def to_values(X: Any) -> NDArray[Any]:
 
 
 def refuse_dates(values: Any, name: str) -> None:
-    """Refuse times, which numpy would take for numbers of their units."""
+    """Raise ValueError for dates and times, which numpy would convert to numbers."""
     columns = getattr(values, "columns", None)
     kinds = getattr(values, "dtypes", None)
     if columns is None or kinds is None:
@@ -42,24 +42,24 @@ def refuse_dates(values: Any, name: str) -> None:
         if str(kind).lower().startswith(("date", "time", "duration", "period")):
             where = name if column is None else f"Column {column!r} of {name}"
             raise ValueError(
-                f"{where} holds times ({kind}): make numbers of them, such as the days "
-                "since a date."
+                f"{where} contains dates or times ({kind}). Convert them to numbers, "
+                "such as the number of days since a date."
             )
 
 
 def to_floats(values: Any, name: str) -> NDArray[np.float64]:
-    """Return numbers as float64, refusing what are none, or none of the real line."""
+    """Return real numbers as float64; raise ValueError for other values."""
     array = np.asarray(as_array(values))
     if array.dtype.kind in "cmM":
-        raise ValueError(f"{name} must hold real numbers, got {array.dtype}.")
+        raise ValueError(f"{name} must contain real numbers, got {array.dtype}.")
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must hold numbers: {error}.") from error
+        raise ValueError(f"{name} must contain numbers: {error}.") from error
 
 
 def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
-    """Return the sample weights as an array, or None where all are equal."""
+    """Return the sample weights as an array, or None if none are given."""
     if sample_weight is None:
         return None
     weights = np.asarray(as_array(sample_weight))
@@ -72,39 +72,39 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
         )
     weights = to_floats(weights, "sample_weight")
     if not np.isfinite(weights).all():
-        raise ValueError("sample_weight holds NaN or infinity.")
+        raise ValueError("sample_weight contains NaN or infinity.")
     if (weights < 0).any():
         row = int(np.flatnonzero(weights < 0)[0])
         raise ValueError(
-            f"sample_weight holds negative weights, the first at row {row} "
+            f"sample_weight contains negative weights, the first in row {row} "
             f"({weights[row]})."
         )
     if not (weights > 0).any():
-        raise ValueError("sample_weight is zero for every row: nothing to learn from.")
+        raise ValueError("sample_weight is zero for every row; one must be positive.")
     with np.errstate(over="ignore"):
         if not np.isfinite(weights.sum()):
             raise ValueError(
-                "sample_weight is too large: the sum is infinite. Divide the weights "
-                "by a number; only their ratios matter."
+                "sample_weight is too large: the sum is infinite. Divide all weights "
+                "by the same number; only their ratios matter."
             )
     return weights
 
 
 def encode_labels(y: Any, classes: NDArray[Any]) -> Floats:
-    """Encode labels as 0/1 (n, 1) for two classes, one-hot (n, C) for more."""
+    """Encode labels as 0/1 (n, 1) for two classes, as one-hot (n, C) for more."""
     y = np.asarray(y)
     codes = np.searchsorted(classes, y)
     found = classes[np.minimum(codes, len(classes) - 1)]
     if found.dtype.kind != y.dtype.kind:
-        # Before numpy 1.25, comparing numbers with text gives no array.
+        # Before numpy 1.25, comparing numbers with strings does not give an array.
         found, y = found.astype(object), y.astype(object)
     known = found == y
     if not np.all(known):
         unknown = np.unique(np.asarray(y)[~known])
         raise ValueError(
-            f"y holds labels that are not among the classes: {unknown.tolist()}; the "
-            f"classes are {classes.tolist()}. The first partial_fit is told all of "
-            "them by its `classes`."
+            f"y contains labels that are not among the classes: {unknown.tolist()}; "
+            f"the classes are {classes.tolist()}. Pass all classes to the first call "
+            "of partial_fit as `classes`."
         )
     if len(classes) == 2:
         return codes[:, None].astype(np.float32)
@@ -112,18 +112,18 @@ def encode_labels(y: Any, classes: NDArray[Any]) -> Floats:
 
 
 def check_not_constant(y: Floats) -> None:
-    """Refuse targets (n, T) of which one never varies."""
+    """Raise ValueError if a column of the targets (n, T) is constant."""
     constant = np.flatnonzero((y == y[0]).all(axis=0))
     if len(constant):
         where = f" in column {constant[0]}" if y.shape[1] > 1 else ""
         raise ValueError(
-            f"y is constant{where} (every value is {y[0, constant[0]]}): there is "
-            "nothing to learn. scikit-learn's DummyRegressor predicts a constant."
+            f"y is constant{where} (every value is {y[0, constant[0]]}). Use "
+            "scikit-learn's DummyRegressor to predict a constant."
         )
 
 
 def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False) -> str:
-    """Say which columns of a table are not finite numbers of the dtype."""
+    """Return a sentence that names the columns with values that are not finite."""
     columns = getattr(X, "columns", None)
     values = to_values(X)
     if values.ndim != 2 or values.dtype.kind == "c":
@@ -135,48 +135,51 @@ def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False)
             with np.errstate(over="ignore"):
                 column = values[:, j].astype(dtype)
         except (TypeError, ValueError, OverflowError):
-            bad.append(f"{name!r} (not all numbers)")
+            bad.append(f"{name!r} (not numeric)")
             continue
         bad_rows = np.isinf(column) if allow_nan else ~np.isfinite(column)
         rows = np.flatnonzero(bad_rows)
         if len(rows):
-            bad.append(f"{name!r} (not finite in {len(rows)} rows, first {rows[0]})")
+            counts = f"non-finite values: {len(rows)}, first in row {rows[0]}"
+            bad.append(f"{name!r} ({counts})")
     if not bad:
         return ""
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-    return f" Look at column {', '.join(bad[:5])}{more}."
+    return f" Check column {', '.join(bad[:5])}{more}."
 
 
 def check_params(params: dict[str, Any], owner: Any) -> None:
-    """Refuse parameters that can't be set, nested ones too, before one of them is.
+    """Raise ValueError if a parameter can't be set, before any of them is set.
 
-    Of a name that is not known, the nearest that is known is named.
+    Nested parameters are checked too. For an unknown name, the error suggests the most
+    similar valid name.
     """
     values = owner.get_params(deep=False)
-    known = sorted(values)
-    told = []
+    valid = sorted(values)
+    invalid = []
     for name in params:
-        own, _, _ = name.partition("__")
-        if own not in known:
-            near = difflib.get_close_matches(own, known, n=1)
-            told.append(f"{own!r}{f' (did you mean {near[0]!r}?)' if near else ''}")
-    if told:
+        top_level, _, _ = name.partition("__")
+        if top_level not in valid:
+            similar = difflib.get_close_matches(top_level, valid, n=1)
+            hint = f" (did you mean {similar[0]!r}?)" if similar else ""
+            invalid.append(f"{top_level!r}{hint}")
+    if invalid:
         raise ValueError(
-            f"Invalid parameter {', '.join(told)} for estimator {owner}. Valid "
-            f"parameters are: {known}."
+            f"Invalid parameter {', '.join(invalid)} for estimator {owner}. Valid "
+            f"parameters are: {valid}."
         )
     for name in params:
-        own, is_nested, _ = name.partition("__")
-        value = params.get(own, values[own])
+        top_level, is_nested, _ = name.partition("__")
+        value = params.get(top_level, values[top_level])
         if is_nested and not hasattr(value, "set_params"):
             raise ValueError(
-                f"{own}={value!r} has no parameters, so that {name!r} can't be set: it "
-                "would take an object that has some."
+                f"{name!r} can't be set, because {top_level}={value!r} has no "
+                "parameters."
             )
 
 
 def check_bool(value: Any, name: str) -> None:
-    """Refuse what is neither True nor False."""
+    """Raise ValueError if the value is not a bool."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False, got {value!r}.")
 
@@ -184,23 +187,22 @@ def check_bool(value: Any, name: str) -> None:
 def check_integer(
     value: Any, name: str, alternative: str = "", at_least: int = 1
 ) -> int:
-    """Return an int, refusing what is no whole number of at least 1 or the bound."""
+    """Return the value as an int; raise ValueError if it is not a valid integer."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         also = f" {alternative}" if alternative else ""
         raise ValueError(
-            f"{name} must be a whole number of at least {at_least}{also}, "
-            f"got {value!r}."
+            f"{name} must be an integer of at least {at_least}{also}, got {value!r}."
         )
     if int(value) > sys.maxsize:
-        raise ValueError(f"{name} is too large: it may be {sys.maxsize} at most.")
+        raise ValueError(f"{name} is too large; the maximum is {sys.maxsize}.")
     return int(value)
 
 
 def is_finite(value: Any) -> bool:
-    """Tell whether a real number is finite, as a float."""
+    """Return whether a real number is finite when converted to a float."""
     try:
         return math.isfinite(value)
-    except OverflowError:  # of a whole number that no float holds
+    except OverflowError:  # an integer may exceed the range of floats
         return False
 
 
@@ -213,7 +215,7 @@ def check_real(
     at_most: float = math.inf,
     below: float = math.inf,
 ) -> None:
-    """Refuse what is not a finite number in the given range."""
+    """Raise ValueError if the value is not a finite number in the given range."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not (
         is_number
@@ -237,29 +239,29 @@ def check_real(
 
 
 def check_fraction(value: Any, name: str, **bounds: float) -> None:
-    """Refuse what is not a number in [0, 1], or in narrower bounds."""
+    """Raise ValueError if the value is not in [0, 1], or in the given bounds."""
     check_real(value, name, **{"at_least": 0, "at_most": 1, **bounds})
 
 
 def as_indices(values: ArrayLike, name: str) -> Indices:
-    """Return a copy of sample numbers, refusing what is none."""
+    """Return a copy of a 1-D array of sample indices, validated."""
     indices = np.array(as_array(values))
     if indices.size == 0:
         indices = indices.astype(np.intp)
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
         raise ValueError(
-            f"{name} must be a 1-D array of sample numbers, got an array of shape "
+            f"{name} must be a 1-D array of sample indices, got an array of shape "
             f"{indices.shape} and dtype {indices.dtype}."
         )
     return indices.astype(np.intp, copy=False)
 
 
 def as_samples(values: ArrayLike, name: str, n_samples: int) -> Indices:
-    """Return a copy of numbers of samples, refusing what is outside the table."""
+    """Return a copy of sample indices, validated to be in [0, `n_samples`)."""
     indices = as_indices(values, name)
     if indices.size and not 0 <= indices.min() <= indices.max() < n_samples:
         raise ValueError(
-            f"{name} holds numbers outside [0, {n_samples}): they reach from "
+            f"{name} must contain indices in [0, {n_samples}), but they range from "
             f"{indices.min()} to {indices.max()}."
         )
     return indices

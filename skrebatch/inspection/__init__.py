@@ -1,4 +1,4 @@
-"""What a training says of its samples, and how it went."""
+"""Training dynamics of samples, and metrics of losses and predictions."""
 
 from skrebatch.inspection._dynamics import training_dynamics
 from skrebatch.inspection._metrics import loss_area, loss_trend, nrmse

@@ -1,4 +1,4 @@
-"""What the losses of a training say about its samples."""
+"""Training dynamics: how the losses of each sample develop during training."""
 
 from __future__ import annotations
 
@@ -21,62 +21,65 @@ Floats = NDArray[np.float64]
 
 
 def training_dynamics(estimator: Any) -> pd.DataFrame:
-    r"""Tabulate what training with ``record_losses=True`` saw of each sample.
+    r"""Compute the training dynamics of each sample from its recorded losses.
 
-    A sample's confidence after an epoch is the probability that the network gives
-    to its label, :math:`e^{-l}` for the loss :math:`l`; its mean and standard
-    deviation over the epochs place the sample on a data map [1]_. A regressor's
-    squared error :math:`l` is turned into
-    :math:`e^{-l / (2 s^2)}`, the density of a normal distribution relative to its
-    peak, where :math:`s^2` is the mean loss of all samples after that epoch.
+    The confidence of a sample after an epoch is the predicted probability of its label,
+    :math:`e^{-l}` for the loss :math:`l`. A data map [1]_ shows the mean and the
+    standard deviation of the confidence over the epochs. For a regressor with squared
+    error :math:`l`, the confidence is :math:`e^{-l / (2 s^2)}`, the density of a normal
+    distribution relative to its maximum, where :math:`s^2` is the mean loss of all
+    samples after the epoch.
 
     Parameters
     ----------
     estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or Pipeline
-        Fitted with ``record_losses=True``. Of a pipeline, the last step.
+        Estimator fitted with ``record_losses=True``, or a pipeline that ends in one.
 
     Returns
     -------
     dynamics : pandas.DataFrame
-        One row for each row of X given to `fit`, validation rows included, in
-        their order and with the index of X where X had one; else they are numbered
-        from 0, as in a pipeline whose steps before return arrays. Its columns:
+        One row for each row of the X passed to `fit`, including validation rows, in the
+        same order. The index is that of X if X is a data frame. Otherwise, the rows are
+        numbered from 0, for example if the previous steps of a pipeline return arrays.
+        The columns are:
 
         mean_loss : float
-            Mean over the recorded epochs of the loss, without weights.
+            Mean of the unweighted loss over the recorded epochs.
         confidence : float
-            Mean over the recorded epochs of the confidence, between 0 and 1.
+            Mean of the confidence over the recorded epochs, in [0, 1].
         variability : float
-            Standard deviation over the recorded epochs of the confidence.
+            Standard deviation of the confidence over the recorded epochs.
         times_chosen : int
-            In how many epochs, of all, the sample was left out, moved or repeated;
-            of several networks, their mean.
+            Number of epochs in which the sample was left out, moved or repeated, over
+            all epochs. For several networks, the mean over the networks.
         first_learned : Int64
-            First recorded epoch after which the loss was below log 2, and thus
-            the label's probability above 1/2: with two classes the label is then
-            predicted right; with more this is sufficient, not necessary. For
-            regressors, below 1, the mean loss of predicting the mean of the scaled
-            target. ``<NA>`` where that never came, and for regressors with
-            ``standardize_target=False``, which don't know the target's variance.
+            First recorded epoch after which the loss was below a threshold. For
+            classifiers, the threshold is log 2, that is, a predicted probability of the
+            label above 1/2. With two classes, the predicted label is then correct; with
+            more classes, this condition is sufficient but not necessary. For
+            regressors, the threshold is 1, the mean loss of predicting the mean of the
+            scaled target. ``<NA>`` if the loss was never below the threshold, and for
+            regressors with ``standardize_target=False``, for which the variance of the
+            target is not known.
         label_quality : float
-            Low where the label looks wrong, between 0 and 1. It is the mean
-            confidence: samples whose label the network doubts throughout the
-            training are often mislabelled ([1]_, section 5).
+            The mean confidence, in [0, 1]. A low value suggests a wrong label: samples
+            with low confidence throughout the training are often mislabelled ([1]_,
+            section 5).
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     TypeError
-        If it is not an estimator of this package.
+        If the estimator is not one of this package.
     ValueError
-        If it was fitted without ``record_losses=True``.
+        If the estimator was fitted without ``record_losses=True``.
     ImportError
-        If pandas is missing, which comes with the extra ``plot``.
+        If pandas is not installed; it is part of the extra ``plot``.
 
     See Also
     --------
-    SampleDynamicsDisplay : Pictures of the same.
+    SampleDynamicsDisplay : Plots of the training dynamics.
 
     References
     ----------
@@ -101,18 +104,18 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     scales = _loss_scales(model)
     threshold = _learned_below(model)
 
-    # A pass over the epochs, by Welford's recurrence: a large table's recorded losses
-    # would not fit into memory a second time.
+    # Welford's recurrence needs one pass over the epochs. For a large table, a second
+    # array of the size of the recorded losses might not fit into memory.
     n_samples = losses.shape[1]
     mean_loss, confidence, squares = np.zeros((3, n_samples))
-    learned = np.zeros(n_samples, dtype=np.int64)  # 0 is never
+    learned = np.zeros(n_samples, dtype=np.int64)  # 0 means never
     for k, epoch in enumerate(model.recorded_epochs_):
         loss = losses[k].astype(np.float64)
-        now = np.exp(-loss / scales[k])
+        current = np.exp(-loss / scales[k])
         mean_loss += (loss - mean_loss) / (k + 1)
-        step = now - confidence
-        confidence += step / (k + 1)
-        squares += step * (now - confidence)
+        deviation = current - confidence
+        confidence += deviation / (k + 1)
+        squares += deviation * (current - confidence)
         learned[(learned == 0) & (loss < threshold)] = epoch
     variability = np.sqrt(squares / len(losses))
 
@@ -130,11 +133,11 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
 
 
 def _loss_scales(model: Any) -> Floats:
-    """Return what each recorded epoch's losses are divided by: (n_recorded,)."""
+    """Return the divisor of the losses of each recorded epoch (n_recorded,)."""
     if not is_regressor(model):
         return np.ones(len(model.recorded_losses_))
     variance = model.recorded_losses_.mean(axis=1, dtype=np.float64)
-    # Without any loss every sample is as expected: exp(-0).
+    # If all losses are 0, any divisor gives a confidence of exp(-0) = 1.
     return np.where(variance > 0, 2 * variance, 1)
 
 
@@ -146,25 +149,25 @@ def _learned_below(model: Any) -> float:
 
 
 def final_step(estimator: Any) -> Any:
-    """Return the fitted re-Batch estimator itself, or that a pipeline ends in."""
+    """Return the fitted re-Batch estimator, which may be the end of a pipeline."""
     last = estimator
     if isinstance(estimator, Pipeline) and estimator.steps:
         last = estimator.steps[-1][1]
     if not isinstance(last, BaseReBatchCNN):
         raise TypeError(
-            "This needs a ReBatchCNNClassifier, a ReBatchCNNRegressor or a Pipeline "
-            f"that ends in one, got {last!r}."
+            "The estimator must be a ReBatchCNNClassifier, a ReBatchCNNRegressor or a "
+            f"Pipeline that ends in one, got {last!r}."
         )
     check_is_fitted(last)
     return last
 
 
 def check_recorded(estimator: Any) -> Any:
-    """Return the fitted re-Batch estimator, or say that it recorded no losses."""
+    """Return the re-Batch estimator; raise ValueError if it has no recorded losses."""
     last = final_step(estimator)
     if not hasattr(last, "recorded_losses_"):
         raise ValueError(
-            f"This {type(last).__name__} was fitted without record_losses=True and "
-            "kept no losses by epoch. Set the parameter and fit again."
+            f"This {type(last).__name__} has no recorded losses. Set "
+            "record_losses=True and fit it again."
         )
     return last

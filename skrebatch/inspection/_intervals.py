@@ -1,4 +1,4 @@
-"""How sure the mean of cross-validated scores is."""
+"""Standard errors and confidence intervals of cross-validated scores."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Floats = NDArray[np.float64]
 def corrected_errors(scores: Floats, test_train_ratio: float) -> Floats:
     """Return standard errors of means over splits: (..., n_splits) -> (...).
 
-    The training sets of the splits overlap, so that Nadeau and Bengio ("Inference for
-    the generalization error", Machine Learning 52, 2003) put 1/J + n_test/n_train in
-    the place of 1/J. NaN for a single split.
+    Because the training sets of the J splits overlap, the factor 1/J is replaced by
+    1/J + n_test/n_train (Nadeau and Bengio, "Inference for the generalization error",
+    Machine Learning 52, 2003). The result is NaN for a single split.
     """
     n_splits = scores.shape[-1]
     if n_splits < 2:
@@ -25,8 +25,8 @@ def corrected_errors(scores: Floats, test_train_ratio: float) -> Floats:
 def corrected_intervals(
     scores: Floats, test_train_ratio: float, confidence: float
 ) -> Floats:
-    """Return means and both ends: (..., n_splits) -> (..., 3)."""
+    """Return means and both ends of intervals: (..., n_splits) -> (..., 3)."""
     means, n_splits = scores.mean(axis=-1), scores.shape[-1]
     quantile = student_t.ppf((1 + confidence) / 2, n_splits - 1)
-    halves = quantile * corrected_errors(scores, test_train_ratio)
-    return np.stack([means, means - halves, means + halves], axis=-1)
+    half_widths = quantile * corrected_errors(scores, test_train_ratio)
+    return np.stack([means, means - half_widths, means + half_widths], axis=-1)

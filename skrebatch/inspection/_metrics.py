@@ -1,4 +1,4 @@
-"""The measures of the paper: loss curves in numbers, and an error without unit."""
+"""Metrics of the paper: area and trend of loss curves, and normalised RMSE."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ Floats = NDArray[np.float64]
 
 
 def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
-    r"""Compute the area between two loss curves, eq. 3 [1]_.
+    r"""Compute the area between two loss curves, eq. 3 of the paper.
 
-    It is the sum over epochs of the baseline's loss :math:`\alpha` minus the loss
-    :math:`\beta` that is compared with it. Above 0 the second curve was the lower one
-    on the whole.
+    The area is the sum over epochs of the baseline's loss :math:`\alpha` minus the
+    compared loss :math:`\beta` [1]_. If it is positive, the compared loss was lower on
+    average.
 
     Parameters
     ----------
     baseline : array-like of shape (n_epochs,)
-        Loss after each epoch without re-Batch; NaN where it is not known.
+        Loss after each epoch without re-Batch; NaN if it is not known.
     losses : array-like of shape (n_epochs,)
-        Loss after each epoch with it. The epochs count that both curves know, of
-        different length as early stopping may leave them.
+        Loss after each epoch with re-Batch; NaN if it is not known. The curves may
+        differ in length, for example after early stopping. Only epochs with both losses
+        are used.
 
     Returns
     -------
     area : float
-        In units of the loss.
+        Loss area, in units of the loss.
 
     Raises
     ------
     ValueError
-        If a curve is empty, holds infinity, or is not one number an epoch, or the
-        result is infinite.
+        If a curve is empty, contains infinity, or is not 1-D, or if the result is
+        infinite.
 
     See Also
     --------
     loss_trend : The slope of a single curve.
-    LossCurveDisplay : Draws the curves, and the area between them.
+    LossCurveDisplay : Draws the curves and the area between them.
 
     References
     ----------
@@ -61,44 +62,44 @@ def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     n_epochs = min(len(alpha), len(beta))
     with np.errstate(over="ignore", invalid="ignore"):
         area = float(np.nansum(alpha[:n_epochs] - beta[:n_epochs]))
-    return _in_range(area)
+    return _check_finite(area)
 
 
 class LossTrend(NamedTuple):
-    """The straight line of a loss curve."""
+    """The straight line fitted to a loss curve."""
 
     slope: float
     intercept: float
 
 
 def loss_trend(losses: ArrayLike) -> LossTrend:
-    """Fit a straight line to a loss curve by least squares, as the paper does [1]_.
+    """Fit a straight line to a loss curve by least squares, as in the paper.
 
-    A slope far below 0 is fast learning; the paper reads both numbers as measures of
-    how stable it is.
+    A strongly negative slope means fast learning. The paper uses slope and intercept as
+    measures of the stability of training [1]_.
 
     Parameters
     ----------
     losses : array-like of shape (n_epochs,)
-        Loss after each epoch, the first being epoch 1; NaN where it is not known.
+        Loss after each epoch, starting with epoch 1; NaN if it is not known.
 
     Returns
     -------
     slope : float
-        Change of the loss by an epoch; NaN where less than two epochs are known.
+        Change of the loss per epoch; NaN if fewer than two losses are known.
     intercept : float
-        Loss of the line at epoch 0; NaN where the slope is.
+        Value of the line at epoch 0; NaN if fewer than two losses are known.
 
     Raises
     ------
     ValueError
-        If the curve is empty, holds infinity, or is not one number an epoch, or the
-        result is infinite.
+        If the curve is empty, contains infinity, or is not 1-D, or if the result is
+        infinite.
 
     See Also
     --------
     loss_area : The area between two curves.
-    LossCurveDisplay : Draws the curves and their lines.
+    LossCurveDisplay : Draws the curves and the fitted lines.
 
     References
     ----------
@@ -118,42 +119,42 @@ def loss_trend(losses: ArrayLike) -> LossTrend:
         return LossTrend(np.nan, np.nan)
     with np.errstate(over="ignore", invalid="ignore"):
         slope, intercept = np.polyfit(known + 1, curve[known], 1)
-    return LossTrend(_in_range(float(slope)), _in_range(float(intercept)))
+    return LossTrend(_check_finite(float(slope)), _check_finite(float(intercept)))
 
 
 def nrmse(
     y_true: ArrayLike, y_pred: ArrayLike, *, normalization: str = "mean"
 ) -> float:
-    """Compute the root mean squared error as a share of the target's size.
+    """Compute the normalised root mean squared error.
 
-    The paper divides by the mean of the target for prices and charges, and by its
-    standard deviation for Diabetes [1]_. With several outputs it is the mean over
-    them.
+    The paper divides the error by the mean of the target for prices and charges, and by
+    the standard deviation of the target for Diabetes [1]_. For several outputs, the
+    result is the mean over the outputs.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
+        True targets.
     y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Predictions.
     normalization : {"mean", "std"}, default="mean"
-        What to divide by: the absolute mean of `y_true`, or its standard deviation
-        (without Bessel's correction, so that :math:`R^2 = 1 - nrmse^2`).
+        The divisor: the absolute mean of `y_true`, or its standard deviation (without
+        Bessel's correction, so that :math:`R^2 = 1 - nrmse^2`).
 
     Returns
     -------
     error : float
-        At least 0; less is better.
+        Normalised error, at least 0; lower is better.
 
     Raises
     ------
     ValueError
-        If the shapes differ, the numbers aren't finite, or what to divide by is 0 or
-        unknown.
+        If the shapes differ, a value is not finite, `normalization` is unknown, or the
+        divisor is 0.
 
     See Also
     --------
-    loss_area : How far training losses differ.
+    loss_area : The area between two loss curves.
 
     References
     ----------
@@ -177,40 +178,42 @@ def nrmse(
     check_array(true, input_name="y_true", **options)
     check_array(predicted, input_name="y_pred", **options)
     if true.shape != predicted.shape:
-        # A column beside a row would broadcast to an error of all with all.
+        # Shapes (n, 1) and (n,) would broadcast to (n, n).
         raise ValueError(
             f"y_true and y_pred must have the same shape, got {true.shape} and "
             f"{predicted.shape}."
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        size = true.std(axis=0)
+        divisor = true.std(axis=0)
         if normalization == "mean":
-            size = np.abs(true.mean(axis=0))
-        if np.any(size == 0):
+            divisor = np.abs(true.mean(axis=0))
+        if np.any(divisor == 0):
             raise ValueError(
-                f"The {normalization} of y_true is 0: nothing to divide by."
+                f"The {normalization} of y_true is 0, so the error can't be normalised."
             )
         squares = mean_squared_error(true, predicted, multioutput="raw_values")
-        return _in_range(float(np.mean(np.sqrt(squares) / size)))
+        return _check_finite(float(np.mean(np.sqrt(squares) / divisor)))
 
 
-def _in_range(result: float) -> float:
-    """Return a result, or say that the numbers were too large for it."""
+def _check_finite(result: float) -> float:
+    """Return the result; raise ValueError if it is not finite."""
     if not math.isfinite(result):
         raise ValueError(
-            "The numbers are so large that the result is infinite; divide them by one."
+            "The values are so large that the result is infinite. Divide them by a "
+            "constant."
         )
     return result
 
 
 def _curve(losses: ArrayLike, name: str) -> Floats:
-    """Return a loss curve as an array, refusing what is none."""
+    """Return a loss curve as an array; raise ValueError if it is not valid."""
     curve = to_floats(losses, name)
     if curve.ndim != 1 or not len(curve):
         raise ValueError(
-            f"{name} must be one number an epoch, got an array of shape {curve.shape}."
+            f"{name} must be a non-empty 1-D array of losses, one for each epoch, got "
+            f"an array of shape {curve.shape}."
         )
     if np.isinf(curve).any():
         epoch = int(np.isinf(curve).argmax()) + 1
-        raise ValueError(f"{name} must be finite, but that of epoch {epoch} is not.")
+        raise ValueError(f"{name} must be finite, but epoch {epoch} is infinite.")
     return curve

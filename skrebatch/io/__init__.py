@@ -1,4 +1,4 @@
-"""Files of fitted models."""
+"""Saving, loading and exporting fitted models."""
 
 from skrebatch.io._model_files import load_model, save_model
 from skrebatch.io._onnx import to_onnx

@@ -1,4 +1,4 @@
-"""Model files: a fitted estimator in a safetensors file, with no code in it."""
+"""Model files: fitted estimators in safetensors files, which contain no code."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from skrebatch.model_selection._estimators_cv import (
 
 FORMAT_VERSION = 1
 
-_KEY = "skrebatch"  # of the metadata in a file's header
+_KEY = "skrebatch"  # key of the metadata in the header of a file
 _NO_DIGEST = "0" * 64
-# So that no header, whatever it says, takes much memory to read.
+# Limits on the memory that is needed to read the header of any file.
 _MAX_HEADER = 4 * 2**20
 _MAX_VALUES = 250_000
 _CLASSES: dict[str, type[BaseReBatchCNN]] = {
@@ -52,8 +52,8 @@ _CLASSES: dict[str, type[BaseReBatchCNN]] = {
         ReBatchCNNRegressorCV,
     )
 }
-# What a fit leaves, aside from the networks, and what each is. `recorded_losses_` and
-# its like are made anew from `_logs`, and `net_` from the networks.
+# The fitted attributes in a model file and their types. The networks are saved apart.
+# `recorded_losses_` and similar attributes are restored from `_logs`.
 _LEARNED: dict[str, Any] = {
     "n_features_in_": Integral,
     "feature_names_in_": np.ndarray,
@@ -97,39 +97,42 @@ _STATE = {
 
 
 def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Save a fitted estimator in a file that holds numbers and text, and no code.
+    """Save a fitted estimator in a file that contains no code.
 
-    The file is in the safetensors format [1]_. It keeps the parameters, the networks
-    and all that `fit` has learned, so that the estimator loaded predicts the same bits
-    and goes on training as an unpickled one does; but for `net_`, which the next
-    training makes anew. Writing is atomic: where it fails, an old file stays.
+    The file has the safetensors format [1]_ and contains only numbers and text: the
+    parameters, the networks and the fitted attributes. The loaded estimator returns
+    bit-identical predictions and can continue training. Only `net_` is not saved; the
+    next training creates it again. Writing is atomic: if it fails, an existing file is
+    left unchanged.
 
     Parameters
     ----------
     estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or one of their CV forms
-        Fitted. Of a pipeline or a search, save the last step or `best_estimator_`.
+        Fitted estimator. To save a pipeline or a search, pass its last step or its
+        `best_estimator_`.
     path : str or path-like
-        Where to. An old file is replaced.
+        Path of the file. An existing file is replaced.
 
     Raises
     ------
     TypeError
-        If it is no estimator of this package itself.
+        If the estimator is not one of the classes above.
     sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If the estimator is not fitted.
     ValueError
-        If a parameter is an object that is neither numbers and text, a strategy of this
-        package nor a class of :mod:`torch.optim`: callbacks, functions, strategies and
-        optimizers of your own, a ``RandomState``, splitters. Nothing is written then.
+        If a parameter can't be saved; no file is written. Numbers, text, strategies of
+        this package and classes of :mod:`torch.optim` can be saved. Callbacks,
+        functions, user-defined strategies and optimizers, a ``RandomState`` and
+        splitters can't.
     OSError
         If the file can't be written.
     ImportError
-        If safetensors is missing, which comes with the extra ``files``.
+        If safetensors is not installed; it is part of the extra ``files``.
 
     See Also
     --------
-    load_model : The way back.
-    to_onnx : A file for predicting without Python.
+    load_model : Loads the file.
+    to_onnx : Exports an estimator for prediction without Python.
 
     References
     ----------
@@ -174,20 +177,21 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     content["n_networks"] = len(networks)
     for k, network in enumerate(networks):
         for name, tensor in network.state_dict().items():
-            own = tensor.cpu().numpy()
-            arrays[f"network.{k}.{name}"] = np.asarray(own, order="C")
+            values = tensor.cpu().numpy()
+            arrays[f"network.{k}.{name}"] = np.asarray(values, order="C")
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(
-                f"{name} holds NaN or infinity, which a model file can't hold."
+                f"{name} contains NaN or infinity, which can't be saved in a model "
+                "file."
             )
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     data = safetensors.save(arrays, {_KEY: text})
     end = 8 + int.from_bytes(data[:8], "little")
     if end - 8 > _MAX_HEADER or _count_values(data[8:end].decode()) > _MAX_VALUES:
         raise ValueError(
-            f"The description of the model takes {end - 8} bytes, more than a model "
-            "file can hold. If its history has very many epochs, keep the last ones: "
+            f"The header of the model file is too large ({end - 8} bytes). If the "
+            "history has very many epochs, keep only the last ones with "
             "`del estimator.history_[:-1000]`."
         )
     digest = hashlib.sha256(data).hexdigest()
@@ -196,34 +200,36 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
-    """Load an estimator that :func:`save_model` has saved.
+    """Load an estimator saved by :func:`save_model`.
 
-    Nothing in the file is run, whoever wrote it, and nothing large is allocated before
-    the sizes that it names are checked. The networks are on the CPU.
+    Nothing in the file is executed, and the sizes given in the file are checked before
+    memory is allocated. This also holds for files from untrusted sources. The networks
+    are loaded to the CPU.
 
     Parameters
     ----------
     path : str or path-like
-        The file.
+        Path of the file.
 
     Returns
     -------
     estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or one of their CV forms
-        As it was when it was saved.
+        The fitted estimator.
 
     Raises
     ------
     ModelFileError
-        If the file is no model file, is of a newer format, or is damaged.
+        If the file is not a model file, has a newer format, or is damaged.
     OSError
-        If it can't be read.
+        If the file can't be read.
     ImportError
-        If safetensors is missing, which comes with the extra ``files``, or pandas for a
-        model that keeps the index of its rows, which comes with the extra ``plot``.
+        If safetensors is not installed; it is part of the extra ``files``. Also if the
+        estimator has a `sample_index_` and pandas is not installed; it is part of the
+        extra ``plot``.
 
     See Also
     --------
-    save_model : The way there, with an example.
+    save_model : Saves an estimator; with an example.
 
     Examples
     --------
@@ -237,34 +243,34 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     ...         load_model(path)
     ...     except ModelFileError as error:
     ...         print(str(error).split(": ")[-1])
-    it does not begin with a header. load_model reads what save_model has written.
+    it does not start with a header. load_model reads only files of save_model.
     """
     content, arrays = _read(Path(path))
     try:
         return _build(content, arrays)
-    except ImportError:  # of pandas, for the index of the rows
+    except ImportError:  # pandas is needed for the index of the rows
         raise
-    except Exception as error:  # whatever a file that somebody made up leads to
-        why = (
+    except Exception as error:  # a forged file can cause any error
+        reason = (
             f"{type(error).__name__}: {str(error).rstrip('.')} (written with "
             f"{content.get('versions')!s:.100}, read with {package_versions()})"
         )
-        _refuse_damaged(path, why, error)
+        _refuse_damaged(path, reason, error)
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of this package and of those that it builds on."""
-    own = sys.modules[__name__.partition(".")[0]]  # to import it here would be a circle
-    packages = {"skrebatch": own, "scikit-learn": sklearn, "torch": torch}
-    return {name: str(package.__version__) for name, package in packages.items()}
+    """Return the versions of this package and of its main dependencies."""
+    package = sys.modules[__name__.partition(".")[0]]  # an import would be circular
+    packages = {"skrebatch": package, "scikit-learn": sklearn, "torch": torch}
+    return {name: str(module.__version__) for name, module in packages.items()}
 
 
 def check_savable(estimator: Any, user: str) -> None:
-    """Refuse what is no fitted estimator of this package itself."""
+    """Raise an error if the estimator is not a fitted estimator of this package."""
     if type(estimator) not in _CLASSES.values():
         raise TypeError(
-            f"{user} takes a fitted {', '.join(_CLASSES)}, and of a pipeline or a "
-            f"search its last step or best_estimator_; got {estimator!r}."
+            f"{user} requires a fitted {', '.join(_CLASSES)}; for a pipeline or a "
+            f"search, pass its last step or best_estimator_; got {estimator!r}."
         )
     check_is_fitted(estimator)
 
@@ -290,9 +296,9 @@ def _parameter_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
         return to_plain(value, arrays, name)
     except ValueError as error:
         raise ValueError(
-            f"{error} Before saving, set the parameter to what the loaded estimator "
-            f"shall have, by `set_params({name}=...)`; what `fit` has learned stays. "
-            "Or pickle the estimator."
+            f"{error} Before saving, set the parameter to the value that the loaded "
+            f"estimator should have, with `set_params({name}=...)`; this does not "
+            "change the fitted attributes. Alternatively, pickle the estimator."
         ) from error
 
 
@@ -304,7 +310,7 @@ def _learned_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
 
 
 def _sizes_of(architecture: Architecture) -> dict[str, Any]:
-    """Return what :func:`build_architecture` makes the same architecture from."""
+    """Return the arguments of :func:`build_architecture` for an architecture."""
     blocks = architecture.blocks
     paddings = {block.left for block in blocks} | {block.right for block in blocks}
     return {
@@ -323,20 +329,20 @@ def _sizes_of(architecture: Architecture) -> dict[str, Any]:
 
 
 def _mark(digest: str) -> bytes:
-    """Return how a header spells the digest of its file, JSON within JSON."""
+    """Return the digest as written in the header, where JSON is nested in JSON."""
     return rf"\"sha256\":\"{digest}\"".encode()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
-    """Read a file of this format, and check that it is as it was written."""
+    """Read a model file and verify that it is complete and unchanged."""
     safetensors = import_extra("safetensors.numpy", "load_model", "files")
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         n = int.from_bytes(file.read(8), "little")
         if size < 8 or n > _MAX_HEADER:
-            _refuse_foreign(path, "it does not begin with a header")
+            _refuse_foreign(path, "it does not start with a header")
         if n > size - 8:
-            _refuse_damaged(path, f"its header has {n} bytes, the file {size}")
+            _refuse_damaged(path, f"the header has {n} bytes, but the file {size}")
         raw = file.read(n)
         try:
             header = _parse(raw.decode())
@@ -344,17 +350,17 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
             found, digest = content["format_version"], content["sha256"]
             end = max((v["data_offsets"][1] for v in header.values()), default=0)
         except Exception as error:
-            _refuse_foreign(path, f"its header can't be read ({error!r:.200})", error)
+            _refuse_foreign(path, f"the header can't be read ({error!r:.200})", error)
         if type(found) is not int or found < 1:
-            _refuse_foreign(path, f"its format version is {found!r:.200}")
+            _refuse_foreign(path, f"the format version is {found!r:.200}")
         if found > FORMAT_VERSION:
             raise ModelFileError(
-                f"{path} has format version {found}, and this version of skrebatch "
-                f"reads {FORMAT_VERSION} at most: install a newer skrebatch, or save "
-                "the model with this one."
+                f"{path} has format version {found}, but this version of skrebatch "
+                f"supports only versions up to {FORMAT_VERSION}. Install a newer "
+                "skrebatch, or save the model with this version."
             )
         if size != 8 + n + end:
-            _refuse_damaged(path, f"its size is {size} bytes, not what its header says")
+            _refuse_damaged(path, f"its size of {size} bytes does not match the header")
         file.seek(0)
         data = file.read()
     mark = _mark(str(digest))
@@ -362,41 +368,41 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
     hashed = hashlib.sha256(blank)
     hashed.update(memoryview(data)[8 + n :])
     if raw.count(mark) != 1 or hashed.hexdigest() != digest:
-        _refuse_damaged(path, "its checksum is not that of its content")
+        _refuse_damaged(path, "its checksum does not match its content")
     try:
         arrays = safetensors.load(data)
     except Exception as error:
         _refuse_damaged(path, str(error), error)
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            _refuse_damaged(path, f"its tensor {name} holds NaN or infinity")
-    # Those of the file look at its bytes, which can't be changed.
+            _refuse_damaged(path, f"the tensor {name} contains NaN or infinity")
+    # The loaded arrays are read-only views of the bytes of the file.
     return content, {name: array.copy() for name, array in arrays.items()}
 
 
 def _parse(text: str) -> Any:
-    """Parse JSON of moderate size, without NaN or anything said twice."""
+    """Parse JSON of limited size, without NaN, infinity or duplicate names."""
 
     def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
-            raise ValueError("a name stands there twice")
+            raise ValueError("a name occurs twice")
         return dict(pairs)
 
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not valid JSON")
 
     if _count_values(text) > _MAX_VALUES:
-        raise ValueError("it holds too many values")
+        raise ValueError("it contains too many values")
     return json.loads(text, object_pairs_hook=without_duplicates, parse_constant=refuse)
 
 
 def _count_values(text: str) -> int:
-    """Return how many values JSON holds at most."""
+    """Return an upper bound on the number of values in JSON text."""
     return sum(text.count(character) for character in "[{,")
 
 
 def _build(content: dict[str, Any], arrays: Arrays) -> BaseReBatchCNN:
-    """Put an estimator together, or raise what is wrong with its parts."""
+    """Build an estimator from the content of a file; raise an error if invalid."""
     plain = content["parameters"].items()
     parameters = {name: from_plain(value, arrays) for name, value in plain}
     estimator = _CLASSES[content["class"]](**parameters)
@@ -404,17 +410,17 @@ def _build(content: dict[str, Any], arrays: Arrays) -> BaseReBatchCNN:
     learned = {name: from_plain(value, arrays) for name, value in plain}
     for name, value in learned.items():
         if not isinstance(value, _LEARNED[name]):
-            raise TypeError(f"{name} is a {type(value).__name__}")
+            raise TypeError(f"{name} has type {type(value).__name__}")
     sizes, n_networks = content["sizes"], content["n_networks"]
     n_layers = len(sizes["conv_channels"]) + len(sizes["hidden_layers"])
     if not 1 <= n_networks <= len(arrays) or n_layers > len(arrays):
-        raise ValueError("its tensors are not those of its networks")
+        raise ValueError("the tensors do not match the networks")
     architecture = build_architecture(**sizes)
     networks = [
         _build_network(architecture, arrays, f"network.{k}.") for k in range(n_networks)
     ]
     if arrays:
-        raise ValueError(f"nothing needs its tensor {min(arrays)}")
+        raise ValueError(f"the tensor {min(arrays)} is not used")
     _check_fit(estimator, learned, architecture, len(networks))
     state = {_STATE[name]: learned.pop(name) for name in _STATE if name in learned}
     estimator.__rebatch_setstate__(learned, FitState(**state), networks)
@@ -424,7 +430,7 @@ def _build(content: dict[str, Any], arrays: Arrays) -> BaseReBatchCNN:
 def _build_network(
     architecture: Architecture, arrays: Arrays, prefix: str
 ) -> TabularCNN:
-    """Make a network of the tensors whose names begin with a prefix."""
+    """Build a network from the tensors whose names start with a prefix."""
     network = TabularCNN.from_architecture(architecture, device="meta")
     state = {}
     for name, expected in network.state_dict().items():
@@ -432,12 +438,13 @@ def _build_network(
         is_float = tensor.is_floating_point()
         if tensor.shape != expected.shape or is_float != expected.is_floating_point():
             raise ValueError(
-                f"{prefix}{name} has shape {tuple(tensor.shape)} and {tensor.dtype}"
+                f"{prefix}{name} has shape {tuple(tensor.shape)} and dtype "
+                f"{tensor.dtype}"
             )
         state[name] = tensor
     dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
     if dtypes not in ({torch.float32}, {torch.float64}):
-        raise ValueError(f"its tensors are of {dtypes}")
+        raise ValueError(f"the tensors have dtypes {dtypes}")
     network.load_state_dict(state, assign=True)
     return network.eval()
 
@@ -448,13 +455,13 @@ def _check_fit(
     architecture: Architecture,
     n_networks: int,
 ) -> None:
-    """Refuse what was learned for other networks than these."""
+    """Raise ValueError if the fitted attributes do not match the networks."""
     n_outputs = architecture.n_outputs
     if learned["n_features_in_"] != architecture.n_features:
-        raise ValueError("n_features_in_ is not that of its network")
+        raise ValueError("n_features_in_ does not match the networks")
     for name in ("_rngs", "_rates", "_memories", "_logs"):
         if len(learned[name]) != n_networks:
-            raise ValueError(f"{name} is not for {n_networks} networks")
+            raise ValueError(f"{name} does not have {n_networks} entries")
     if isinstance(estimator, ReBatchCNNClassifier):
         n_classes = max(2, n_outputs)
         shapes = {"classes_": (n_classes,)}
@@ -464,18 +471,18 @@ def _check_fit(
         shapes["feature_names_in_"] = (architecture.n_features,)
     for name, shape in shapes.items():
         if learned[name].shape != shape:
-            raise ValueError(f"{name} is not of shape {shape}")
+            raise ValueError(f"{name} does not have shape {shape}")
 
 
-def _refuse_foreign(path: Any, why: str, error: Exception | None = None) -> NoReturn:
+def _refuse_foreign(path: Any, reason: str, error: Exception | None = None) -> NoReturn:
     raise ModelFileError(
-        f"{path} is no model file of skrebatch, or not any more: {why}. load_model "
-        "reads what save_model has written."
+        f"{path} is not a model file of skrebatch, or is damaged: {reason}. load_model "
+        "reads only files of save_model."
     ) from error
 
 
-def _refuse_damaged(path: Any, why: str, error: Exception | None = None) -> NoReturn:
+def _refuse_damaged(path: Any, reason: str, error: Exception | None = None) -> NoReturn:
     raise ModelFileError(
-        f"{path} is damaged: {why}. Copy it again from where it was saved, or save "
-        "the model anew."
+        f"{path} is damaged: {reason}. Copy the original file again, or save the model "
+        "again."
     ) from error

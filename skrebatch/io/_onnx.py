@@ -1,4 +1,4 @@
-"""Fitted networks as ONNX graphs, for predicting without Python."""
+"""Export of fitted estimators to ONNX, for prediction without Python."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from skrebatch._utils.extras import import_extra
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.io._model_files import check_savable, package_versions
 
-# Those of 2021 and 2022: what has come since is not needed here.
+# These versions of 2021 and 2022 contain all operators that are needed, and many
+# runtimes support them.
 _OPSET, _IR_VERSION = 15, 8
 
 
 def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted estimator's predictions as an ONNX graph [1]_.
+    """Export the prediction of a fitted estimator as an ONNX graph.
 
-    The graph takes any number of rows in float32, computes in float32, and is named
-    as scikit-learn's converters name theirs, with `zipmap` off [2]_. Writing is atomic:
-    where it fails, an old file stays.
+    The ONNX [1]_ graph accepts any number of rows and computes in float32. The names of
+    its input and outputs are those of sklearn-onnx with ``zipmap=False`` [2]_. Writing
+    is atomic: if it fails, an existing file is left unchanged.
 
     =================  ==================================================  ===========
-    name               what                                                dtype
+    name               content                                             dtype
     =================  ==================================================  ===========
     ``X``              input (n_samples, n_features)                       float32
     ``label``          output of classifiers (n_samples,)                  int64, string
@@ -39,27 +40,28 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or one of their CV forms
-        Fitted. Of a pipeline or a search, export the last step or `best_estimator_`.
+        Fitted estimator. To export a pipeline or a search, pass its last step or its
+        `best_estimator_`.
     path : str or path-like
-        Where to. An old file is replaced.
+        Path of the file. An existing file is replaced.
 
     Raises
     ------
     TypeError
-        If it is no estimator of this package itself.
+        If the estimator is not one of the classes above.
     sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If the estimator is not fitted.
     ValueError
-        If it has ``variable_length=True``, or labels that are neither strings nor whole
-        numbers.
+        If the estimator has ``variable_length=True``, or labels that are neither
+        strings nor integers.
     OSError
         If the file can't be written.
     ImportError
-        If onnx is missing, which comes with the extra ``onnx``.
+        If onnx is not installed; it is part of the extra ``onnx``.
 
     See Also
     --------
-    save_model : A file for predicting, inspecting and training on in Python.
+    save_model : Saves an estimator for prediction, inspection and training in Python.
 
     References
     ----------
@@ -86,17 +88,18 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     networks = networks_of(estimator.module_)
     if networks[0].architecture.variable_length:
         raise ValueError(
-            "to_onnx can't export a network with variable_length=True, whose steps "
-            "depend on the lengths of the rows; save_model can save it."
+            "to_onnx can't export an estimator with variable_length=True, because the "
+            "computation depends on the lengths of the rows. save_model can save it."
         )
     graph = _Graph(onnx)
     n_outputs = networks[0].architecture.n_outputs
     if isinstance(estimator, ReBatchCNNClassifier):
         labels = _labels(estimator.classes_)
-        logits = [graph.add_network(own, *_two_logits(own)) for own in networks]
-        shares = [graph.add("Softmax", own, axis=1) for own in logits]
-        proba = graph.add("Mean", *shares, output="probabilities")
-        # As `predict` does: of one network the logits, which rounding keeps apart.
+        logits = [graph.add_network(net, *_class_logits(net)) for net in networks]
+        probas = [graph.add("Softmax", output, axis=1) for output in logits]
+        proba = graph.add("Mean", *probas, output="probabilities")
+        # Like `predict`, use the logits of a single network: different logits may have
+        # equal probabilities after rounding.
         scores = logits[0] if len(logits) == 1 else proba
         codes = graph.add("ArgMax", scores, axis=1, keepdims=0)
         graph.add("Gather", labels, codes, output="label")
@@ -104,7 +107,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         outputs = {"label": (kind,), "probabilities": ("FLOAT", len(labels))}
     else:
         scales = estimator.target_mean_, estimator.target_scale_
-        targets = [graph.add_network(own, *_unscaled(own, *scales)) for own in networks]
+        targets = [graph.add_network(net, *_unscaled(net, *scales)) for net in networks]
         graph.add("Mean", *targets, output="variable")
         outputs = {"variable": ("FLOAT", n_outputs)}
     model = graph.make_model(estimator.n_features_in_, outputs)
@@ -113,7 +116,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
 
 
 def _labels(classes: NDArray[Any]) -> NDArray[Any]:
-    """Return labels as int64, or as objects that are strings."""
+    """Return labels as int64, or as an object array of strings."""
     if all(isinstance(label, str) for label in classes):
         return classes.astype(object)
     if classes.dtype.kind in "biuf":
@@ -122,20 +125,20 @@ def _labels(classes: NDArray[Any]) -> NDArray[Any]:
         if (numbers == classes).all():
             return numbers
     raise ValueError(
-        "to_onnx needs labels that are strings or whole numbers in 64 bits, got "
+        "to_onnx requires labels that are strings or 64-bit integers, got "
         f"{classes.tolist()}."
     )
 
 
 def _last_layer(network: TabularCNN) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return weights (O, n_in) and bias (O,) of a network's last layer, in float64."""
+    """Return weights (O, n_in) and bias (O,) of the last layer, in float64."""
     last: Any = network.head[-1]
     weight, bias = last.weight.detach().double(), last.bias.detach().double()
     return weight.cpu().numpy(), bias.cpu().numpy()
 
 
-def _two_logits(network: TabularCNN) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a last layer with a logit for each class, of two classes 0 and z."""
+def _class_logits(network: TabularCNN) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a last layer with one logit for each class; 0 and z for two classes."""
     weight, bias = _last_layer(network)
     if len(bias) > 1:
         return weight, bias
@@ -145,13 +148,13 @@ def _two_logits(network: TabularCNN) -> tuple[NDArray[Any], NDArray[Any]]:
 def _unscaled(
     network: TabularCNN, mean: NDArray[Any], scale: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a last layer that gives the targets as they were."""
+    """Return a last layer whose outputs are targets on the original scale."""
     weight, bias = _last_layer(network)
     return weight * scale[:, None], bias * scale + mean
 
 
 class _Graph:
-    """A graph that grows node by node."""
+    """Builder of an ONNX graph."""
 
     def __init__(self, onnx: Any):
         self.onnx = onnx
@@ -161,7 +164,7 @@ class _Graph:
     def add(
         self, operation: str, *inputs: Any, output: str = "", **attributes: Any
     ) -> str:
-        """Add a node, whose inputs are names or constants; return its output's name."""
+        """Add a node with names or constants as inputs; return its output's name."""
         names = [v if isinstance(v, str) else self._add_constant(v) for v in inputs]
         output = output or f"{operation.lower()}_{len(self.nodes)}"
         make = self.onnx.helper.make_node
@@ -169,7 +172,7 @@ class _Graph:
         return output
 
     def _add_constant(self, value: Any) -> str:
-        """Add numbers as float32 if they are floats, or other values as they are."""
+        """Add a constant, with floats converted to float32; return its name."""
         if isinstance(value, torch.Tensor):
             value = value.detach().cpu().numpy()
         if value.dtype.kind == "f":
@@ -181,7 +184,7 @@ class _Graph:
     def add_network(
         self, network: TabularCNN, last_weight: NDArray[Any], last_bias: NDArray[Any]
     ) -> str:
-        """Add a network with another last layer; return the name of its outputs."""
+        """Add a network with the given last layer; return the name of its output."""
         x = "X"
         if network.architecture.blocks:
             x = self.add("Unsqueeze", x, np.array([1]))  # (n, F) -> (n, 1, F)
@@ -208,7 +211,7 @@ class _Graph:
         return self.add("Gemm", x, last_weight, last_bias, transB=1)
 
     def make_model(self, n_features: int, outputs: dict[str, tuple[Any, ...]]) -> Any:
-        """Return the model from the table X to the outputs, by dtype and columns."""
+        """Return the model. The values of `outputs` are a dtype and the columns."""
         helper = self.onnx.helper
         table, *described = (
             helper.make_tensor_value_info(

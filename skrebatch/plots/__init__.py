@@ -1,4 +1,4 @@
-"""Pictures of a training, a search over ratios, and the samples' dynamics."""
+"""Plots of loss curves, of scores by ratio, and of training dynamics."""
 
 from skrebatch.plots._loss_curves import LossCurveDisplay
 from skrebatch.plots._ratio_curves import RatioCurveDisplay

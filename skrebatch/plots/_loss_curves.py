@@ -1,4 +1,4 @@
-"""Loss by epoch, of one or several estimators."""
+"""Plot of the loss curves of one or more estimators."""
 
 from __future__ import annotations
 
@@ -29,44 +29,43 @@ _FILLS: dict[str, dict[str, Any]] = {
 
 
 class LossCurveDisplay:
-    r"""Loss by epoch of one or several estimators.
+    r"""Plot of the loss curves of one or more estimators.
 
-    Best made by :meth:`from_estimator`.
+    It is recommended to use :meth:`from_estimator` to create a display.
 
     Parameters
     ----------
     curves : dict of (str, str) to ndarray of shape (n_epochs,)
-        Loss after each epoch, by the estimator's name and "training" or
-        "validation"; NaN where there is none.
+        Loss after each epoch, keyed by the name of the estimator and "training" or
+        "validation"; NaN if there is no loss.
     baseline : str, default=None
-        Name of the estimator that the others' areas are taken against.
+        Name of the estimator with which the others are compared.
     loss_name : str, default="loss"
-        What the losses are.
+        Label of the y-axis.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The axes drawn on.
+        Axes with the plot.
     figure_ : matplotlib.figure.Figure
-        Their figure.
+        Figure of the axes.
     lines_, fit_lines_ : dict of (str, str) to matplotlib.lines.Line2D
-        The curves and their straight lines, by the keys of `curves`.
+        The curves and the lines fitted to them, with the keys of `curves`.
     fills_ : dict of (str, str) to matplotlib collection
-        The shaded areas between the baseline's curves and the others.
+        The shaded areas between the curves and those of the baseline.
     slopes_, intercepts_ : dict of (str, str) to float
-        Straight line fitted to each curve by least squares, as in the paper [1]_:
-        change of the loss by an epoch, and its value at epoch 0. NaN for a curve
-        with a loss for one epoch alone.
+        Parameters of the line fitted to each curve by least squares, as in the paper
+        [1]_: the change of the loss per epoch and the value at epoch 0. NaN for a curve
+        with fewer than two losses.
     areas_ : dict of (str, str) to float
         Loss area, eq. 3 [1]_: the sum over epochs of the baseline's loss
-        :math:`\alpha` minus this loss :math:`\beta`, over the epochs that both
-        have; see :func:`loss_area`. Above 0 this estimator's loss was the lower one
-        on the whole.
+        :math:`\alpha` minus the estimator's loss :math:`\beta`; see :func:`loss_area`.
+        If it is positive, the estimator's loss was lower on average.
 
     See Also
     --------
-    RatioCurveDisplay : Score against ratio.
-    SampleDynamicsDisplay : What training did with each sample.
+    RatioCurveDisplay : Plot of scores by redistribution ratio.
+    SampleDynamicsDisplay : Plot of the training dynamics of the samples.
 
     References
     ----------
@@ -109,43 +108,43 @@ class LossCurveDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the loss curves of fitted estimators.
+        """Plot the loss curves of fitted estimators.
 
-        A training loss is the mean over the batches as they were trained on: with
-        repeats other than 1 the chosen samples count in it as often as the epoch
-        held them.
+        The training loss is the mean over the batches of the epoch. If `repeats` is not
+        1, each chosen sample therefore counts as often as it occurs in the epoch.
 
         Parameters
         ----------
         estimators : estimator, sequence of estimators or dict of str to estimator
-            Fitted ReBatchCNNClassifier or ReBatchCNNRegressor, or pipelines that
-            end in one. A dict names them; in a sequence they are named by the
-            parameters in which they differ.
+            Fitted ReBatchCNNClassifier or ReBatchCNNRegressor, or pipelines that end in
+            one. The keys of a dict are the labels. The labels of a sequence are the
+            parameters in which the estimators differ.
         baseline : estimator, default=None
-            Fitted estimator that the others' loss areas are taken against; one of
-            `estimators`, or another, which is then drawn as "baseline".
+            Fitted estimator with which the others are compared. It is one of
+            `estimators`, or another estimator, which is labelled "baseline".
         fit_line : bool, default=False
-            Whether to draw the straight line fitted to each curve.
+            Whether to draw the line fitted to each curve.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure. The legend stands beside the axes
-            where their figure has a layout that makes room, else within.
+            Axes to draw on. If None, a new figure is created. The legend is placed
+            beside the axes if their figure has a layout engine, otherwise inside.
         **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.plot` for the curves.
+            Arguments of :meth:`matplotlib.axes.Axes.plot` for the curves.
 
         Returns
         -------
         display : LossCurveDisplay
+            Display with the plot.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             If an estimator is not fitted.
         TypeError
-            If one is not an estimator of this package.
+            If an estimator is not one of this package.
         ValueError
-            If there is none, or their losses are not of one kind.
+            If there are no estimators, or their losses are not of the same kind.
         ImportError
-            If matplotlib is missing, which comes with the extra ``plot``.
+            If matplotlib is not installed; it is part of the extra ``plot``.
         """
         import_extra("matplotlib", cls.__name__)
         models = _name_estimators(estimators)
@@ -156,14 +155,14 @@ class LossCurveDisplay:
             base_name = same[0] if same else "baseline"
             if not same and base_name in models:
                 raise ValueError(
-                    'The estimator named "baseline" is not the one given as baseline; '
-                    "give it another name."
+                    'The estimator named "baseline" is not the one passed as baseline. '
+                    "Use another name."
                 )
             models = {base_name: base, **models}
         loss_names = sorted({_loss_name(model) for model in models.values()})
         if len(loss_names) > 1:
             raise ValueError(
-                "The estimators' losses can't share an axis; they are "
+                "The estimators must have the same kind of loss, got "
                 f"{' and '.join(loss_names)}."
             )
         curves = {}
@@ -178,22 +177,22 @@ class LossCurveDisplay:
     def plot(
         self, ax: Axes | None = None, *, fit_line: bool = False, **kwargs: Any
     ) -> Self:
-        """Draw the curves.
+        """Plot the curves.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure. The legend stands beside the axes
-            where their figure has a layout that makes room, else within.
+            Axes to draw on. If None, a new figure is created. The legend is placed
+            beside the axes if their figure has a layout engine, otherwise inside.
         fit_line : bool, default=False
-            Whether to draw the straight line fitted to each curve.
+            Whether to draw the line fitted to each curve.
         **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.plot` for the curves.
+            Arguments of :meth:`matplotlib.axes.Axes.plot` for the curves.
 
         Returns
         -------
         display : LossCurveDisplay
-            The object itself.
+            The display itself.
         """
         check_bool(fit_line, "fit_line")
         ax = get_axes(ax, type(self).__name__, aspect=0.5)
@@ -237,7 +236,7 @@ class LossCurveDisplay:
         return self
 
     def _label(self, key: tuple[str, str]) -> str:
-        """Name a curve by what tells it from the others."""
+        """Return a label that distinguishes a curve from the others."""
         name, part = key
         if len({name for name, _ in self.curves}) == 1:
             return part
@@ -245,7 +244,7 @@ class LossCurveDisplay:
 
 
 def _name_estimators(estimators: Any) -> dict[str, Any]:
-    """Name each estimator, by what it differs in where the user gave no names."""
+    """Return the estimators by name; without names, by differing parameters."""
     if isinstance(estimators, Mapping):
         named = {str(name): final_step(model) for name, model in estimators.items()}
     elif isinstance(estimators, list | tuple):
@@ -258,7 +257,7 @@ def _name_estimators(estimators: Any) -> dict[str, Any]:
         model = final_step(estimators)
         named = {type(model).__name__: model}
     if not named:
-        raise ValueError("There is no estimator to draw.")
+        raise ValueError("There are no estimators to plot.")
     return named
 
 

@@ -1,4 +1,4 @@
-"""Score against redistribution ratio, from a search."""
+"""Plot of the scores of a search by redistribution ratio."""
 
 from __future__ import annotations
 
@@ -41,45 +41,45 @@ _K_FOLD_CV = (
 
 
 class RatioCurveDisplay:
-    r"""Score against redistribution ratio, with confidence intervals.
+    r"""Plot of scores by redistribution ratio, with confidence intervals.
 
-    Best made by :meth:`from_search` or :meth:`from_estimator`. The intervals are
-    those of Nadeau and Bengio [1]_, which take into account that the training sets
-    of the splits overlap; with mean :math:`\bar{x}` and variance :math:`s^2` of the
-    scores of J splits,
+    It is recommended to use :meth:`from_search` or :meth:`from_estimator` to create a
+    display. The intervals are those of Nadeau and Bengio [1]_, which account for the
+    overlap of the training sets of the splits. For the mean :math:`\bar{x}` and the
+    variance :math:`s^2` of the scores of J splits, they are
 
     .. math:: \bar{x} \pm t_{J-1} \sqrt{(1/J + n_{test}/n_{train})\, s^2}.
 
     Parameters
     ----------
     ratios : dict of str to ndarray of shape (n_ratios,)
-        The ratios of each line, ascending, by the line's name.
+        The ratios of each line in ascending order, keyed by the label of the line.
     scores : dict of str to ndarray of shape (n_ratios, n_splits)
-        Its score on each split.
+        The scores of each line on each split.
     test_train_ratio : float
-        Number of test rows by number of training rows in a split; 1 / (k - 1) for k
-        folds.
+        Number of test rows divided by number of training rows of a split; 1 / (k - 1)
+        for k folds.
     score_name : str, default="score"
-        What the scores are.
+        Label of the y-axis.
     confidence : float, default=0.95
-        Confidence of the intervals.
+        Confidence level of the intervals.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The axes drawn on.
+        Axes with the plot.
     figure_ : matplotlib.figure.Figure
-        Their figure.
+        Figure of the axes.
     errorbars_ : dict of str to matplotlib.container.ErrorbarContainer
-        The lines with their intervals. To keep them apart they are drawn a few
-        points to the side of their ratio.
+        The lines with their intervals. Each line is shifted by a few points, so that
+        the intervals do not overlap.
     intervals_ : dict of str to ndarray of shape (n_ratios, 3)
-        Mean and both ends of the interval; the ends are NaN with a single split.
+        Mean and both ends of each interval. The ends are NaN for a single split.
 
     See Also
     --------
-    FusedGridSearchCV : A search to draw.
-    LossCurveDisplay : Loss by epoch.
+    FusedGridSearchCV : A search whose scores can be plotted.
+    LossCurveDisplay : Plot of loss curves.
 
     References
     ----------
@@ -133,61 +133,63 @@ class RatioCurveDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the scores of a search over the ratio.
+        """Plot the scores of a search over the ratio.
 
-        Each combination of the other parameters has its line. Candidates that
-        differ in `random_state` alone are one candidate: their scores are averaged
-        within each split first, because seeds on the same split are no new data.
+        There is one line for each combination of the other parameters. Candidates that
+        differ only in `random_state` are treated as one candidate: their scores are
+        averaged within each split first, because they are not independent.
 
         Parameters
         ----------
         search : GridSearchCV or FusedGridSearchCV
-            Fitted; one of its parameters is `ratio`, or ends in ``__ratio``.
+            Fitted search. One of its parameters is `ratio` or ends in ``__ratio``.
         scoring : str, default=None
-            Which score, where the search has several; None is the one that `refit`
-            names. Scores called ``neg_...`` are drawn as losses, without the sign.
+            Name of the score if the search has several. If None, the score given by
+            `refit`. Scores named ``neg_...`` are drawn as losses, with the sign
+            reversed.
         test_train_ratio : float, default=None
-            Number of test rows by number of training rows in a split. None is
-            1 / (k - 1), for k folds, repeated or not; other kinds of splits need it.
+            Number of test rows divided by number of training rows of a split. If None,
+            1 / (k - 1) for k folds, repeated or not. It is required for other splits.
         confidence : float, default=0.95
-            Confidence of the intervals.
+            Confidence level of the intervals.
         max_lines : int, default=6
-            Most lines to draw: those whose best score is best.
+            Maximum number of lines. The lines with the best scores are drawn.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure. The legend stands beside the axes
-            where their figure has a layout that makes room, else within.
+            Axes to draw on. If None, a new figure is created. The legend is placed
+            beside the axes if their figure has a layout engine, otherwise inside.
         **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+            Arguments of :meth:`matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
         display : RatioCurveDisplay
+            Display with the plot.
 
         Raises
         ------
         ValueError
-            If the search is not fitted, or not one over the ratio, if it halves its
-            candidates, if it has several scores and none is named, if
-            `test_train_ratio` is needed, or if a number is out of range.
+            If the search is not fitted, does not search the ratio, or uses successive
+            halving; if it has several scores and `scoring` does not name one; if
+            `test_train_ratio` is required but None; or if a parameter is out of range.
         ImportError
-            If matplotlib is missing, which comes with the extra ``plot``.
+            If matplotlib is not installed; it is part of the extra ``plot``.
 
         Warns
         -----
         UserWarning
-            If there are more than `max_lines` lines.
+            If some lines are not drawn because there are more than `max_lines`.
         """
         check_integer(max_lines, "max_lines")
         import_extra("matplotlib", cls.__name__)
         if not hasattr(search, "cv_results_"):
             raise ValueError(
                 f"This {type(search).__name__} has no cv_results_: it is not fitted, "
-                "or no search."
+                "or it is not a search."
             )
         if "iter" in search.cv_results_:
             raise ValueError(
-                f"This {type(search).__name__} scores its candidates by different "
-                "amounts of data or epochs, which are not to be compared."
+                f"The scores of this {type(search).__name__} can't be compared, "
+                "because its candidates use different amounts of data or epochs."
             )
         score, name, sign = _find_scores(search, scoring)
         if test_train_ratio is None:
@@ -196,19 +198,19 @@ class RatioCurveDisplay:
         if len(lines) > max_lines:
             warn_user(
                 f"Only the best {max_lines} of {len(lines)} combinations of the other "
-                "parameters are drawn; max_lines sets how many."
+                "parameters are drawn. Set max_lines to draw more."
             )
             best = {
-                label: np.nan_to_num(sign * own.mean(axis=1), nan=-np.inf).max()
-                for label, (_, own) in lines.items()
+                label: np.nan_to_num(sign * scores.mean(axis=1), nan=-np.inf).max()
+                for label, (_, scores) in lines.items()
             }
-            kept = sorted(best, key=best.__getitem__, reverse=True)[:max_lines]
-            lines = {label: lines[label] for label in lines if label in kept}
+            drawn = sorted(best, key=best.__getitem__, reverse=True)[:max_lines]
+            lines = {label: lines[label] for label in lines if label in drawn}
         display = cls(
             {label: ratios for label, (ratios, _) in lines.items()},
-            {label: own for label, (_, own) in lines.items()},
+            {label: scores for label, (_, scores) in lines.items()},
             test_train_ratio=test_train_ratio,
-            score_name=f"{name} ({'more' if sign > 0 else 'less'} is better)",
+            score_name=f"{name} ({'higher' if sign > 0 else 'lower'} is better)",
             confidence=confidence,
         )
         return display.plot(ax, **kwargs)
@@ -224,33 +226,33 @@ class RatioCurveDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the scores by which an estimator found its ratio.
+        """Plot the scores with which an estimator selected its ratio.
 
         Parameters
         ----------
         estimator : ReBatchCNNClassifierCV, ReBatchCNNRegressorCV or Pipeline
-            Fitted. Of a pipeline, the last step.
+            Fitted estimator, or a pipeline that ends in one.
         test_train_ratio : float, default=None
-            Number of test rows by number of training rows in a split, as for
+            Number of test rows divided by number of training rows of a split, as for
             :meth:`from_search`.
         confidence : float, default=0.95
-            Confidence of the intervals.
+            Confidence level of the intervals.
         max_lines : int, default=6
-            Most lines to draw.
+            Maximum number of lines.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. If None, a new figure is created.
         **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+            Arguments of :meth:`matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
         display : RatioCurveDisplay
+            Display with the plot.
 
         Raises
         ------
         ValueError, TypeError, ImportError
-            As for :meth:`from_search`, and if it is not an estimator of this
-            package.
+            As for :meth:`from_search`, and if the estimator is not one of this package.
         """
         return cls.from_search(
             final_step(estimator),
@@ -262,20 +264,20 @@ class RatioCurveDisplay:
         )
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw the lines.
+        """Plot the lines.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure. The legend stands beside the axes
-            where their figure has a layout that makes room, else within.
+            Axes to draw on. If None, a new figure is created. The legend is placed
+            beside the axes if their figure has a layout engine, otherwise inside.
         **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+            Arguments of :meth:`matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
         display : RatioCurveDisplay
-            The object itself.
+            The display itself.
         """
         check_real(self.test_train_ratio, "test_train_ratio", above=0)
         check_real(self.confidence, "confidence", above=0, below=1)
@@ -303,11 +305,11 @@ class RatioCurveDisplay:
                 **{**style, **kwargs},
             )
             points = 4 * (i - (len(self.scores) - 1) / 2)
-            aside = transforms.ScaledTranslation(
+            shift = transforms.ScaledTranslation(
                 points / 72, 0, ax.figure.dpi_scale_trans
             )
             for artist in bars.get_children():
-                artist.set_transform(ax.transData + aside)
+                artist.set_transform(ax.transData + shift)
             self.errorbars_[label] = bars
         ax.set(
             xlabel="redistribution ratio r",
@@ -320,7 +322,7 @@ class RatioCurveDisplay:
 
 
 def _find_scores(search: Any, scoring: str | None) -> tuple[Floats, str, int]:
-    """Return scores (n_candidates, n_splits), their name, and -1 for losses."""
+    """Return scores (n_candidates, n_splits), their name, and their sign."""
     results = search.cv_results_
     parts = [key.partition("_test_") for key in results if key.startswith("split")]
     names = list(dict.fromkeys(name for _, found, name in parts if found))
@@ -330,7 +332,7 @@ def _find_scores(search: Any, scoring: str | None) -> tuple[Floats, str, int]:
         scoring = "score"
     if scoring not in names:
         raise ValueError(
-            f"The search has the scores {names}: scoring must name one of them, got "
+            f"scoring must be one of the scores of the search, {names}, got "
             f"{scoring!r}."
         )
     n_splits = sum(name == scoring for _, _, name in parts)
@@ -347,11 +349,12 @@ def _find_scores(search: Any, scoring: str | None) -> tuple[Floats, str, int]:
 
 
 def _k_fold_ratio(cv: Any, n_splits: int) -> float:
-    """Return test rows by training rows, for k folds."""
+    """Return the ratio of test rows to training rows for k folds."""
     if not (cv is None or isinstance(cv, _K_FOLD_CV)):
         raise ValueError(
-            f"How large the test sets of cv={cv!r} are can't be told from it. Pass "
-            "test_train_ratio, their rows by those of the training sets."
+            f"The size of the test sets can't be determined from cv={cv!r}. Pass "
+            "test_train_ratio, the number of test rows divided by the number of "
+            "training rows."
         )
     return 1 / (n_splits // getattr(cv, "n_repeats", 1) - 1)
 
@@ -359,34 +362,36 @@ def _k_fold_ratio(cv: Any, n_splits: int) -> float:
 def _group_by_others(
     candidates: list[dict[str, Any]], scores: Floats
 ) -> dict[str, tuple[Floats, Floats]]:
-    """Gather ratios and scores (n_ratios, n_splits) for all else but the seed."""
-    names = {name for own in candidates for name in own if _is_called(name, "ratio")}
-    if len(names) != 1 or any(names.isdisjoint(own) for own in candidates):
+    """Group ratios and scores (n_ratios, n_splits) by the other parameters.
+
+    The scores of candidates that differ only in `random_state` are averaged.
+    """
+    searched = {name for params in candidates for name in params}
+    names = {name for name in searched if _is_called(name, "ratio")}
+    if len(names) != 1 or any(names.isdisjoint(params) for params in candidates):
         raise ValueError(
-            "The search must be over one ratio that every candidate has; it is over "
-            f"{sorted({name for own in candidates for name in own})}."
+            "The search must have exactly one parameter `ratio`, set in every "
+            f"candidate; its parameters are {sorted(searched)}."
         )
     (ratio,) = names
-    rest = [
+    others = [
         {
             n: v
-            for n, v in own.items()
+            for n, v in params.items()
             if n != ratio and not _is_called(n, "random_state")
         }
-        for own in candidates
+        for params in candidates
     ]
-    labels = np.array(describe(rest))
-    values = np.array([own[ratio] for own in candidates], dtype=float)
+    labels = np.array(describe(others))
+    values = np.array([params[ratio] for params in candidates], dtype=float)
     groups = {}
     for label in dict.fromkeys(labels.tolist()):
         ratios = np.unique(values[labels == label])
-        over_seeds = [
-            scores[(labels == label) & (values == r)].mean(axis=0) for r in ratios
-        ]
-        groups[label] = ratios, np.array(over_seeds)
+        means = [scores[(labels == label) & (values == r)].mean(axis=0) for r in ratios]
+        groups[label] = ratios, np.array(means)
     return groups
 
 
 def _is_called(name: str, parameter: str) -> bool:
-    """Whether a parameter, of a pipeline's step or not, has this name."""
+    """Return whether a parameter, possibly nested, has this name."""
     return name.rpartition("__")[2] == parameter

@@ -1,4 +1,4 @@
-"""What training did with each sample, by its recorded losses and choices."""
+"""Plot of the training dynamics of the samples."""
 
 from __future__ import annotations
 
@@ -16,42 +16,43 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection, PolyCollection
 
-_MAX_POINTS = 10_000  # of a data map
-_MAX_BINS = 400  # of a heat map
+_MAX_POINTS = 10_000  # points of a data map
+_MAX_BINS = 400  # rows of a heat map
 
 
 class SampleDynamicsDisplay:
-    """What training did with each sample: a data map, or who was chosen when.
+    """Plot of the training dynamics: a data map, or the chosen samples by epoch.
 
-    Best made by :meth:`from_estimator`.
+    It is recommended to use :meth:`from_estimator` to create a display. The data map is
+    that of [1]_.
 
     Parameters
     ----------
     dynamics : pandas.DataFrame
-        As :func:`training_dynamics` returns it.
+        The result of :func:`training_dynamics`.
     choices : ndarray of bool, shape (n_recorded, n_samples)
-        Which samples each recorded epoch left out, moved or repeated.
+        Whether each recorded epoch left out, moved or repeated the sample.
     epochs : ndarray of int, shape (n_recorded,)
         The recorded epochs.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The axes drawn on.
+        Axes with the plot.
     figure_ : matplotlib.figure.Figure
-        Their figure.
+        Figure of the axes.
     map_ : matplotlib.collections.PathCollection or PolyCollection
-        The points of the data map; for more than 10,000 samples its hexagons, each
-        in the colour of its samples' mean.
+        The points of the data map. For more than 10,000 samples, hexagons that are
+        coloured by the mean of their samples.
     mesh_ : matplotlib.collections.QuadMesh
         The cells of the heat map.
     colorbar_ : matplotlib.colorbar.Colorbar
-        The scale of the colours.
+        The colour bar.
 
     See Also
     --------
-    training_dynamics : The same as a table.
-    LossCurveDisplay : Loss by epoch.
+    training_dynamics : The training dynamics as a table.
+    LossCurveDisplay : Plot of loss curves.
 
     References
     ----------
@@ -91,34 +92,38 @@ class SampleDynamicsDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw what an estimator recorded of its samples.
+        """Plot the training dynamics of an estimator.
 
         Parameters
         ----------
         estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or Pipeline
-            Fitted with ``record_losses=True``. Of a pipeline, the last step.
+            Estimator fitted with ``record_losses=True``, or a pipeline that ends in
+            one.
         kind : {"map", "choices"}, default="map"
-            "map" places each sample by its confidence and variability,
-            coloured by how often it was chosen; "choices" shows by epoch which
-            samples were chosen, sorted by their mean loss.
+            "map" shows the confidence and variability of each sample, coloured by the
+            number of epochs in which it was chosen. "choices" shows which samples each
+            epoch chose; the samples are sorted by their mean loss.
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. If None, a new figure is created.
         **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.scatter` (or `hexbin`, see `map_`),
-            or to :meth:`matplotlib.axes.Axes.pcolormesh`.
+            Arguments of :meth:`matplotlib.axes.Axes.scatter` (or `hexbin`, see `map_`)
+            or :meth:`matplotlib.axes.Axes.pcolormesh`.
 
         Returns
         -------
         display : SampleDynamicsDisplay
+            Display with the plot.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError, TypeError
-            If it is not a fitted estimator of this package.
+            If the estimator is not fitted, or is not one of this package.
         ValueError
-            If it was fitted without ``record_losses=True``, or `kind` is unknown.
+            If the estimator was fitted without ``record_losses=True``, or `kind` is
+            unknown.
         ImportError
-            If matplotlib or pandas is missing; both come with the extra ``plot``.
+            If matplotlib or pandas is not installed; both are part of the extra
+            ``plot``.
         """
         import_extra("matplotlib", cls.__name__)
         _check_kind(kind)
@@ -129,21 +134,21 @@ class SampleDynamicsDisplay:
         return display.plot(ax, kind=kind, **kwargs)
 
     def plot(self, ax: Axes | None = None, *, kind: str = "map", **kwargs: Any) -> Self:
-        """Draw the data map or the heat map.
+        """Plot the data map or the chosen samples.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. If None, a new figure is created.
         kind : {"map", "choices"}, default="map"
-            Which of the two.
+            Kind of the plot, as for :meth:`from_estimator`.
         **kwargs
-            As for :meth:`from_estimator`.
+            Arguments of matplotlib, as for :meth:`from_estimator`.
 
         Returns
         -------
         display : SampleDynamicsDisplay
-            The object itself.
+            The display itself.
         """
         _check_kind(kind)
         ax = get_axes(ax, type(self).__name__)
@@ -166,7 +171,7 @@ class SampleDynamicsDisplay:
         else:
             style |= {"s": 14, "edgecolors": "0.3", "linewidths": 0.3}
             self.map_ = ax.scatter(x, y, c=times, **{**style, **kwargs})
-        label = "epochs in which it was chosen"
+        label = "epochs in which the sample was chosen"
         self.colorbar_ = ax.figure.colorbar(self.map_, ax=ax, label=label)
         ax.set(
             xlabel="variability: standard deviation over epochs",
@@ -190,7 +195,7 @@ class SampleDynamicsDisplay:
         )
         label = "share of samples chosen"
         self.colorbar_ = ax.figure.colorbar(self.mesh_, ax=ax, label=label)
-        ax.set(xlabel="epoch", ylabel="samples, by rising mean loss")
+        ax.set(xlabel="epoch", ylabel="samples, sorted by mean loss")
         ax.locator_params(axis="x", integer=True)
 
 

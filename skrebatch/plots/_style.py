@@ -1,4 +1,4 @@
-"""What the pictures share: colours, axes, legends, names."""
+"""Colours, axes, legends and labels of the plots."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from skrebatch._utils.extras import import_extra
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, distinct to the colour-blind, without yellow; dashes and
-# markers tell lines apart in a print without colours.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish, without
+# yellow. Dashes and markers distinguish lines in black-and-white prints.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP"
 
 
 def get_axes(ax: Axes | None, user: str, aspect: float = 0.75) -> Axes:
-    """Return the axes, or those of a new figure with this height by width."""
+    """Return the given axes, or those of a new figure with this aspect ratio."""
     if isinstance(ax, import_extra("matplotlib.axes", user).Axes):
         return ax
     if ax is not None:
-        raise TypeError(f"ax must be an Axes of matplotlib or None, got {ax!r}.")
+        raise TypeError(f"ax must be a matplotlib Axes or None, got {ax!r}.")
     pyplot = import_extra("matplotlib.pyplot", user)
     return pyplot.subplots(figsize=pyplot.figaspect(aspect), layout="constrained")[1]
 
 
 def put_legend(ax: Axes) -> None:
-    """Put a legend beside the axes, or within where no layout would make room."""
+    """Put a legend beside the axes, or inside if the figure has no layout engine."""
     if not any(ax.get_legend_handles_labels()):
         return
     if ax.figure.get_layout_engine() is None:
@@ -39,16 +39,16 @@ def put_legend(ax: Axes) -> None:
 
 
 def write_number(value: float) -> str:
-    """Write a number with three digits."""
+    """Format a number with three significant digits."""
     return f"{value:.3g}".replace("-", "−")
 
 
 def describe(params: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Describe dicts by the entries in which they differ."""
-    names = dict.fromkeys(name for own in params for name in own)
-    texts = {n: [str(own.get(n, "as set")) for own in params] for n in names}
-    differ = {n: values for n, values in texts.items() if len(set(values)) > 1}
+    """Return a label for each dict from the entries in which the dicts differ."""
+    names = dict.fromkeys(name for entries in params for name in entries)
+    texts = {n: [str(entries.get(n, "as set")) for entries in params] for n in names}
+    differing = {n: values for n, values in texts.items() if len(set(values)) > 1}
     return [
-        ", ".join(f"{n.rpartition('__')[2]}={v[i]}" for n, v in differ.items())
+        ", ".join(f"{n.rpartition('__')[2]}={v[i]}" for n, v in differing.items())
         for i in range(len(params))
     ]

@@ -1,4 +1,4 @@
-"""How many samples are redistributed, and the order of an epoch."""
+"""Samplers and the skorch callback, which determine the order of the samples."""
 
 from skrebatch.sampling._by_length import DynamicBatchSampler
 from skrebatch.sampling._interval import (

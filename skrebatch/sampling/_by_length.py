@@ -1,4 +1,4 @@
-"""Batches of rows of similar length, under a budget of elements."""
+"""Batches of rows of similar length, with a limited number of elements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 from skrebatch._utils.typing import Indices
 from skrebatch._utils.validation import as_array, as_indices, check_integer
 
-# A stretch of so many full batches leaves a few per cent of padding.
+# With stretches of 16 full batches, padding is a few per cent of the elements.
 _BATCHES = 16
 
 
@@ -22,106 +22,108 @@ def group_by_length(
     stretch: int,
     rng: np.random.Generator,
 ) -> list[Indices]:
-    """Cut an order into batches; see :class:`DynamicBatchSampler`."""
+    """Divide an order into batches; see :class:`DynamicBatchSampler`."""
     batches: list[Indices] = []
     for part in np.array_split(order, max(1, -(-len(order) // stretch))):
         part = part[np.argsort(-lengths[part], kind="stable")]
-        start, own = 0, []
+        start, part_batches = 0, []
         while start < len(part):
-            # The first row of a batch is its longest.
+            # The rows are sorted: the first row of a batch is its longest.
             stop = start + max_elements // int(lengths[part[start]])
-            own.append(part[start:stop])
+            part_batches.append(part[start:stop])
             start = stop
-        batches += [own[i] for i in rng.permutation(len(own))]
+        batches += [part_batches[i] for i in rng.permutation(len(part_batches))]
     return batches
 
 
 def check_lengths(lengths: ArrayLike, max_elements: int) -> Indices:
-    """Return the lengths as an array, or name the row that fits into no batch."""
+    """Return the lengths as an array; raise ValueError if a row is too long."""
     check_integer(max_elements, "max_elements")
     checked = np.array(as_array(lengths))
     if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
         raise ValueError(
-            "lengths must be a 1-D array of whole numbers, one for each row, got an "
-            f"array of shape {checked.shape} and dtype {checked.dtype}."
+            "lengths must be a 1-D array of integers, one for each row, got an array "
+            f"of shape {checked.shape} and dtype {checked.dtype}."
         )
-    for bad, what in (
-        (checked < 1, "a row has at least one element"),
-        (checked > max_elements, f"more than max_elements={max_elements}"),
+    for is_bad, reason in (
+        (checked < 1, "the minimum is 1"),
+        (checked > max_elements, f"the maximum is max_elements={max_elements}"),
     ):
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise ValueError(f"Row {row} has length {checked[row]}: {what}.")
+        if is_bad.any():
+            row = int(np.flatnonzero(is_bad)[0])
+            raise ValueError(f"Row {row} has length {checked[row]}; {reason}.")
     return checked.astype(np.intp)
 
 
 def choose_stretch(lengths: Indices, max_elements: int) -> int:
-    """Return how many entries of an order have the elements of 16 full batches."""
+    """Return the mean number of rows whose elements fill 16 batches."""
     if not len(lengths):
         return 1
     return max(1, int(_BATCHES * max_elements / lengths.mean()))
 
 
 class DynamicBatchSampler(Sampler[list[int]]):
-    """Batches of rows of similar length, each within a budget of elements.
+    """Sampler that groups rows of similar length into batches.
 
-    A batch is padded to its longest row, so that it takes (rows) x (longest length)
-    elements; here this is at most `max_elements`. Batches of long rows are small,
-    those of short rows large, and little of them is padding. The rows are grouped
-    within stretches of the epoch's order alone:
+    This is dynamic batching [1]_. A batch is padded to the length of its longest row.
+    The number of its elements, (number of rows) x (longest length), is at most
+    `max_elements`. Batches of long rows therefore contain few rows, batches of short
+    rows contain many, and there is little padding. Rows are grouped only with rows that
+    are near in the order of the epoch:
 
-    1. Cut the order into as few equally long parts as have at most `stretch`
-       entries.
-    2. Sort each part by length, the longest first; a tie keeps its order.
-    3. From the start of a sorted part on, each batch takes as many rows as the
-       budget allows.
-    4. Shuffle the batches of a part among themselves.
+    1. Divide the order into parts of equal length, as few as possible, with at most
+       `stretch` entries each.
+    2. Sort each part by length, longest first. The sort is stable.
+    3. Divide each sorted part into batches, from the start, with as many rows in each
+       batch as `max_elements` allows.
+    4. Shuffle the batches within each part.
 
-    Every entry of the order thus occurs exactly as often as before, and less than
-    `stretch` places from where it was. Up to this distance an order of re-Batch
-    keeps its chosen samples at their regular intervals.
+    Each entry of the order occurs as often as before and moves by less than `stretch`
+    positions. Up to this distance, the chosen samples of re-Batch keep their regular
+    intervals.
 
     Parameters
     ----------
     lengths : array-like of int, shape (n_samples,)
-        Length of each row, 1 or more; :func:`row_lengths` tells those of a table.
+        Length of each row, at least 1. :func:`row_lengths` computes the lengths of the
+        rows of a table.
     max_elements : int
-        Most elements of a batch, padding included.
+        Maximum number of elements of a batch, including padding.
     sampler : iterable of int, default=None
-        The order of each epoch, gone through anew for each; such as an
-        :class:`IntervalInsertionSampler`. None is a fresh shuffle.
+        Order of the rows, such as an :class:`IntervalInsertionSampler`. It is iterated
+        once for each epoch. If None, the rows are shuffled for each epoch.
     stretch : int or "auto", default="auto"
-        Most entries of the order among which rows are grouped. More of them leave
-        less padding, fewer keep the order better; "auto" is as many as have, on
-        average, the elements of 16 full batches.
+        Maximum number of entries of the order that are sorted together. A larger value
+        leaves less padding; a smaller value keeps the order better. "auto" is the mean
+        number of rows whose elements fill 16 batches.
     random_state : int, numpy.random.Generator or None, default=None
-        Source of the shuffles.
+        Seed or generator for the shuffling.
 
     Attributes
     ----------
     drawn : ndarray of int or None
-        The rows of the last epoch in the order of its batches.
+        Indices of the rows of the last epoch, in the order of its batches.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, or a length is below 1 or above
-        `max_elements`; the message names the row.
+        If a parameter is out of range, or a length is below 1 or above `max_elements`.
+        The message gives the row.
 
     See Also
     --------
-    ReBatch : Gives this sampler, as a net's ``iterator_train__batch_sampler``, the
-        orders of re-Batch.
+    ReBatch : Passes the orders of re-Batch to this sampler if it is the net's
+        ``iterator_train__batch_sampler``.
 
     Notes
     -----
-    How many batches an epoch has depends on its order, so that the sampler, and a
-    DataLoader with it, has no length.
+    The number of batches depends on the order of the epoch. The sampler therefore has
+    no length, and neither has a DataLoader that uses it.
 
     References
     ----------
     .. [1] M. Ott et al., "fairseq: A Fast, Extensible Toolkit for Sequence
-       Modeling", NAACL-HLT 2019 (batches by a number of tokens).
+       Modeling", NAACL-HLT 2019 (batches with a maximum number of tokens).
 
     Examples
     --------
@@ -158,8 +160,8 @@ class DynamicBatchSampler(Sampler[list[int]]):
         outside = order[(order < 0) | (order >= len(self.lengths))]
         if len(outside):
             raise ValueError(
-                f"The sampler draws row {outside[0]}, but there are lengths of "
-                f"{len(self.lengths)} rows."
+                f"The sampler yields index {outside[0]}, but lengths has "
+                f"{len(self.lengths)} entries."
             )
         return order
 

@@ -1,4 +1,4 @@
-"""The order of an epoch: chosen samples at regular intervals among the others."""
+"""Orders with the chosen samples at regular intervals among the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from skrebatch._utils.validation import (
 
 
 def check_ratio(ratio: Any) -> Fraction:
-    """Return the ratio as the exact fraction that its decimal names."""
+    """Return the ratio as the exact fraction of its decimal representation."""
     is_number = isinstance(ratio, Real | Decimal) and not isinstance(ratio, bool)
     if is_number and is_finite(ratio):
         exact = Fraction(str(ratio))
@@ -38,29 +38,30 @@ def check_repeats(repeats: Any) -> int:
     """Return the repeats as an int."""
     if isinstance(repeats, bool) or not isinstance(repeats, Integral) or repeats < 0:
         raise ValueError(
-            "repeats must be a whole number of at least 0 (0 leaves the chosen "
-            f"samples out, 1 moves them, m holds them m times), got {repeats!r}."
+            "repeats must be an integer of at least 0 (0 leaves out the chosen "
+            f"samples, 1 moves them, m inserts them m times), got {repeats!r}."
         )
     return check_integer(repeats, "repeats", at_least=0)
 
 
 def redistribution_size(n_samples: int, ratio: float) -> int:
-    """Return how many samples an epoch redistributes, B of eq. 2 [1]_.
+    """Return the number of samples that an epoch redistributes, B of eq. 2.
 
-    ``floor(n_samples * ratio / (1 + ratio))``, exactly for the decimal number
-    that was written: binary floating point is off by one for some pairs.
+    It is ``floor(n_samples * ratio / (1 + ratio))`` [1]_, computed exactly from the
+    decimal representation of the ratio. In floating-point arithmetic, the result would
+    be off by one for some inputs.
 
     Parameters
     ----------
     n_samples : int
         Number of training samples.
     ratio : float
-        Redistribution ratio r, 0 or more.
+        Redistribution ratio r, at least 0.
 
     Returns
     -------
     size : int
-        In [0, `n_samples`).
+        Number of samples to redistribute. Less than `n_samples` unless both are 0.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def redistribution_size(n_samples: int, ratio: float) -> int:
 
     See Also
     --------
-    interval_insertion : Where the chosen samples stand.
+    interval_insertion : Inserts the chosen samples into the order.
 
     References
     ----------
@@ -81,7 +82,7 @@ def redistribution_size(n_samples: int, ratio: float) -> int:
     >>> from skrebatch import redistribution_size
     >>> redistribution_size(614, 0.15)
     80
-    >>> redistribution_size(8, 0.6)  # 2 in floating point
+    >>> redistribution_size(8, 0.6)  # floating-point arithmetic gives 2
     3
     """
     exact = check_ratio(ratio)
@@ -89,14 +90,14 @@ def redistribution_size(n_samples: int, ratio: float) -> int:
     return math.floor(n_samples * exact / (1 + exact))
 
 
-def _insertion_places(n_remaining: int, n_inserted: int) -> Indices:
-    """Return where in the final order the inserted entries stand."""
+def _insertion_positions(n_remaining: int, n_inserted: int) -> Indices:
+    """Return the positions of the inserted entries in the final order."""
     count = np.arange(1, n_inserted + 1)
     if n_inserted <= n_remaining:
         before = count * (n_remaining // max(n_inserted, 1))
     else:
-        # More to insert than there is to insert among: one after each remaining
-        # entry, the surplus spread evenly over these places.
+        # There are more inserted than remaining entries: at least one follows each
+        # remaining entry, and the surplus is spread evenly.
         before = -(-count * n_remaining // n_inserted)
     return before + count - 1
 
@@ -104,39 +105,38 @@ def _insertion_places(n_remaining: int, n_inserted: int) -> Indices:
 def interval_insertion(
     remaining: ArrayLike, chosen: ArrayLike, repeats: int = 1
 ) -> Indices:
-    """Insert the chosen indices among the remaining ones at a regular interval.
+    """Insert the chosen indices among the remaining ones at regular intervals.
 
-    After every ``floor(len(remaining) / (repeats * len(chosen)))`` remaining
-    indices stands one chosen index until all are in; what remains follows. For
-    ``repeats=1`` this is eq. 1 [1]_ to the letter. With more repeats the whole
-    sequence of chosen indices is gone through `repeats` times, so that the
-    copies of one sample are far apart. Where there is more to insert than
-    there are remaining indices, each of these is followed by one or more chosen
-    ones, spread evenly.
+    One chosen index follows every ``floor(len(remaining) / (repeats * len(chosen)))``
+    remaining indices. The remaining indices that are left follow at the end. For
+    ``repeats=1``, this is eq. 1 [1]_. For more repeats, the sequence of chosen indices
+    is repeated as a whole, so that the copies of one sample are far apart. If there are
+    more indices to insert than remaining ones, each remaining index is followed by one
+    or more chosen indices, spread evenly.
 
     Parameters
     ----------
     remaining : array-like of int, shape (n_remaining,)
-        Indices not chosen, in the order that they shall keep.
+        Indices of the samples that are not chosen. Their order is kept.
     chosen : array-like of int, shape (n_chosen,)
-        Indices chosen, in the order of insertion.
+        Indices of the chosen samples, in the order of insertion.
     repeats : int, default=1
-        How often each chosen index occurs; 0 leaves them out.
+        How often each chosen index is inserted; 0 leaves out the chosen indices.
 
     Returns
     -------
     order : ndarray of int, shape (n_remaining + repeats * n_chosen,)
-        All of them, in their new order.
+        The remaining indices with the chosen ones inserted.
 
     Raises
     ------
     ValueError
-        If `repeats` is negative or not whole, or the indices are no integers.
+        If `repeats` is not an integer of at least 0, or the indices are not integers.
 
     See Also
     --------
-    redistribution_size : How many samples to choose.
-    IntervalInsertionSampler : The same order, as a sampler of torch.
+    redistribution_size : The number of samples to choose.
+    IntervalInsertionSampler : A torch sampler that yields this order.
 
     References
     ----------
@@ -156,56 +156,56 @@ def interval_insertion(
 
 
 def _insert(remaining: Indices, chosen: Indices, repeats: int) -> Indices:
-    """Insert checked indices; see :func:`interval_insertion`."""
+    """Insert validated indices; see :func:`interval_insertion`."""
     inserted = chosen if repeats == 1 else np.tile(chosen, repeats)
-    places = _insertion_places(len(remaining), len(inserted))
+    positions = _insertion_positions(len(remaining), len(inserted))
     order = np.empty(len(remaining) + len(inserted), dtype=np.intp)
-    others = np.ones(len(order), dtype=bool)
-    others[places] = False
-    order[places] = inserted
-    order[others] = remaining
+    is_remaining = np.ones(len(order), dtype=bool)
+    is_remaining[positions] = False
+    order[positions] = inserted
+    order[is_remaining] = remaining
     return order
 
 
 class IntervalInsertionSampler(Sampler[int]):
-    """Sampler whose next epoch holds chosen samples at regular intervals.
+    """Sampler that inserts chosen samples at regular intervals.
 
-    The first epoch is a shuffle. After each epoch call :meth:`redistribute`
-    with the samples of your choice, such as those of lowest loss; the next
-    iteration holds them at the places of :func:`interval_insertion` [1]_.
+    The order of the first epoch is random. After each epoch, call :meth:`redistribute`
+    with the chosen samples, such as those of lowest loss. The next epoch has the order
+    of :func:`interval_insertion` [1]_.
 
     Parameters
     ----------
     n_samples : int
         Number of training samples.
     repeats : int, default=1
-        How often an epoch holds each chosen sample: 0 leaves them out, 1 moves
-        them, m holds them m times.
+        How often an epoch contains each chosen sample: 0 leaves out the chosen
+        samples, 1 moves them, m inserts them m times.
     shuffle : bool, default=True
-        Whether to shuffle the samples not chosen in every epoch; False keeps
-        them in their natural order, as the paper does.
+        Whether to shuffle the other samples before each epoch. If False, they keep
+        their natural order, as in the paper.
     random_state : int, numpy.random.Generator or None, default=None
-        Source of the shuffles; a Generator is used, not copied.
+        Seed or generator for the shuffling. A generator is used without copying it.
 
     Attributes
     ----------
     chosen : ndarray of int or None
-        Samples redistributed in the epochs to come; None before the first call
-        of :meth:`redistribute`.
+        Indices of the samples that the next epochs redistribute; None before the first
+        call of :meth:`redistribute`.
     drawn : ndarray of int or None
-        The order drawn last.
+        The order of the last epoch.
 
     Raises
     ------
     ValueError
-        If `repeats` or `n_samples` is not a whole number of at least 0, or `shuffle`
-        neither True nor False.
+        If `repeats` or `n_samples` is not an integer of at least 0, or `shuffle` is not
+        a bool.
 
     See Also
     --------
-    interval_insertion : The same order, as an array.
-    DynamicBatchSampler : Batches of rows of similar length, of this order.
-    ReBatch : Uses it in any skorch net.
+    interval_insertion : Returns the same order as an array.
+    DynamicBatchSampler : Groups an order into batches of rows of similar length.
+    ReBatch : Applies this sampler to any skorch net.
 
     References
     ----------
@@ -237,7 +237,7 @@ class IntervalInsertionSampler(Sampler[int]):
         self._rng: np.random.Generator = np.random.default_rng(random_state)
         self.chosen: Indices | None = None
         self.drawn: Indices | None = None
-        self._remaining: Indices = np.arange(0)  # told with the first chosen
+        self._remaining: Indices = np.arange(0)  # set by redistribute
         self._times: int = self.repeats
 
     def redistribute(
@@ -251,33 +251,34 @@ class IntervalInsertionSampler(Sampler[int]):
         Parameters
         ----------
         chosen : array-like of int, shape (n_chosen,)
-            Distinct sample numbers in [0, `n_samples`), in the order of
+            Sample indices in [0, `n_samples`), without duplicates, in the order of
             insertion.
         remaining : array-like of int, default=None
-            The samples among which they are inserted, each as often as it occurs;
-            None is every sample not chosen, in natural order.
+            Indices of the samples among which the chosen ones are inserted. An index
+            may occur several times. If None, all samples that are not chosen, in
+            natural order.
         repeats : int, default=None
-            How often each chosen sample is inserted; None is `repeats` of the
+            How often each chosen sample is inserted. If None, the `repeats` of the
             sampler.
 
         Raises
         ------
         ValueError
-            If a number is out of range, a chosen one occurs twice, or no sample is
-            left.
+            If an index is out of range, a chosen index occurs twice, or no sample
+            remains.
         """
         chosen = as_samples(chosen, "chosen", self.n_samples)
         is_chosen = np.zeros(self.n_samples, dtype=bool)
         is_chosen[chosen] = True
         if np.count_nonzero(is_chosen) != len(chosen):
-            raise ValueError("chosen holds a sample number twice.")
+            raise ValueError("chosen must not contain duplicate indices.")
         if remaining is None:
             remaining = np.flatnonzero(~is_chosen)
         else:
             remaining = as_samples(remaining, "remaining", self.n_samples)
         times = self.repeats if repeats is None else check_repeats(repeats)
         if self.n_samples and not len(remaining) + times * len(chosen):
-            raise ValueError("No sample is left for the next epoch.")
+            raise ValueError("The next epoch would contain no samples.")
         self.chosen, self._remaining, self._times = chosen, remaining, times
 
     def order(self) -> Indices:
@@ -286,7 +287,7 @@ class IntervalInsertionSampler(Sampler[int]):
         Returns
         -------
         order : ndarray of int, shape (len(self),)
-            Numbers of samples, each as often as the epoch holds it.
+            Sample indices, in the order in which the epoch uses them.
         """
         if self.chosen is None:
             self.drawn = self._rng.permutation(self.n_samples)
@@ -309,10 +310,10 @@ class IntervalInsertionSampler(Sampler[int]):
 
 
 def warn_if_nothing_redistributed(n_samples: int, ratio: float, size: int) -> None:
-    """Warn where a positive ratio redistributes no sample."""
+    """Warn if the ratio is positive but too small to redistribute a sample."""
     if ratio > 0 and size == 0:
         warn_user(
             f"Nothing is redistributed: with {n_samples} training samples, "
-            f"ratio={ratio} comes to B = 0 (eq. 2). Use a larger ratio, or ratio=0 to "
+            f"ratio={ratio} gives B = 0 (eq. 2). Use a larger ratio, or ratio=0 to "
             "train without re-Batch."
         )

@@ -1,4 +1,4 @@
-"""The losses of every sample over the epochs, in bounded memory."""
+"""Log of the losses of each sample over the epochs, of bounded size."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MOST_EPOCHS = 100
 
 
 class LossLog:
-    """Losses and choices by epoch, of at most 100 epochs.
+    """Losses and choices of at most 100 epochs.
 
-    Once there are more, every second epoch is dropped, and from then on only every
-    2nd, 4th, ... epoch is kept: 500 bytes a sample at most, however long the
-    training. How often a sample was chosen is counted over all epochs.
+    Beyond 100 epochs, every second epoch is dropped, and only every 2nd (then 4th,
+    8th, ...) epoch is added. The log therefore takes at most 500 bytes per sample. The
+    number of epochs in which a sample was chosen is counted over all epochs.
 
     Parameters
     ----------
     n_samples : int
-        Number of rows.
+        Number of samples.
     """
 
     def __init__(self, n_samples: int):
@@ -40,11 +40,12 @@ class LossLog:
         Parameters
         ----------
         epoch : int
-            Its number, from 1.
+            Number of the epoch, starting at 1.
         losses : ndarray of shape (n_samples,)
-            Losses after it.
+            Losses of the samples after the epoch.
         affected_samples : ndarray of int
-            Distinct samples that it redistributed, or held not just once.
+            Indices of the samples that the epoch redistributed, or did not contain
+            exactly once. No duplicates.
         """
         self.times_chosen[affected_samples] += 1
         if epoch % self._stride:
@@ -56,13 +57,13 @@ class LossLog:
         self.choices.append(chosen)
         if len(self.epochs) > MOST_EPOCHS:
             self._stride *= 2
-            kept = [i for i, e in enumerate(self.epochs) if e % self._stride == 0]
-            self.epochs = [self.epochs[i] for i in kept]
-            self.losses = [self.losses[i] for i in kept]
-            self.choices = [self.choices[i] for i in kept]
+            every = [i for i, e in enumerate(self.epochs) if e % self._stride == 0]
+            self.epochs = [self.epochs[i] for i in every]
+            self.losses = [self.losses[i] for i in every]
+            self.choices = [self.choices[i] for i in every]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the log as numbers and arrays."""
+        """Return the state of the log as a dict of numbers and arrays."""
         shape = len(self.epochs), self.n_samples
         losses = np.reshape(self.losses, shape).astype(np.float32)
         choices = np.reshape(self.choices, shape).astype(bool)
@@ -70,7 +71,7 @@ class LossLog:
 
     @classmethod
     def from_state(cls, parts: dict[str, Any]) -> LossLog:
-        """Return the log that was taken apart."""
+        """Return the log with the state returned by :meth:`state_dict`."""
         log = cls(len(parts["times_chosen"]))
         log.epochs, log._stride = parts["epochs"], parts["_stride"]
         log.losses, log.choices = list(parts["losses"]), list(parts["choices"])
@@ -83,28 +84,32 @@ def mean_log(
 ) -> tuple[
     NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_], NDArray[np.floating]
 ]:
-    """Average the logs of networks of equal rows, over those that got so far.
+    """Average the logs of networks that were trained on the same samples.
+
+    The mean of an epoch is over the networks that recorded this epoch.
 
     Parameters
     ----------
     logs : sequence of LossLog
+        One log for each network.
 
     Returns
     -------
     epochs : ndarray of int, shape (n_recorded,)
+        The recorded epochs.
     losses : ndarray of float32, shape (n_recorded, n_samples)
         Mean over the networks.
     choices : ndarray of bool, shape (n_recorded, n_samples)
-        Whether most of the networks chose the sample.
+        Whether more than half of the networks chose the sample.
     times_chosen : ndarray of shape (n_samples,)
-        Mean over the networks; whole numbers for one.
+        Mean over the networks; of dtype int for a single network.
     """
     longest = max(logs, key=lambda log: (log.epochs[-1:], log._stride))
     losses, choices = [], []
     for epoch in longest.epochs:
-        at = [(log, log.epochs.index(epoch)) for log in logs if epoch in log.epochs]
-        losses.append(np.mean([log.losses[i] for log, i in at], axis=0))
-        choices.append(np.mean([log.choices[i] for log, i in at], axis=0) > 0.5)
+        found = [(log, log.epochs.index(epoch)) for log in logs if epoch in log.epochs]
+        losses.append(np.mean([log.losses[i] for log, i in found], axis=0))
+        choices.append(np.mean([log.choices[i] for log, i in found], axis=0) > 0.5)
     shape = len(losses), longest.n_samples
     times: NDArray[Any] = longest.times_chosen
     if len(logs) > 1:

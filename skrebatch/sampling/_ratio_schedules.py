@@ -1,4 +1,4 @@
-"""How the redistribution ratio changes over the epochs."""
+"""Schedules of the redistribution ratio over the epochs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def check_schedule(schedule: Any) -> None:
-    """Refuse what is no schedule."""
+    """Raise ValueError if the schedule is not valid."""
     is_known = isinstance(schedule, str) and schedule in _SCHEDULES
     if not (is_known or callable(schedule)):
         names = ", ".join(f'"{name}"' for name in _SCHEDULES)
@@ -29,18 +29,18 @@ def check_schedule(schedule: Any) -> None:
 
 
 def ratio_at(ratio: float, schedule: Schedule, progress: float) -> float:
-    """Return the ratio at a point of the training.
+    """Return the scheduled ratio of an epoch.
 
     Parameters
     ----------
     ratio : float
-        The ratio that the schedule changes.
+        The ratio that the schedule multiplies by a factor.
     schedule : {"constant", "linear", "cosine", "step"} or callable
-        "linear" and "cosine" rise from 0 to the ratio, "step" in four equal steps
-        of a quarter each; a callable maps the progress to a factor of at least 0.
+        "linear" and "cosine" increase from 0 to the ratio; "step" increases in four
+        equal steps. A callable maps the progress to a factor of at least 0.
     progress : float
-        Share of the epochs with redistribution that is over when the epoch ends,
-        in (0, 1].
+        Fraction of the epochs with redistribution completed when the epoch ends, in
+        (0, 1].
 
     Returns
     -------
@@ -49,13 +49,13 @@ def ratio_at(ratio: float, schedule: Schedule, progress: float) -> float:
     Raises
     ------
     ValueError
-        If a callable returns no finite number of at least 0.
+        If a callable does not return a finite number of at least 0.
     """
     function = _SCHEDULES[schedule] if isinstance(schedule, str) else schedule
     factor = function(progress)
     if not isinstance(factor, Real) or not 0 <= factor < math.inf:
         raise ValueError(
             f"ratio_schedule must return a finite factor of at least 0, but returned "
-            f"{factor!r} for the progress {progress:g}."
+            f"{factor!r} for progress {progress:g}."
         )
     return ratio if factor == 1 else float(ratio) * float(factor)

@@ -1,4 +1,4 @@
-"""How one network chooses samples: what was asked for, and the state between epochs."""
+"""The choice of samples for one network: its settings and its state between epochs."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from skrebatch.strategies._planning import make_plan, plan_by_class
 
 @dataclass
 class Selection:
-    """From the losses after an epoch to the order of the next.
+    """Turns the losses after an epoch into the order of the next epoch.
 
-    Epochs are numbered from 1, over all fits of a network. The first one is a
-    shuffle, because no loss says anything yet; the others up to `warmup_epochs`
-    hold every sample once.
+    Epochs are counted from 1 over all fits of a network. The first epoch is a random
+    order, because no losses are known before it. The other epochs up to
+    `warmup_epochs` contain each sample once.
     """
 
     n_samples: int
@@ -42,7 +42,7 @@ class Selection:
     ratio: float = 0.15
     repeats: int = 1
     shuffle: bool = True
-    max_epochs: int = 1  # in which the schedule runs its course
+    max_epochs: int = 1  # length of the ratio schedule
     schedule: Schedule = "constant"
     warmup_epochs: int = 0
     smoothing: float = 0.0
@@ -51,13 +51,13 @@ class Selection:
     labels: NDArray[Any] | None = None  # (N,) or (N, O)
 
     sampler: IntervalInsertionSampler = None  # type: ignore[assignment]
-    epoch: int = 0  # epochs begun
-    losses: Losses | None = field(default=None, repr=False)  # their running mean
-    plan: Plan | None = field(default=None, repr=False)  # the last one made
+    epoch: int = 0  # number of epochs begun
+    losses: Losses | None = field(default=None, repr=False)  # running mean
+    plan: Plan | None = field(default=None, repr=False)  # last plan made
 
     def __post_init__(self) -> None:
-        """Make the sampler where none is given, and know B."""
-        # Whole numbers of numpy would overflow in what follows, the short ones soon.
+        """Create the default sampler; compute B."""
+        # Arithmetic with numpy integers could overflow.
         for name in ("repeats", "max_epochs", "warmup_epochs", "refresh_every"):
             setattr(self, name, int(getattr(self, name)))
         if self.sampler is None:
@@ -68,33 +68,33 @@ class Selection:
 
     @property
     def is_active(self) -> bool:
-        """Whether there ever may be anything to do."""
+        """Whether the strategy can have an effect in any epoch."""
         return self.ratio > 0 and (self.n_chosen > 0 or not self.is_bounded)
 
     @property
     def is_bounded(self) -> bool:
-        """Whether no epoch redistributes more than B samples of the ratio."""
-        # A callable may ask for more.
+        """Whether no epoch redistributes more than B samples."""
+        # The factor of a callable schedule may exceed 1.
         return self.strategy.uses_ratio and not callable(self.schedule)
 
     def warn_of_no_effect(self) -> None:
-        """Warn where what was asked for has no effect."""
+        """Warn if a parameter has no effect."""
         if self.is_bounded:
             warn_if_nothing_redistributed(self.n_samples, self.ratio, self.n_chosen)
         if self.schedule != "constant" and not self.strategy.uses_ratio:
             warn_user(
-                f"ratio_schedule has no effect on {self.strategy!r}, which doesn't go "
-                "by the ratio."
+                f"ratio_schedule has no effect on {self.strategy!r}, which does not "
+                "use the ratio."
             )
 
     @property
     def _first(self) -> int:
-        """The first epoch with a plan."""
+        """Number of the first planned epoch."""
         return max(1, self.warmup_epochs) + 1
 
     @property
     def _is_due(self) -> bool:
-        """Whether the next epoch wants a plan of its own."""
+        """Whether the next epoch needs a new plan."""
         since = self.epoch + 1 - self._first
         if since < 0:
             return False
@@ -102,29 +102,29 @@ class Selection:
 
     @property
     def needs_losses(self) -> bool:
-        """Whether the next epoch wants to know the losses after the last one."""
+        """Whether the next epoch needs the losses after the last epoch."""
         if not self.is_active or not self.strategy.plans or self.epoch == 0:
             return False
         return self._is_due or self.smoothing > 0
 
     @property
     def weighs(self) -> bool:
-        """Whether the strategy weighs the batches of the epoch begun."""
+        """Whether the strategy weights the mini-batches of the current epoch."""
         return (
             self.is_active and self.strategy.weighs and self.epoch > self.warmup_epochs
         )
 
     @cached_property
     def strategy_key(self) -> tuple[type[Strategy], str | int | None]:
-        """What is the same for strategies that do the same."""
+        """Key that is equal for strategies of equal class and parameters."""
         try:
             return type(self.strategy), joblib.hash(self.strategy.get_params())
-        except PicklingError:  # of a function without a name, say
+        except PicklingError:  # a parameter is, for example, a lambda
             return type(self.strategy), id(self.strategy)
 
     @property
     def entries(self) -> int | None:
-        """How many entries an epoch with a plan has; None where it depends."""
+        """Number of entries of a planned epoch; None if it may vary."""
         if not self.is_active or not self.strategy.plans:
             return self.n_samples
         if not self.strategy.redistributes:
@@ -134,21 +134,21 @@ class Selection:
         return self.n_samples + (self.repeats - 1) * self.n_chosen
 
     def begin_epoch(self, losses: Losses | None) -> None:
-        """Plan the next epoch, with the losses where they are needed."""
+        """Begin the next epoch; `losses` are required if :attr:`needs_losses`."""
         if self.needs_losses:
             if losses is None:
-                raise ValueError("The losses are needed to plan the next epoch.")
+                raise ValueError("Planning the next epoch requires the losses.")
             self._smooth(losses)
             if self._is_due:
                 self.plan = self._make_plan()
-        self._enter(self.plan)
+        self._apply_plan(self.plan)
 
     def begin_epoch_like(self, leader: Selection) -> None:
-        """Follow the plan that another selection has just made."""
+        """Begin the next epoch with the plan that another selection has just made."""
         self.losses, self.plan = leader.losses, leader.plan
-        self._enter(self.plan)
+        self._apply_plan(self.plan)
 
-    def _enter(self, plan: Plan | None) -> None:
+    def _apply_plan(self, plan: Plan | None) -> None:
         if self.epoch > 0:
             plan = plan or Plan()
             self.sampler.redistribute(plan.chosen, plan.remaining, plan.repeats)
@@ -183,12 +183,12 @@ class Selection:
 
     @property
     def weights(self) -> Losses | None:
-        """Factors on the losses of the epoch begun (N,); None is 1 for all."""
+        """Factors for the losses of the current epoch (N,); None if all are 1."""
         return None if self.plan is None else self.plan.weights
 
     @property
     def affected_samples(self) -> Indices:
-        """The samples that the epoch begun redistributes, or holds not just once."""
+        """Indices of samples redistributed, or not used exactly once, in this epoch."""
         sampler = self.sampler
         if sampler.chosen is None or sampler.drawn is None:
             return np.empty(0, dtype=np.intp)
@@ -200,8 +200,8 @@ class Selection:
         return np.concatenate([sampler.chosen, np.flatnonzero(others)])
 
     @property
-    def _asked(self) -> tuple[Any, ...]:
-        """What a plan was made for, and holds as long as."""
+    def _plan_settings(self) -> tuple[Any, ...]:
+        """Settings on which a plan depends; if they change, the plan is discarded."""
         return (
             self.strategy_key,
             self.ratio,
@@ -213,13 +213,13 @@ class Selection:
 
     @property
     def memory(self) -> tuple[Losses | None, Plan | None, tuple[Any, ...]]:
-        """What training that goes on with the same samples goes on from."""
+        """State to continue from in later training on the same samples."""
         losses = self.losses if self.smoothing > 0 else None
         plan = self.plan if self.refresh_every > 1 else None
-        return losses, plan, self._asked
+        return losses, plan, self._plan_settings
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far it has come, as numbers and arrays."""
+        """Return the state between epochs as numbers and arrays."""
         strategy, sampler = self.strategy, vars(self.sampler)
         parameters = strategy.get_params(deep=False)
         return {
@@ -228,14 +228,14 @@ class Selection:
             "plan": self.plan,
             "rng": self.rng.bit_generator.state,
             "sampler": {n: value for n, value in sampler.items() if n != "_rng"},
-            # What one of the user's own may remember.
+            # A user-defined strategy may have state of its own.
             "strategy": {
                 n: v for n, v in vars(strategy).items() if n not in parameters
             },
         }
 
     def load_state_dict(self, parts: dict[str, Any]) -> None:
-        """Come as far as the selection that was taken apart."""
+        """Set the state returned by :meth:`state_dict`."""
         self.epoch, self.losses = parts["epoch"], parts["losses"]
         self.plan = parts["plan"]
         self.rng.bit_generator.state = parts["rng"]
@@ -245,23 +245,23 @@ class Selection:
     def remember(
         self, memory: tuple[Losses | None, Plan | None, tuple[Any, ...]]
     ) -> None:
-        """Go on from the running mean, and from the plan if it is still asked for."""
-        self.losses, plan, asked = memory
-        self.plan = plan if asked == self._asked else None
+        """Set the running mean, and the plan if the settings are unchanged."""
+        self.losses, plan, settings = memory
+        self.plan = plan if settings == self._plan_settings else None
 
 
-def check_selection(asked: Any) -> Strategy:
-    """Refuse impossible parameters of an estimator or callback; give its strategy."""
-    check_ratio(asked.ratio)
-    check_repeats(asked.repeats)
-    strategy = check_strategy(asked.strategy)
-    check_schedule(asked.ratio_schedule)
-    check_integer(asked.warmup_epochs, "warmup_epochs", at_least=0)
-    check_real(asked.loss_smoothing, "loss_smoothing", at_least=0, below=1)
-    check_integer(asked.refresh_every, "refresh_every")
-    check_bool(asked.shuffle, "shuffle")
-    balanced = getattr(asked, "class_balanced", False)
-    check_bool(balanced, "class_balanced")
-    if balanced:
+def check_selection(estimator: Any) -> Strategy:
+    """Validate the parameters of an estimator or callback; return its strategy."""
+    check_ratio(estimator.ratio)
+    check_repeats(estimator.repeats)
+    strategy = check_strategy(estimator.strategy)
+    check_schedule(estimator.ratio_schedule)
+    check_integer(estimator.warmup_epochs, "warmup_epochs", at_least=0)
+    check_real(estimator.loss_smoothing, "loss_smoothing", at_least=0, below=1)
+    check_integer(estimator.refresh_every, "refresh_every")
+    check_bool(estimator.shuffle, "shuffle")
+    class_balanced = getattr(estimator, "class_balanced", False)
+    check_bool(class_balanced, "class_balanced")
+    if class_balanced:
         check_balances(strategy)
     return strategy

@@ -1,4 +1,4 @@
-"""The skorch callback that brings re-Batch to any net."""
+"""A skorch callback that applies re-Batch to any net."""
 
 from __future__ import annotations
 
@@ -22,66 +22,68 @@ from skrebatch.strategies._planning import weigh
 
 
 class ReBatch(Callback):
-    """Bring dynamic re-Batch [1]_ to any skorch net with a module of your own.
+    """Callback that applies dynamic re-Batch to a skorch net with any module.
 
-    After each epoch it computes the loss of every training sample and gives the
-    training DataLoader the order of the next epoch. The batch size stays the
-    net's. A :class:`DynamicBatchSampler` that is the net's
-    ``iterator_train__batch_sampler`` (torch then wants
-    ``iterator_train__batch_size=1``) makes its batches of these orders.
+    This is the method of [1]_. After each epoch, the callback computes the loss of each
+    training sample and sets the order in which the training DataLoader draws the
+    samples of the next epoch. The batch size of the net is not changed. If the net's
+    ``iterator_train__batch_sampler`` is a :class:`DynamicBatchSampler`, it divides
+    these orders into batches; torch then requires ``iterator_train__batch_size=1``.
 
     Parameters
     ----------
     ratio : float, default=0.15
-        Redistribution ratio r of eq. 2, 0 or more.
+        Redistribution ratio r of eq. 2, at least 0.
     strategy : str or Strategy, default="min-loss"
-        Which samples an epoch holds; a name that :class:`ReBatchCNNClassifier`
-        knows, or an object. It goes by the losses that the criterion gives with
-        ``reduction="none"``, the criterion's class weights included; weights of a
-        strategy multiply them.
+        Strategy that selects the samples of each epoch: one of the names that
+        :class:`ReBatchCNNClassifier` accepts, or an object. It uses the losses that the
+        criterion returns with ``reduction="none"``, including class weights. The
+        weights of a strategy are multiplied with them.
     repeats : int, default=1
-        How often the next epoch holds each chosen sample: 0 leaves them out.
+        How often the next epoch contains each chosen sample; 0 leaves out the chosen
+        samples.
     shuffle : bool, default=True
-        Whether to shuffle the other samples in every epoch.
+        Whether to shuffle the other samples before each epoch.
     ratio_schedule : {"constant", "linear", "cosine", "step"} or callable, \
 default="constant"
-        How the ratio changes over the epochs; a callable maps the progress in (0, 1]
-        to a factor on `ratio`. Its course is over after the net's `max_epochs`
-        epochs, counted over all calls of `partial_fit`; `fit` begins it anew.
+        Schedule of the ratio over the epochs. A callable maps the progress in (0, 1] to
+        a factor for `ratio`. The schedule ends after `max_epochs` epochs of the net,
+        counted over all calls of `partial_fit`; `fit` restarts it.
     warmup_epochs : int, default=0
-        Epochs before the first redistribution; the first never has one.
+        Number of epochs before the first redistribution. The first epoch never
+        redistributes samples.
     loss_smoothing : float, default=0.0
-        Weight of the old losses in a running mean to choose by, in [0, 1). The mean
-        starts anew with each call of `fit` or `partial_fit`.
+        Weight of the previous losses in the running mean that the strategy uses, in
+        [0, 1). Each call of `fit` or `partial_fit` restarts the mean.
     refresh_every : int, default=1
-        Epochs for which a choice stands.
+        Number of epochs for which a choice of samples is used.
     class_balanced : bool, default=False
-        Whether to choose within each class in proportion; the targets are the
-        classes.
+        Whether to choose samples within each class, in proportion to its size. The
+        targets must be class labels.
     random_state : int, numpy.random.Generator or None, default=None
-        Source of all chance.
+        Seed or generator for all random numbers.
 
     Attributes
     ----------
     sampler_ : IntervalInsertionSampler
         The sampler of the training DataLoader.
     sample_losses_ : ndarray of shape (n_samples,)
-        Loss of every training sample after the last epoch.
+        Loss of each training sample after the last epoch.
     chosen_ : ndarray of int
-        Samples that the next epoch would redistribute.
+        Indices of the samples that the next epoch would redistribute.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, the net's training iterator shuffles or has a
-        sampler already, or a loss becomes NaN or infinite.
+        If a parameter is out of range, if the net's training iterator shuffles or
+        already has a sampler, or if a loss becomes NaN or infinite.
     TypeError
-        If the criterion can't give the loss of each sample.
+        If the criterion can't return the loss of each sample.
 
     See Also
     --------
-    ReBatchCNNClassifier : An estimator with a network of its own.
-    IntervalInsertionSampler : The order alone, for any DataLoader.
+    ReBatchCNNClassifier : An estimator with a built-in network.
+    IntervalInsertionSampler : The sampler without the callback, for any DataLoader.
 
     References
     ----------
@@ -130,38 +132,38 @@ default="constant"
         self.random_state = random_state
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Check everything, and put the sampler into the training iterator."""
+        """Validate the parameters and the net, and set the net's training sampler."""
         self.strategy_ = clone(check_selection(self))
         if not hasattr(net.criterion_, "reduction"):
             raise TypeError(
                 f"ReBatch needs the loss of each sample, but {net.criterion_!r} has no "
-                "`reduction`. Give the criterion a `reduction` attribute that may be "
-                'set to "none", as torch\'s losses have.'
+                "`reduction`. The criterion must have a `reduction` attribute that can "
+                'be set to "none", like those of torch.'
             )
         if self.strategy_.weighs:
             _check_weighable(net.criterion_)
         self.batches_ = None
         for name in ("shuffle", "sampler", "batch_sampler"):
-            there = getattr(net, f"iterator_train__{name}", None)
-            if isinstance(there, DynamicBatchSampler):
-                self.batches_, there = there, there.sampler
-            # A sampler without samples yet counts as False.
-            given = there is not None and there is not False
-            if given and there is not getattr(self, "sampler_", None):
+            value = getattr(net, f"iterator_train__{name}", None)
+            if isinstance(value, DynamicBatchSampler):
+                self.batches_, value = value, value.sampler
+            # An empty sampler is falsy, so its truth value can't be used here.
+            is_set = value is not None and value is not False
+            if is_set and value is not getattr(self, "sampler_", None):
                 raise ValueError(
-                    f"ReBatch decides the order of the training samples; remove "
+                    f"ReBatch sets the order of the training samples; remove "
                     f"iterator_train__{name} from the net."
                 )
         for name in ("shuffle", "drop_last", "sampler", "batch_sampler"):
             if getattr(net, f"iterator_valid__{name}", None):
                 raise ValueError(
-                    "ReBatch reads the losses in the order of the samples; remove "
+                    "ReBatch computes the losses in the order of the samples; remove "
                     f"iterator_valid__{name} from the net."
                 )
-        if not (net.history and hasattr(self, "rng_")):  # else a partial_fit goes on
+        if not (net.history and hasattr(self, "rng_")):  # not for partial_fit
             self.rng_ = np.random.default_rng(self.random_state)
-        # The net splits off its validation data later; the first epoch brings the
-        # number of training samples.
+        # The net splits off its validation data later, so the number of training
+        # samples is not known before the first epoch.
         self.sampler_ = IntervalInsertionSampler(
             0, self.repeats, self.shuffle, self.rng_
         )
@@ -169,16 +171,16 @@ default="constant"
             net.iterator_train__sampler = self.sampler_
         else:
             self.batches_.sampler = self.sampler_
-        self._remove_hooks()  # that a batch that failed has left
+        self._remove_hooks()  # an error in a batch may have left some
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the handles of hooks, which belong to a batch under way."""
-        return {name: it for name, it in vars(self).items() if name != "hooks_"}
+        """Leave out the handles of hooks, which are valid only during a batch."""
+        return {n: value for n, value in vars(self).items() if n != "hooks_"}
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
     ) -> None:
-        """Learn how many samples there are."""
+        """Set up the selection once the number of training samples is known."""
         self.place_ = self.batch_size_ = 0
         if self.sampler_.n_samples > 0:
             return
@@ -186,8 +188,9 @@ default="constant"
         if self.batches_ is not None and len(self.batches_.lengths) != n:
             raise ValueError(
                 f"The DynamicBatchSampler has the lengths of "
-                f"{len(self.batches_.lengths)} rows, but the net trains on {n}: pass "
-                "train_split=None, or those of the training rows alone."
+                f"{len(self.batches_.lengths)} rows, but the net trains on {n} rows. "
+                "Pass train_split=None to the net, or only the lengths of the training "
+                "rows to the sampler."
             )
         self.sampler_.n_samples = n
         self.selection_ = Selection(
@@ -206,7 +209,7 @@ default="constant"
             sampler=self.sampler_,
         )
         self.selection_.warn_of_no_effect()
-        if len(net.history) > 1:  # trained before, maybe on other data
+        if len(net.history) > 1:  # trained before, possibly on other data
             self._plan_next(net, dataset_train)
         else:
             self.selection_.begin_epoch(None)
@@ -214,7 +217,7 @@ default="constant"
     def on_batch_begin(
         self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
     ) -> None:
-        """Follow which samples the batch holds; weigh their losses where wanted."""
+        """Track the position in the epoch; register hooks if losses are weighted."""
         if not training:
             return
         self.place_ += self.batch_size_
@@ -227,7 +230,7 @@ default="constant"
             ]
 
     def on_batch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Leave the criterion as it was."""
+        """Restore the criterion."""
         self._remove_hooks()
 
     def on_epoch_end(
@@ -244,20 +247,20 @@ default="constant"
         if not np.isfinite(self.sample_losses_).all():
             raise ValueError(
                 f"The loss of {np.sum(~np.isfinite(self.sample_losses_))} training "
-                f"samples is NaN or infinite after epoch {len(net.history)}: there is "
-                "nothing to choose by. Scale the inputs or lower lr."
+                f"samples is NaN or infinite after epoch {len(net.history)}. Scale the "
+                "inputs or lower lr."
             )
         self.selection_.labels = labels
         self.selection_.begin_epoch(self.sample_losses_)
         self.chosen_ = self.sampler_.chosen
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Leave the net's training iterator and criterion as they were."""
+        """Restore the net's training iterator and criterion."""
         if self.batches_ is None:
             net.iterator_train__sampler = None
         else:
             self.batches_.sampler = None
-        self._remove_hooks()  # that Ctrl-C in the midst of a batch has left
+        self._remove_hooks()  # Ctrl-C during a batch leaves some
 
     def _remove_hooks(self) -> None:
         for hook in getattr(self, "hooks_", []):
@@ -265,19 +268,19 @@ default="constant"
         self.hooks_ = []
 
     def _before_loss(self, criterion: Any, args: Any) -> None:
-        """Ask for the losses of single samples."""
-        if not criterion.training:  # an error in a batch has left the hook behind
+        """Set the criterion's reduction to get the loss of each sample."""
+        if not criterion.training:  # an error in a training batch left the hook
             return
         self.reduction_ = criterion.reduction
         _check_weighable(criterion)
         criterion.reduction = "none"
 
     def _after_loss(self, criterion: Any, args: Any, losses: Any) -> Any:
-        """Weigh them, and take their mean or sum as the criterion would have done."""
+        """Weight the losses and apply the criterion's reduction to them."""
         if not criterion.training:
             return None
         criterion.reduction = self.reduction_
-        if losses is None:  # the criterion has failed
+        if losses is None:  # the criterion raised an error
             return None
         by_sample = _by_sample(losses)
         weights = torch.ones_like(by_sample)
@@ -286,39 +289,39 @@ default="constant"
         source = self.sampler_ if self.batches_ is None else self.batches_
         drawn = source.drawn
         if self.selection_.weights is not None and drawn is not None:
-            rows = drawn[self.place_ :][: len(weights)]
-            weights *= torch.as_tensor(self.selection_.weights[rows]).to(weights)
+            indices = drawn[self.place_ :][: len(weights)]
+            weights *= torch.as_tensor(self.selection_.weights[indices]).to(weights)
         weighted = losses * weights.view(-1, *[1] * (losses.dim() - 1))
         return weighted.sum() if self.reduction_ == "sum" else weighted.mean()
 
 
 def _check_weighable(criterion: Any) -> None:
-    """Refuse a criterion whose batch loss is no plain mean or sum."""
+    """Raise ValueError if the batch loss is not an unweighted mean or sum."""
     weight = getattr(criterion, "weight", None)
     if weight is not None or criterion.reduction not in ("mean", "sum"):
         raise ValueError(
-            "The strategy weighs samples, and ReBatch can do that only where the loss "
-            'of a batch is a plain mean or sum. Give the criterion reduction="mean" '
-            f"and no weight, got reduction={criterion.reduction!r} and "
+            "The strategy weights samples, which requires that the loss of a batch is "
+            'a plain mean or sum. Use a criterion with reduction="mean" or "sum" and '
+            f"without weight, got reduction={criterion.reduction!r} and "
             f"weight={weight!r}."
         )
 
 
 def _by_sample(losses: torch.Tensor) -> torch.Tensor:
-    """Average what is not reduced over the outputs of a sample."""
+    """Return one loss per sample, the mean over its outputs."""
     return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
 
 
 def _sample_losses(
     net: NeuralNet, dataset: Any, order: Indices | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute the loss of every sample under a skorch net; give its target too.
+    """Return the loss of each sample under a skorch net, and its target.
 
-    Both are in the order of the samples, whatever the order to compute them in.
+    Both are in the order of the samples. `order` is only the order of computation.
     """
-    back: Any = slice(None)
+    inverse: Any = slice(None)
     if order is not None:
-        dataset, back = Subset(dataset, order.tolist()), np.argsort(order)
+        dataset, inverse = Subset(dataset, order.tolist()), np.argsort(order)
     criterion = net.criterion_
     reduction, criterion.reduction = criterion.reduction, "none"
     losses, targets = [], []
@@ -329,8 +332,8 @@ def _sample_losses(
                 loss = net.get_loss(outputs, batch[1], X=batch[0], training=False)
             if loss.dim() == 0:
                 raise TypeError(
-                    f"ReBatch needs the loss of each sample, but {criterion!r} gives "
-                    'one for a whole batch although its `reduction` is "none".'
+                    f"ReBatch needs the loss of each sample, but {criterion!r} returns "
+                    'one loss for the whole batch although its `reduction` is "none".'
                 )
             losses.append(_by_sample(loss))
             targets.append(batch[1])
@@ -339,5 +342,5 @@ def _sample_losses(
     labels = None
     if all(isinstance(target, torch.Tensor) for target in targets):
         labels = torch.cat(targets).cpu().numpy()
-        labels = (labels[:, 0] if labels.shape[1:] == (1,) else labels)[back]
-    return torch.cat(losses).cpu().numpy()[back], labels
+        labels = (labels[:, 0] if labels.shape[1:] == (1,) else labels)[inverse]
+    return torch.cat(losses).cpu().numpy()[inverse], labels

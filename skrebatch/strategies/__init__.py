@@ -1,4 +1,4 @@
-"""Which samples an epoch holds, how often and with what weights: one class a method."""
+"""Strategies for choosing and weighting the training samples of each epoch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 
 def check_strategy(strategy: Any) -> Strategy:
-    """Return the strategy that a name or an object stands for; check its parameters."""
+    """Return the strategy given by name or as an object, with valid parameters."""
     if isinstance(strategy, str) and strategy in STRATEGIES:
         return STRATEGIES[strategy]()
     if not isinstance(strategy, Strategy):
@@ -66,9 +66,9 @@ def check_strategy(strategy: Any) -> Strategy:
 
 
 def check_balances(strategy: Strategy) -> None:
-    """Refuse to choose within classes by a strategy that chooses no samples."""
+    """Raise ValueError if the strategy can't choose samples within each class."""
     if not strategy.plans:
         raise ValueError(
-            f"class_balanced=True has no meaning for {strategy!r}, which weighs "
-            "the samples of mini-batches and chooses none."
+            f"class_balanced=True can't be used with {strategy!r}, which weights the "
+            "samples of mini-batches instead of choosing samples."
         )

@@ -1,4 +1,4 @@
-"""What a strategy is: from the losses to the plan of an epoch, or to weights."""
+"""The base class of strategies, and the objects that it receives and returns."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ Losses = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Epoch:
-    """The epoch that a strategy plans.
+    """Description of the epoch that a strategy plans.
 
-    :meth:`Strategy.plan` is given one before each epoch that is planned.
+    It is passed to :meth:`Strategy.plan` before each planned epoch.
 
     Parameters
     ----------
     number : int
-        Its number, from 1.
+        Number of the epoch, starting at 1.
     max_epochs : int
-        How many epochs there are at most.
+        Maximum number of epochs.
     n_chosen : int
-        B of eq. 2 for this epoch: how many samples to redistribute.
+        Number of samples to redistribute in this epoch, B of eq. 2.
     rng : numpy.random.Generator
-        The only source of chance to use.
+        Random number generator. A strategy must not use any other.
     labels : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
-        The class of every sample, as its place in ``classes_``; for numbers the
-        targets as the network learns them. None where nobody knows them.
+        For classification, the class of each sample as an index into ``classes_``.
+        For regression, the targets on the scale that the network is trained on.
+        None if the labels are not known.
     first : int, default=1
-        The first epoch that is planned: the second one, or the one after the
-        warm-up.
+        Number of the first planned epoch: 2, or the first epoch after the warm-up.
 
     See Also
     --------
-    Strategy : Plans it.
-    Plan : What an epoch holds.
+    Strategy : Plans the epochs.
+    Plan : The samples of an epoch.
 
     Examples
     --------
@@ -64,39 +64,41 @@ class Epoch:
 
     @property
     def planned(self) -> int:
-        """How many epochs have been planned with this one."""
+        """Number of planned epochs so far, including this one."""
         return self.number - self.first + 1
 
     @property
     def progress(self) -> float:
-        """Share of the planned epochs that is over when this one ends, in (0, 1]."""
-        in_all = max(1, self.max_epochs - self.first + 1)
-        return min(self.planned, in_all) / in_all
+        """Fraction of the planned epochs completed when this one ends, in (0, 1]."""
+        n_planned = max(1, self.max_epochs - self.first + 1)
+        return min(self.planned, n_planned) / n_planned
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an epoch holds.
+    """The samples of an epoch.
 
-    :meth:`Strategy.plan` returns one: which samples are chosen, among which others they
-    are inserted, how often, and with what weights.
+    It is returned by :meth:`Strategy.plan`. It contains the chosen samples, the
+    samples among which they are inserted, the number of repeats and the weights.
 
     Parameters
     ----------
     chosen : ndarray of int, shape (n_chosen,)
-        Samples to redistribute, distinct and in the order of insertion.
+        Indices of the samples to redistribute, without duplicates, in the order of
+        insertion.
     remaining : ndarray of int, default=None
-        The samples among which they are inserted, each as often as it occurs;
-        None is every sample not chosen.
+        Indices of the samples among which the chosen ones are inserted. An index may
+        occur several times. If None, all samples that are not chosen.
     repeats : int, default=None
-        How often each chosen sample is inserted; None is what the user asked for.
+        How often each chosen sample is inserted. If None, the `repeats` of the
+        estimator.
     weights : ndarray of shape (n_samples,), default=None
-        Factors on the losses of the samples; None is 1.
+        Factors by which the losses of the samples are multiplied. If None, all are 1.
 
     See Also
     --------
-    Strategy : Makes plans.
-    Epoch : What a plan is made for.
+    Strategy : Returns plans.
+    Epoch : The epoch that is planned.
 
     Examples
     --------
@@ -112,23 +114,23 @@ class Plan:
 
 
 class Strategy(LinkedMixin, BaseEstimator):
-    """Base of all strategies; write your own by defining one of its two methods.
+    """Base class of all strategies; a subclass defines one of the two methods.
 
-    :meth:`plan` decides before each epoch what it holds, by the losses of all
-    samples; :meth:`batch_weights` weighs the samples of each mini-batch by their
-    losses in it. The parameters of its constructor are scikit-learn parameters, so
-    that a search reaches them as ``strategy__name``.
+    :meth:`plan` uses the losses of all samples to determine the samples of the next
+    epoch. :meth:`batch_weights` weights the samples of each mini-batch by their losses
+    in this batch. The constructor's parameters are scikit-learn parameters: a search
+    can set them as ``strategy__name``.
 
     Attributes
     ----------
     uses_ratio : bool, default=True
-        Whether the strategy redistributes the B samples that `ratio` asks for; if
-        so, it has nothing to do where B is 0. Of a class, not of its instances.
+        Whether the strategy redistributes the B samples given by `ratio`. If so, the
+        strategy is not called when B is 0. This is a class attribute.
 
     See Also
     --------
-    Epoch : What a strategy is told of the epoch.
-    Plan : What it may return.
+    Epoch : The epoch that a strategy plans.
+    Plan : The samples of an epoch, returned by a strategy.
 
     Examples
     --------
@@ -144,12 +146,12 @@ class Strategy(LinkedMixin, BaseEstimator):
     """
 
     uses_ratio: ClassVar[bool] = True
-    # Whether its plans are B chosen samples and nothing else. Networks of which this
-    # is known beforehand can take their optimizer steps together.
+    # Whether each plan consists of B chosen samples and nothing else. The length of an
+    # epoch is then known in advance, so networks can share their optimizer steps.
     redistributes: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let a class that plans by itself say anew what its plans are."""
+        """Reset `redistributes` in a subclass that overrides :meth:`plan`."""
         super().__init_subclass__(**kwargs)
         if "plan" in vars(cls):
             cls.redistributes = vars(cls).get("redistributes", False)
@@ -160,41 +162,41 @@ class Strategy(LinkedMixin, BaseEstimator):
         Parameters
         ----------
         losses : ndarray of shape (n_samples,)
-            Loss of every training sample under the network as it is, or their
-            running mean.
+            Loss of each training sample under the current network, or its running
+            mean.
         epoch : Epoch
-            Its number, how many samples to choose, the labels, a generator.
+            The epoch to plan.
 
         Returns
         -------
         plan : Plan or ndarray of int
-            An array is short for ``Plan(chosen=array)``.
+            An array is equivalent to ``Plan(chosen=array)``.
         """
         raise NotImplementedError
 
     def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
-        """Weigh the samples of mini-batches.
+        """Compute the weights of the samples of mini-batches.
 
         Parameters
         ----------
         losses : torch.Tensor of shape (n_networks, batch_size)
-            Losses in the mini-batch of each network, without gradient.
+            Losses of the mini-batch of each network, detached from the graph.
 
         Returns
         -------
         weights : torch.Tensor of shape (n_networks, batch_size)
-            Factors on the losses of the batch, whose mean is minimised. A row
-            depends on the losses in that row alone.
+            Factors by which the losses are multiplied before their mean is
+            minimised. Each row must depend only on the same row of `losses`.
         """
         raise NotImplementedError
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; of a name that is none, the nearest one is named.
+        """Set the parameters of this strategy.
 
         Parameters
         ----------
         **params : dict
-            Their values by name.
+            Parameter names and their values.
 
         Returns
         -------
@@ -204,20 +206,20 @@ class Strategy(LinkedMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no parameter of a name.
+            If a parameter does not exist. The message suggests a similar name.
         """
         check_params(params, self)
         return super().set_params(**params)
 
     def check(self) -> None:
-        """Refuse impossible parameters with a ValueError, before any training."""
+        """Raise ValueError for invalid parameters; called before training."""
 
     @property
     def plans(self) -> bool:
-        """Whether it defines :meth:`plan`."""
+        """Whether the strategy defines :meth:`plan`."""
         return type(self).plan is not Strategy.plan
 
     @property
     def weighs(self) -> bool:
-        """Whether it defines :meth:`batch_weights`."""
+        """Whether the strategy defines :meth:`batch_weights`."""
         return type(self).batch_weights is not Strategy.batch_weights

@@ -1,4 +1,4 @@
-"""Strategies that begin with easy samples and add harder ones."""
+"""Strategies that start with easy samples and add harder ones."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from skrebatch._utils.validation import check_fraction, check_real
 from skrebatch.strategies._base import Epoch, Losses, Plan, Strategy
 from skrebatch.strategies._planning import lowest
 
-# Share of the way from the first epochs' data to all data, at time t in (0, 1].
+# Pacing functions: the fraction of the samples beyond `start` used at time t in (0, 1].
 _PACES: dict[str, Callable[[float], float]] = {
     "linear": lambda t: t,
     "quadratic": lambda t: t**2,
     "root": math.sqrt,
     "step": math.floor,
     "exponential": lambda t: math.expm1(10 * t) / math.expm1(10),
-    # In the end a trifle above 1.
+    # At t = 1 the value is slightly above 1.
     "logarithmic": lambda t: min(1.0, 1 + math.log(t + math.exp(-10)) / 10),
 }
 
 
 class Curriculum(Strategy):
-    """Train on the easiest samples first, and on more and more of them [1]_.
+    """Train on the easiest samples first and gradually add harder ones.
 
-    Difficulty is the loss under the network as it is. An epoch holds the easiest
-    share ``start + (1 - start) g(t)`` of the samples, where t runs from 0 to 1
-    until the share `full_at` of the epochs that are planned is over, and g is the
-    pacing function of [2]_: ``t``, ``t ** 2``, ``sqrt(t)``, ``floor(t)``,
-    ``(exp(10 t) - 1) / (exp(10) - 1)`` or ``1 + log(t + exp(-10)) / 10``. With
-    ``shuffle=False`` the easiest sample comes first in each epoch. The first epoch,
-    before which there are no losses, holds all samples, and so does a warm-up.
+    This is curriculum learning [1]_. The difficulty of a sample is its loss under the
+    current network. An epoch contains the easiest fraction ``start + (1 - start) g(t)``
+    of the samples. The time t rises from 0 to 1 over the first `full_at` of the planned
+    epochs. The pacing function g is one of those of [2]_: ``t``, ``t ** 2``,
+    ``sqrt(t)``, ``floor(t)``, ``(exp(10 t) - 1) / (exp(10) - 1)`` or
+    ``1 + log(t + exp(-10)) / 10``. With ``shuffle=False``, each epoch starts with the
+    easiest sample. The first epoch contains all samples, because there are no losses
+    before it; so do the epochs of a warm-up.
 
     Parameters
     ----------
@@ -40,9 +41,9 @@ class Curriculum(Strategy):
 "logarithmic"}, default="linear"
         Pacing function.
     start : float, default=0.3
-        Share of the samples in the beginning, in (0, 1].
+        Initial fraction of the samples, in (0, 1].
     full_at : float, default=0.5
-        Share of the planned epochs after which all samples are used, in (0, 1].
+        Fraction of the planned epochs after which all samples are used, in (0, 1].
 
     Raises
     ------
@@ -51,14 +52,14 @@ class Curriculum(Strategy):
 
     See Also
     --------
-    SelfPaced : Begins with what the network itself finds easy.
+    SelfPaced : Uses the samples whose loss is below a growing threshold.
 
     References
     ----------
     .. [1] Y. Bengio, J. Louradour, R. Collobert and J. Weston, "Curriculum
        Learning", ICML 2009.
-    .. [2] X. Wu, E. Dyer and B. Neyshabur, "When Do Curricula Work?", ICLR 2021,
-       which finds that they do under short budgets and noisy labels.
+    .. [2] X. Wu, E. Dyer and B. Neyshabur, "When Do Curricula Work?", ICLR 2021
+       (they do with a limited training budget or noisy labels).
 
     Examples
     --------
@@ -79,7 +80,7 @@ class Curriculum(Strategy):
         self.full_at = full_at
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         if not isinstance(self.pacing, str) or self.pacing not in _PACES:
             names = ", ".join(f'"{name}"' for name in _PACES)
             raise ValueError(f"pacing must be one of {names}, got {self.pacing!r}.")
@@ -87,29 +88,30 @@ class Curriculum(Strategy):
         check_fraction(self.full_at, "full_at", above=0)
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
-        """Take the easiest samples; see :class:`Strategy`."""
+        """Use the easiest samples; see :class:`Strategy`."""
         pace = _PACES[self.pacing](min(epoch.progress / self.full_at, 1.0))
-        share = self.start + (1 - self.start) * pace
-        return Plan(remaining=lowest(losses, max(1, round(share * len(losses)))))
+        fraction = self.start + (1 - self.start) * pace
+        return Plan(remaining=lowest(losses, max(1, round(fraction * len(losses)))))
 
 
 class SelfPaced(Strategy):
-    """Train on the samples whose loss is below a threshold that grows [1]_.
+    """Train on the samples whose loss is below a growing threshold.
 
-    In the e-th epoch that is planned the threshold is ``threshold * growth ** (e -
-    1)``; where no loss is below it, the epoch holds the easiest sample. The first
-    epoch, before which there are no losses, holds all samples, and so does a warm-up.
-    A threshold below most losses of the beginning trains on a few samples, mostly of
-    one class, and may never leave them: take it high, or warm up.
+    This is self-paced learning [1]_. The threshold of the e-th planned epoch is
+    ``threshold * growth ** (e - 1)``. If no loss is below it, the epoch contains only
+    the easiest sample. The first epoch contains all samples, because there are no
+    losses before it; so do the epochs of a warm-up. If the initial threshold is below
+    most losses, training starts with a few samples, mostly of one class, and other
+    samples may never be added. In this case, use a higher threshold or a warm-up.
 
     Parameters
     ----------
     threshold : float, default=1.0
-        Threshold in the beginning, in units of the loss, more than 0. The
-        binary cross-entropy of a coin toss is 0.69; the squared error of the
-        mean of a standardised target is 1.
+        Initial threshold, in units of the loss, greater than 0. For comparison, the
+        binary cross-entropy of a probability of 1/2 is 0.69, and the squared error of
+        predicting the mean of a standardised target is 1.
     growth : float, default=1.1
-        Factor by which it grows with each epoch, at least 1.
+        Factor by which the threshold is multiplied after each epoch, at least 1.
 
     Raises
     ------
@@ -118,8 +120,8 @@ class SelfPaced(Strategy):
 
     See Also
     --------
-    Curriculum : A pace that is set beforehand.
-    SmallLoss : Leaves a share of the hardest samples out.
+    Curriculum : Adds samples at a predefined pace.
+    SmallLoss : Leaves out a given number of the hardest samples.
 
     References
     ----------
@@ -143,15 +145,15 @@ class SelfPaced(Strategy):
         self.growth = growth
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         check_real(self.threshold, "threshold", above=0)
         check_real(self.growth, "growth", at_least=1)
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
-        """Take the samples below the threshold; see :class:`Strategy`."""
+        """Use the samples below the threshold; see :class:`Strategy`."""
         try:
-            grown = float(self.growth) ** (epoch.planned - 1)
+            factor = float(self.growth) ** (epoch.planned - 1)
         except OverflowError:
-            grown = math.inf
-        below = np.flatnonzero(losses < float(self.threshold) * grown)
+            factor = math.inf
+        below = np.flatnonzero(losses < float(self.threshold) * factor)
         return Plan(remaining=below if len(below) else lowest(losses, 1))

@@ -1,4 +1,4 @@
-"""Plans from chosen samples: what strategies and their callers share."""
+"""Functions that strategies and their callers use to make plans."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from skrebatch.strategies._base import Epoch, Losses, Plan, Strategy
 
 
 def lowest(values: Losses, n: int) -> Indices:
-    """Return what a stable full sort puts first, without the full sort."""
+    """Return the first `n` indices of a stable sort, without sorting all values."""
     if n == 0:
         return np.empty(0, dtype=np.intp)
     bound = np.partition(values, n - 1)[n - 1]
-    if np.isnan(bound):  # which compares with nothing; a sort puts it last
+    if np.isnan(bound):  # comparisons with NaN are False; a sort puts NaN last
         return np.argsort(values, kind="stable")[:n]
     below = np.flatnonzero(values < bound)
     ties = np.flatnonzero(values == bound)[: n - len(below)]
@@ -27,14 +27,14 @@ def lowest(values: Losses, n: int) -> Indices:
 
 
 def interleave(parts: Sequence[Indices]) -> Indices:
-    """Merge sequences into one, each spread evenly over the whole."""
-    places = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in parts]
-    order = np.argsort(np.concatenate(places), kind="stable")
+    """Merge sequences into one, with each of them spread evenly over the result."""
+    positions = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in parts]
+    order = np.argsort(np.concatenate(positions), kind="stable")
     return np.concatenate(parts)[order]
 
 
 def apportion(total: int, sizes: Sequence[int]) -> list[int]:
-    """Split a number in proportion to sizes, by largest remainders."""
+    """Divide `total` in proportion to `sizes`, by the largest-remainder method."""
     shares = [divmod(total * size, sum(sizes)) for size in sizes]
     counts = [whole for whole, _ in shares]
     by_remainder = sorted(range(len(sizes)), key=lambda i: (-shares[i][1], i))
@@ -44,9 +44,9 @@ def apportion(total: int, sizes: Sequence[int]) -> list[int]:
 
 
 def make_plan(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
-    """Let a strategy plan an epoch; refuse weights that can't be meant.
+    """Return a strategy's plan of an epoch, with validated weights.
 
-    The sampler checks the sample numbers.
+    The sampler validates the sample indices.
     """
     planned = strategy.plan(losses, epoch)
     plan = planned if isinstance(planned, Plan) else Plan(chosen=planned)
@@ -57,19 +57,19 @@ def make_plan(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
         np.isfinite(weights).all() and (weights >= 0).all()
     ):
         raise ValueError(
-            f"{strategy!r} planned weights of shape {weights.shape}; they must be "
-            f"finite, at least 0, and one for each of the {len(losses)} samples."
+            f"{strategy!r} planned weights of shape {weights.shape}; weights must be "
+            f"finite and at least 0, one for each of the {len(losses)} samples."
         )
     return replace(plan, weights=weights)
 
 
 def weigh(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
-    """Let a strategy weigh batches (K, b); refuse what are no weights of theirs."""
+    """Return a strategy's weights for the losses of batches (K, b), validated."""
     weights = strategy.batch_weights(losses)
     if not isinstance(weights, torch.Tensor):
         raise TypeError(
-            f"{strategy!r} returned an object of type {type(weights).__name__} as "
-            "weights, where a tensor is needed."
+            f"{strategy!r} must return its weights as a tensor, but returned an object "
+            f"of type {type(weights).__name__}."
         )
     if weights.shape != losses.shape:
         raise ValueError(
@@ -80,51 +80,50 @@ def weigh(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
 
 
 def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
-    """Plan each class by itself, with its share of the samples to choose."""
+    """Plan each class separately, with its share of the samples to choose."""
     labels = epoch.labels
     if labels is None or labels.ndim > 1:
-        known = "none is known" if labels is None else f"there are {labels.shape[1]}"
+        found = "none are known" if labels is None else f"got {labels.shape[1]}"
         raise ValueError(
-            f"class_balanced=True needs one label for each sample, but {known}."
+            f"class_balanced=True needs one label for each sample, but {found}."
         )
     if not np.array_equal(labels, np.floor(labels)):
         raise ValueError(
-            "class_balanced=True needs the class of each sample, but the targets are "
-            "real numbers."
+            "class_balanced=True needs class labels, but the targets are real numbers."
         )
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    shares = apportion(epoch.n_chosen, [len(members) for members in classes])
+    shares = apportion(epoch.n_chosen, [len(indices) for indices in classes])
     plans = []
-    for members, n in zip(classes, shares, strict=True):
+    for indices, n in zip(classes, shares, strict=True):
         plan = Plan()
         if n > 0 or not strategy.uses_ratio:
-            own = replace(epoch, n_chosen=n, labels=labels[members])
-            plan = make_plan(strategy, losses[members], own)
+            class_epoch = replace(epoch, n_chosen=n, labels=labels[indices])
+            plan = make_plan(strategy, losses[indices], class_epoch)
         plans.append(plan)
     weights = None
     if any(plan.weights is not None for plan in plans):
         weights = np.ones(len(losses))
-        for members, plan in zip(classes, plans, strict=True):
-            weights[members] = 1 if plan.weights is None else plan.weights
+        for indices, plan in zip(classes, plans, strict=True):
+            weights[indices] = 1 if plan.weights is None else plan.weights
     remaining = None
     if any(plan.remaining is not None for plan in plans):
         remaining = interleave(
             [
-                np.delete(members, as_samples(plan.chosen, "chosen", len(members)))
+                np.delete(indices, as_samples(plan.chosen, "chosen", len(indices)))
                 if plan.remaining is None
-                else members[as_samples(plan.remaining, "remaining", len(members))]
-                for members, plan in zip(classes, plans, strict=True)
+                else indices[as_samples(plan.remaining, "remaining", len(indices))]
+                for indices, plan in zip(classes, plans, strict=True)
             ]
         )
     chosen = [
-        members[as_samples(plan.chosen, "chosen", len(members))]
-        for members, plan in zip(classes, plans, strict=True)
+        indices[as_samples(plan.chosen, "chosen", len(indices))]
+        for indices, plan in zip(classes, plans, strict=True)
     ]
     repeats = {plan.repeats for plan in plans if len(plan.chosen)} or {None}
     if len(repeats) > 1:
         raise ValueError(
-            f"{strategy!r} planned repeats that differ from class to class "
-            f"({', '.join(sorted(map(str, repeats)))}); an epoch has one number of "
-            "repeats. Plan the entries of each class as `remaining` instead."
+            f"{strategy!r} planned repeats that differ between classes "
+            f"({', '.join(sorted(map(str, repeats)))}), but all classes of an epoch "
+            "share one number of repeats. Use `remaining` for the samples instead."
         )
     return Plan(interleave(chosen), remaining, repeats.pop(), weights)

@@ -10,17 +10,17 @@ from skrebatch.strategies._planning import lowest
 
 
 class SmallLoss(Strategy):
-    """Leave the samples of highest loss out, more of them over the first epochs.
+    """Leave out the samples of highest loss, with a ramp over the first epochs.
 
-    The small-loss trick of Co-teaching [1]_, with one network: wrong labels are
-    learned late, so that after a few epochs they have the highest losses. The e-th
-    epoch that is planned leaves ``B min(1, e / ramp_epochs)`` samples out. Without
-    the ramp it is :class:`MaxLoss` with ``repeats=0``.
+    This is the small-loss trick of Co-teaching [1]_, with a single network. Wrong
+    labels are learned late, so they have the highest losses after a few epochs. The
+    e-th planned epoch leaves out ``B min(1, e / ramp_epochs)`` samples. Without the
+    ramp, this is :class:`MaxLoss` with ``repeats=0``.
 
     Parameters
     ----------
     ramp_epochs : int, default=10
-        Planned epochs until B samples are left out, at least 1.
+        Number of planned epochs until B samples are left out, at least 1.
 
     Raises
     ------
@@ -29,8 +29,8 @@ class SmallLoss(Strategy):
 
     See Also
     --------
-    MaxLoss : With ``repeats=0`` leaves as many out as a schedule of the ratio says.
-    SelfPaced : Leaves out what is above a threshold.
+    MaxLoss : With ``repeats=0``, leaves out B samples from the first planned epoch on.
+    SelfPaced : Leaves out the samples whose loss is above a threshold.
 
     References
     ----------
@@ -50,30 +50,31 @@ class SmallLoss(Strategy):
         self.ramp_epochs = ramp_epochs
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         check_integer(self.ramp_epochs, "ramp_epochs")
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
-        """Leave the hardest samples out; see :class:`Strategy`."""
+        """Leave out the hardest samples; see :class:`Strategy`."""
         ramp = int(self.ramp_epochs)
         n_left_out = epoch.n_chosen * min(epoch.planned, ramp) // ramp
         return Plan(lowest(-losses, n_left_out), repeats=0)
 
 
 class InfoBatch(Strategy):
-    """Leave out a random part of the easy samples and weigh the others up [1]_.
+    """Leave out a random part of the easy samples and reweight the rest.
 
-    A sample whose loss is below the mean is left out with probability `prune`;
-    where it stays its loss counts ``1 / (1 - prune)``, so that the expected
-    gradient is that of all samples. The last epochs hold everything. It saves
-    time, and aims at no other result.
+    In InfoBatch [1]_, a sample whose loss is below the mean is left out with
+    probability `prune`. If it is not left out, its loss is multiplied by
+    ``1 / (1 - prune)``, which keeps the expected gradient equal to that of all samples.
+    The last epochs use all samples. The method aims to save time without changing the
+    result.
 
     Parameters
     ----------
     prune : float, default=0.5
-        Probability to leave an easy sample out, in [0, 1).
+        Probability of leaving out an easy sample, in [0, 1).
     full_from : float, default=0.875
-        Share of the planned epochs after which nothing is left out, in [0, 1].
+        Fraction of the planned epochs after which all samples are used, in [0, 1].
 
     Raises
     ------
@@ -82,7 +83,7 @@ class InfoBatch(Strategy):
 
     See Also
     --------
-    SelectiveBackprop : Leaves out easy samples by the rank of their losses.
+    SelectiveBackprop : Leaves out samples with a probability based on loss ranks.
 
     References
     ----------
@@ -106,32 +107,33 @@ class InfoBatch(Strategy):
         self.full_from = full_from
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         check_fraction(self.prune, "prune", below=1)
         check_fraction(self.full_from, "full_from")
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
-        """Leave easy samples out by chance; see :class:`Strategy`."""
+        """Leave out easy samples at random; see :class:`Strategy`."""
         if epoch.progress > self.full_from:
             return Plan()
-        # The hardest is not, even where rounding lifts the mean above equal losses.
+        # If all losses are equal, rounding may put the mean above them. The hardest
+        # sample must never count as easy.
         is_easy = losses < min(losses.mean(), losses.max())
-        stays = ~is_easy | (epoch.rng.random(len(losses)) >= self.prune)
+        is_used = ~is_easy | (epoch.rng.random(len(losses)) >= self.prune)
         weights = np.where(is_easy, 1 / (1 - self.prune), 1.0)
-        return Plan(remaining=np.flatnonzero(stays), weights=weights)
+        return Plan(remaining=np.flatnonzero(is_used), weights=weights)
 
 
 class SelectiveBackprop(Strategy):
-    """Hold each sample with a probability that grows with its loss [1]_.
+    """Use each sample with a probability that increases with its loss.
 
-    The probability is ``F ** beta``, where F is the share of the samples whose loss
-    is not above the sample's own. The published method decides in the course of
-    an epoch, by recent losses; here the losses before the epoch decide.
+    The probability is ``F ** beta``, where F is the fraction of samples whose loss is
+    not higher than that of the sample. The published method [1]_ selects samples during
+    the epoch, by recent losses. This class selects them before the epoch.
 
     Parameters
     ----------
     beta : float, default=1.0
-        Selectivity, more than 0; an epoch holds about ``1 / (1 + beta)`` of the
+        Selectivity, greater than 0. An epoch contains about ``1 / (1 + beta)`` of the
         samples.
 
     Raises
@@ -141,7 +143,7 @@ class SelectiveBackprop(Strategy):
 
     See Also
     --------
-    InfoBatch : Leaves out some of those below the mean loss, and weighs the others.
+    InfoBatch : Leaves out samples below the mean loss at random and reweights the rest.
 
     References
     ----------
@@ -163,15 +165,15 @@ class SelectiveBackprop(Strategy):
         self.beta = beta
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         check_real(self.beta, "beta", above=0)
 
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
-        """Hold samples by the rank of their losses; see :class:`Strategy`."""
-        # F ** beta > u where the loss reaches the quantile of u ** (1 / beta): the
-        # hardest always does, so that an epoch is never empty.
+        """Select samples by the rank of their losses; see :class:`Strategy`."""
+        # For uniform u, F ** beta > u if the loss reaches the quantile u ** (1 / beta)
+        # of all losses. The hardest sample always does, so an epoch is never empty.
         quantiles = epoch.rng.random(len(losses)) ** (1 / self.beta)
         last = len(losses) - 1
-        places = np.minimum(quantiles * len(losses), last).astype(np.intp)
-        stays = losses >= np.sort(losses)[places]
-        return Plan(remaining=np.flatnonzero(stays))
+        ranks = np.minimum(quantiles * len(losses), last).astype(np.intp)
+        is_used = losses >= np.sort(losses)[ranks]
+        return Plan(remaining=np.flatnonzero(is_used))

@@ -1,4 +1,4 @@
-"""The paper's strategies: B samples, moved to regular places in the order."""
+"""Strategies that redistribute B samples, among them those of the paper."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from skrebatch.strategies._planning import interleave, lowest
 
 
 class MinLoss(Strategy):
-    """Choose the samples of lowest loss, easiest first [1]_ (Table 2).
+    """Choose the samples of lowest loss, easiest first.
 
-    Of equal losses the lower sample number comes first.
+    This is the "min-loss" strategy of the paper ([1]_, Table 2). Samples with equal
+    losses are ordered by their indices.
 
     See Also
     --------
-    MaxLoss : The samples of highest loss.
-    RandomChoice : The control.
-    Hybrid : Some of both.
+    MaxLoss : Chooses the samples of highest loss.
+    RandomChoice : Chooses samples at random, as the control.
+    Hybrid : Chooses samples of lowest and of highest loss.
 
     References
     ----------
@@ -45,16 +46,17 @@ class MinLoss(Strategy):
 
 
 class MaxLoss(Strategy):
-    """Choose the samples of highest loss, hardest first [1]_ (Table 2).
+    """Choose the samples of highest loss, hardest first.
 
-    Of equal losses the lower sample number comes first. With ``repeats=0`` this
-    leaves out the samples most likely to be labelled wrongly.
+    This is the "max-loss" strategy of the paper ([1]_, Table 2). Samples with equal
+    losses are ordered by their indices. With ``repeats=0``, this strategy leaves out
+    the samples that are most likely to be labelled wrongly.
 
     See Also
     --------
-    MinLoss : The samples of lowest loss.
-    RandomChoice : The control.
-    Hybrid : Some of both.
+    MinLoss : Chooses the samples of lowest loss.
+    RandomChoice : Chooses samples at random, as the control.
+    Hybrid : Chooses samples of lowest and of highest loss.
 
     References
     ----------
@@ -78,15 +80,15 @@ class MaxLoss(Strategy):
 
 
 class RandomChoice(Strategy):
-    """Choose samples by chance, whatever their losses: the control.
+    """Choose samples at random, independently of their losses.
 
-    What re-Batch gains over this comes from the losses; what it shares with
-    this comes from the order alone.
+    This is the control for the other strategies: an improvement over it is an effect
+    of the losses, and an improvement that it shares is an effect of the order.
 
     See Also
     --------
-    MinLoss : The samples of lowest loss.
-    MaxLoss : The samples of highest loss.
+    MinLoss : Chooses the samples of lowest loss.
+    MaxLoss : Chooses the samples of highest loss.
 
     Examples
     --------
@@ -101,21 +103,21 @@ class RandomChoice(Strategy):
     redistributes: ClassVar[bool] = True
 
     def plan(self, losses: Losses, epoch: Epoch) -> Indices:
-        """Choose B samples uniformly; see :class:`Strategy`."""
+        """Choose B samples uniformly at random; see :class:`Strategy`."""
         return epoch.rng.choice(len(losses), size=epoch.n_chosen, replace=False)
 
 
 class Hybrid(Strategy):
     """Choose some of the easiest samples and some of the hardest.
 
-    The paper names a hybrid of its two strategies as future work [1]_. Easy and
-    hard samples alternate in the order, in proportion.
+    The paper mentions a hybrid of its two strategies as future work [1]_. Easy and
+    hard samples are spread evenly over the order of insertion.
 
     Parameters
     ----------
     easy : float, default=0.5
-        Share of the B samples that are the easiest, in [0, 1]; the others are
-        the hardest. 1 is :class:`MinLoss`, 0 is :class:`MaxLoss`.
+        Fraction of the B samples chosen by lowest loss, in [0, 1]. The others are
+        chosen by highest loss. 1 is :class:`MinLoss`, 0 is :class:`MaxLoss`.
 
     Raises
     ------
@@ -124,8 +126,8 @@ class Hybrid(Strategy):
 
     See Also
     --------
-    MinLoss : The easiest alone.
-    MaxLoss : The hardest alone.
+    MinLoss : Chooses only the easiest samples.
+    MaxLoss : Chooses only the hardest samples.
 
     References
     ----------
@@ -147,14 +149,14 @@ class Hybrid(Strategy):
         self.easy = easy
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         check_fraction(self.easy, "easy")
 
     def plan(self, losses: Losses, epoch: Epoch) -> Indices:
-        """Choose B samples from both ends; see :class:`Strategy`."""
+        """Choose B samples of lowest and highest loss; see :class:`Strategy`."""
         n_easy = int(np.floor(epoch.n_chosen * self.easy + 0.5))
         easiest = lowest(losses, n_easy)
-        # A sample is chosen once, though all losses be equal.
+        # If losses are equal, a sample could be among the easiest and the hardest.
         others = np.delete(np.arange(len(losses)), easiest)
         hardest = others[lowest(-losses[others], epoch.n_chosen - n_easy)]
         return interleave([easiest, hardest])

@@ -1,4 +1,4 @@
-"""Strategies that draw an epoch's samples with replacement."""
+"""Strategies that draw the samples of an epoch with replacement."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from skrebatch.strategies._base import Epoch, Losses, Plan, Strategy
 
 
 class Breed(Strategy):
-    """Draw an epoch's samples, a share of them in proportion to their losses.
+    """Draw part of the samples of an epoch with probabilities based on their losses.
 
-    An adaptation of Breed [1]_ to a table. The published method draws *new* inputs
-    around samples of high loss; a table has no new rows, so here rows are drawn
-    with replacement: a share R of the N draws with probabilities proportional to
-    ``loss - min(losses)``, the others uniformly. R rises in a straight line from
-    `start` to `end` over the first updates.
+    This is an adaptation of Breed [1]_ to tables. The published method generates *new*
+    inputs near samples of high loss. A table has no new rows, so this class draws rows
+    with replacement. A fraction R of the N draws has probabilities proportional to
+    ``loss - min(losses)``; the other draws are uniform. R increases linearly from
+    `start` to `end` over the first `n_updates` planned epochs.
 
     Parameters
     ----------
     start, end : float, default=0.15 and 0.75
-        Shares of the draws by loss, in [0, 1].
+        Fraction of draws based on losses at the start and at the end, in [0, 1].
     n_updates : int, default=10
-        Planned epochs until `end` is reached, at least 1.
+        Number of planned epochs until `end` is reached, at least 1.
 
     Raises
     ------
@@ -31,7 +31,7 @@ class Breed(Strategy):
 
     See Also
     --------
-    MaxLoss : Redistributes the hardest samples, without chance.
+    MaxLoss : Redistributes the hardest samples, without random draws.
 
     References
     ----------
@@ -55,7 +55,7 @@ class Breed(Strategy):
         self.n_updates = n_updates
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         check_fraction(self.start, "start")
         check_fraction(self.end, "end")
         check_integer(self.n_updates, "n_updates")
@@ -63,12 +63,12 @@ class Breed(Strategy):
     def plan(self, losses: Losses, epoch: Epoch) -> Plan:
         """Draw N samples with replacement; see :class:`Strategy`."""
         n, rng = len(losses), epoch.rng
-        risen = min(1.0, (epoch.planned - 1) / self.n_updates)
-        n_by_loss = round(n * (self.start + (self.end - self.start) * risen))
+        progress = min(1.0, (epoch.planned - 1) / self.n_updates)
+        n_by_loss = round(n * (self.start + (self.end - self.start) * progress))
         excess = np.cumsum(losses - losses.min(), dtype=np.float64)
         if excess[-1] == 0:
             return Plan(remaining=rng.integers(n, size=n))
-        # Sorted, so that a large table is searched from one end to the other.
+        # With sorted draws, the search reads a large array from start to end.
         draws = np.sort(rng.random(n_by_loss))
         by_loss = np.searchsorted(excess / excess[-1], draws, side="right")
         return Plan(

@@ -1,4 +1,4 @@
-"""Strategies that weigh the samples of each mini-batch by their losses in it."""
+"""Strategies that weight the samples of each mini-batch by their losses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from skrebatch.strategies._base import Strategy
 
 
 class OHEM(Strategy):
-    """Learn from the hardest samples of each mini-batch alone [1]_.
+    """Train only on the hardest samples of each mini-batch.
 
-    Of a mini-batch of b samples the ``k = max(1, round(share * b))`` of highest loss
-    count; the loss is averaged over these k. Up to this factor the same is
-    Ordered SGD [2]_. Of equal losses the earlier in the batch counts.
+    In online hard example mining [1]_, the loss of a mini-batch of b samples is
+    averaged over the ``k = max(1, round(share * b))`` samples of highest loss. This
+    equals Ordered SGD [2]_ up to a constant factor. Of samples with equal losses, the
+    first in the batch is used.
 
     Parameters
     ----------
     share : float, default=0.5
-        Share of a mini-batch that counts, in (0, 1].
+        Fraction of each mini-batch to train on, in (0, 1].
 
     Raises
     ------
@@ -27,8 +28,8 @@ class OHEM(Strategy):
 
     See Also
     --------
-    TSW : Weighs the hardest samples more, and leaves none out.
-    SelectiveBackprop : Leaves samples out of whole epochs.
+    TSW : Gives the hardest samples a higher weight and uses all samples.
+    SelectiveBackprop : Leaves samples out of the whole epoch.
 
     References
     ----------
@@ -51,31 +52,31 @@ class OHEM(Strategy):
         self.share = share
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         check_fraction(self.share, "share", above=0)
 
     def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
-        """Give the hardest the weight b / k, the others 0; see :class:`Strategy`."""
+        """Return b / k for the hardest samples, 0 for others; see :class:`Strategy`."""
         hardest = _hardest(losses, self.share)  # (K, k)
         weight = losses.shape[1] / hardest.shape[1]
         return torch.zeros_like(losses).scatter_(1, hardest, weight)
 
 
 class TSW(Strategy):
-    """Weigh the hardest samples of each mini-batch up: top-q sample weighting [1]_.
+    """Increase the weights of the hardest samples of each mini-batch.
 
-    Of a mini-batch of b samples the ``q = max(1, round(share * b))`` of highest loss
-    weigh `weight` times as much as the others. The sources give no formula; that
-    the weights are scaled to mean 1, so that the learning rate means what it
-    meant, is our assumption. Of equal losses the earlier in the batch counts as
-    the higher.
+    This is top-q sample weighting [1]_: in a mini-batch of b samples, the
+    ``q = max(1, round(share * b))`` samples of highest loss have `weight` times the
+    weight of the others. The sources do not give a formula. We assume that the weights
+    are scaled to mean 1, which leaves the effective learning rate unchanged. Of samples
+    with equal losses, the first in the batch is treated as the hardest.
 
     Parameters
     ----------
     share : float, default=0.3
-        Share of a mini-batch that is weighed up, in (0, 1].
+        Fraction of each mini-batch whose weight is increased, in (0, 1].
     weight : float, default=2.0
-        Their weight beside the others' 1, at least 1.
+        Weight of the hardest samples relative to the others, at least 1.
 
     Raises
     ------
@@ -84,7 +85,7 @@ class TSW(Strategy):
 
     See Also
     --------
-    OHEM : Trains on the hardest samples of a mini-batch alone.
+    OHEM : Trains only on the hardest samples of a mini-batch.
 
     References
     ----------
@@ -106,12 +107,12 @@ class TSW(Strategy):
         self.weight = weight
 
     def check(self) -> None:
-        """Refuse impossible parameters."""
+        """Validate the parameters."""
         check_fraction(self.share, "share", above=0)
         check_real(self.weight, "weight", at_least=1)
 
     def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
-        """Weigh the hardest up; see :class:`Strategy`."""
+        """Return higher weights for the hardest samples; see :class:`Strategy`."""
         hardest = _hardest(losses, self.share)  # (K, q)
         b, q, weight = losses.shape[1], hardest.shape[1], float(self.weight)
         mean = 1 + (weight - 1) * q / b
@@ -120,6 +121,6 @@ class TSW(Strategy):
 
 
 def _hardest(losses: torch.Tensor, share: float) -> torch.Tensor:
-    """Return the places of the share of highest losses in each row."""
+    """Return the column indices of the highest losses of each row (K, n_hard)."""
     n_hard = max(1, round(share * losses.shape[1]))
     return losses.argsort(dim=1, descending=True, stable=True)[:, :n_hard]

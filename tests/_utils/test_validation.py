@@ -122,10 +122,10 @@ def test_no_weights_are_none():
         ([[1, 2, 3]], r"shape == \(1, 3\), expected \(3,\)"),
         ([1, np.nan, 2], "NaN or infinity"),
         ([1, np.inf, 2], "NaN or infinity"),
-        ([1, 2, -0.5], r"negative weights, the first at row 2 \(-0.5\)"),
+        ([1, 2, -0.5], r"negative weights, the first in row 2 \(-0.5\)"),
         ([0, 0, 0], "zero for every row"),
-        (["1", "much", "2"], "must hold numbers.*much"),
-        ([1, None, {}], "must hold numbers"),
+        (["1", "much", "2"], "must contain numbers.*much"),
+        ([1, None, {}], "must contain numbers"),
     ],
 )
 def test_weights_that_are_refused(weights, message):
@@ -174,7 +174,7 @@ def test_the_best_device_there_is():
 def test_devices_that_are_refused(device):
     with pytest.raises(ValueError) as raised:
         resolve_device(device)
-    assert str(raised.value).startswith(f"device={device!r} can't be used here (")
+    assert str(raised.value).startswith(f"device={device!r} can't be used (")
     assert 'device="auto"' in str(raised.value)
 
 
@@ -200,39 +200,41 @@ NAN, INF = np.nan, np.inf
         (np.array([[1.0, 2.0], [3.0, 4.0]]), ""),
         (
             np.array([[1.0, NAN], [3.0, INF]]),
-            " Look at column 1 (not finite in 2 rows, first 0).",
+            " Check column 1 (non-finite values: 2, first in row 0).",
         ),
         (
             [[1, 2], [3, None]],
-            " Look at column 1 (not finite in 1 rows, first 1).",
+            " Check column 1 (non-finite values: 1, first in row 1).",
         ),
         (
             [["red", 1], ["blue", 2]],
-            " Look at column 0 (not all numbers).",
+            " Check column 0 (not numeric).",
         ),
         (
             pd.DataFrame({"age": [1.0, NAN], "name": ["x", "y"], "size": [1, 2]}),
-            " Look at column 'age' (not finite in 1 rows, first 1), "
-            "'name' (not all numbers).",
+            " Check column 'age' (non-finite values: 1, first in row 1), "
+            "'name' (not numeric).",
         ),
         (
             pd.DataFrame({3: [1, 2], 4: [NAN, 1]}),
-            " Look at column 4 (not finite in 1 rows, first 0).",
+            " Check column 4 (non-finite values: 1, first in row 0).",
         ),
         (
             pd.DataFrame({"a": [1, pd.NA], "b": ["x", pd.NA]}).astype({"a": "Int64"}),
-            " Look at column 'a' (not finite in 1 rows, first 1), "
-            "'b' (not all numbers).",
+            " Check column 'a' (non-finite values: 1, first in row 1), "
+            "'b' (not numeric).",
         ),
         (
             np.array([[1, pd.NA], [2, 3]], dtype=object),
-            " Look at column 1 (not all numbers).",
+            " Check column 1 (not numeric).",
         ),
         (
             np.full((1, 7), NAN),
-            " Look at column 0 (not finite in 1 rows, first 0), "
-            "1 (not finite in 1 rows, first 0), 2 (not finite in 1 rows, first 0), "
-            "3 (not finite in 1 rows, first 0), 4 (not finite in 1 rows, first 0) "
+            " Check column 0 (non-finite values: 1, first in row 0), "
+            "1 (non-finite values: 1, first in row 0), "
+            "2 (non-finite values: 1, first in row 0), "
+            "3 (non-finite values: 1, first in row 0), "
+            "4 (non-finite values: 1, first in row 0) "
             "and 2 more.",
         ),
         # What has no columns is not for this function to judge.
@@ -252,6 +254,6 @@ def test_what_is_too_large_depends_on_the_dtype():
     with np.testing.assert_no_warnings():
         hint = locate_bad_columns(X, np.float32)
     assert hint == (
-        " Look at column 0 (not finite in 1 rows, first 1), "
-        "1 (not finite in 1 rows, first 0)."
+        " Check column 0 (non-finite values: 1, first in row 1), "
+        "1 (non-finite values: 1, first in row 0)."
     )

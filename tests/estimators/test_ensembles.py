@@ -524,7 +524,7 @@ def test_same_seed_same_bits_other_seed_other_bits():
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2", None, np.nan, [2]], ids=str)
 def test_impossible_numbers_are_refused(value):
     model = make(n_networks=value)
-    with pytest.raises(ValueError, match="n_networks must be a whole number"):
+    with pytest.raises(ValueError, match="n_networks must be an integer"):
         model.fit(*make_data())
     assert vars(model) == vars(make(n_networks=value))
 

@@ -260,9 +260,9 @@ BAD_ROWS = {
     "empty": ([[1, 2, np.nan], [np.nan] * 3], "Row 1 of X has length 0"),
     "gap": (
         [[1, 2, 3], [1, 2, np.nan], [1, np.nan, 3]],
-        "Row 2 of X has NaN in the middle, at column 1",
+        "Row 2 of X has NaN before a value, at column 1",
     ),
-    "start": ([[1, 2, 3], [np.nan, 2, 3]], "Row 1 of X has NaN in the middle"),
+    "start": ([[1, 2, 3], [np.nan, 2, 3]], "Row 1 of X has NaN before a value"),
 }
 
 
@@ -288,7 +288,7 @@ def test_infinity_is_located_and_padding_is_not(variable_length, bad):
         X = np.nan_to_num(X, nan=0, posinf=np.inf)
     model = padded(variable_length=variable_length)
     with pytest.raises(
-        ValueError, match=r"infinity.*Look at column 0 \(.*first 7\)\.$"
+        ValueError, match=r"infinity.*Check column 0 \(.*first in row 7\)\.$"
     ):
         model.fit(X, y)
 
@@ -597,12 +597,12 @@ def test_training_can_t_go_on_without_the_padding():
     "params, message",
     [
         ({"variable_length": 1}, "variable_length must be True or False"),
-        ({"max_elements": 0}, "max_elements must be a whole number of at least 1"),
-        ({"max_elements": 9.5}, "max_elements must be a whole number"),
+        ({"max_elements": 0}, "max_elements must be an integer of at least 1"),
+        ({"max_elements": 9.5}, "max_elements must be an integer"),
         ({"max_elements": 50, "variable_length": False}, "needs variable_length=True"),
         ({"max_elements": 50, "batch_size": 8}, 'batch_size="auto"'),
         ({"max_elements": 50, "n_networks": 2}, "n_networks=1"),
-        ({"max_elements": 20}, "Row 1 has length 23: more than max_elements=20"),
+        ({"max_elements": 20}, "Row 1 has length 23; the maximum is max_elements=20"),
     ],
 )
 def test_impossible_parameters_are_refused(params, message):

@@ -228,6 +228,6 @@ def test_a_precision_that_a_device_lacks_is_refused(monkeypatch):
         raise RuntimeError('"bmm" not implemented for "Half"\nmore')
 
     monkeypatch.setattr(torch, "bmm", bmm)
-    with pytest.raises(ValueError, match='precision="fp16" can\'t be had .* "Half"'):
+    with pytest.raises(ValueError, match='precision="fp16" is not supported .* "Half"'):
         resolve_precision("fp16", torch.float32, torch.device("cpu"))
     assert resolve_precision("float32", torch.float32, torch.device("cpu")) is None

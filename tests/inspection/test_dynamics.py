@@ -228,5 +228,5 @@ def test_another_kind_of_estimator(cancer):
 
 
 def test_a_pipeline_without_steps_is_refused():
-    with pytest.raises(TypeError, match="needs a ReBatchCNNClassifier"):
+    with pytest.raises(TypeError, match="must be a ReBatchCNNClassifier"):
         training_dynamics(Pipeline([]))

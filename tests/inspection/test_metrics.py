@@ -61,10 +61,10 @@ def test_epochs_without_a_loss_don_t_count():
 @pytest.mark.parametrize(
     "losses, message",
     [
-        ([], "one number an epoch, got an array of shape .0,."),
-        ([[1.0, 2.0]], "one number an epoch, got an array of shape .1, 2."),
-        (3.0, "one number an epoch"),
-        ([1.0, np.inf], "finite, but that of epoch 2 is not"),
+        ([], "a non-empty 1-D array .*, got an array of shape .0,."),
+        ([[1.0, 2.0]], "a non-empty 1-D array .*, got an array of shape .1, 2."),
+        (3.0, "a non-empty 1-D array"),
+        ([1.0, np.inf], "finite, but epoch 2 is infinite"),
     ],
 )
 def test_what_is_no_curve_is_refused(losses, message):
@@ -126,7 +126,7 @@ def test_what_are_no_real_numbers_is_refused(bad):
         lambda: nrmse([1, 2], np.array(bad)),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match=r"must hold (real )?numbers"):
+        with pytest.raises(ValueError, match=r"must contain (real )?numbers"):
             call()
 
 

@@ -139,7 +139,7 @@ def test_labels_are_strings_or_int64(name, tmp_path):
 def test_labels_that_a_graph_cannot_hold(tmp_path):
     X, y = make_data()
     model = make().fit(X, np.array([0, 2**64 - 1], dtype=np.uint64)[y])
-    with pytest.raises(ValueError, match="whole numbers in 64 bits, got"):
+    with pytest.raises(ValueError, match="64-bit integers, got"):
         to_onnx(model, tmp_path / "model.onnx")
     assert os.listdir(tmp_path) == []
 
@@ -187,4 +187,4 @@ def test_a_missing_package_is_named():
     )
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert 'comes with the extra "onnx": pip install' in result.stderr
+    assert 'is installed with the extra "onnx": pip install' in result.stderr

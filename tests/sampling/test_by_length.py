@@ -168,8 +168,8 @@ def test_regular_intervals_leave_each_stretch_its_share():
     "lengths, message",
     [
         ([3, 0, 2], "Row 1 has length 0"),
-        ([3, 2, 11, 12], "Row 2 has length 11: more than max_elements=10"),
-        ([1.5, 2.0], "whole numbers"),
+        ([3, 2, 11, 12], "Row 2 has length 11; .* max_elements=10"),
+        ([1.5, 2.0], "integers"),
         ([[1, 2]], r"shape \(1, 2\)"),
     ],
 )
@@ -186,7 +186,7 @@ def test_bad_parameters_are_named(name, value):
 
 
 def test_a_sampler_of_other_rows_is_refused():
-    with pytest.raises(ValueError, match="draws row 3, but there are lengths of 3"):
+    with pytest.raises(ValueError, match="yields index 3, but lengths has 3"):
         list(DynamicBatchSampler([1, 2, 3], 5, sampler=range(4)))
 
 
@@ -311,5 +311,7 @@ def test_an_order_of_its_own_is_refused():
 @pytest.mark.parametrize("drawn", [[0.5], [float("inf")], [10**400], ["a"]])
 def test_an_order_that_holds_no_numbers_of_rows_is_refused(drawn):
     sampler = DynamicBatchSampler([1, 2], 4, sampler=drawn)
-    with pytest.raises(ValueError, match="sampler must be a 1-D array of sample num"):
+    with pytest.raises(
+        ValueError, match="sampler must be a 1-D array of sample indices"
+    ):
         list(sampler)

@@ -127,7 +127,7 @@ def test_weights_in_batches_begin_after_the_warm_up():
 def test_without_the_losses_there_is_no_plan():
     selection = make_selection()
     run(selection, 1)
-    with pytest.raises(ValueError, match="losses are needed"):
+    with pytest.raises(ValueError, match="requires the losses"):
         selection.begin_epoch(None)
 
 

@@ -710,14 +710,14 @@ def test_a_second_one_is_refused():
     [
         ({"ratio": -1}, "ratio must be a finite number of at least 0"),
         ({"ratio": np.nan}, "ratio must be a finite number"),
-        ({"repeats": 1.5}, "repeats must be a whole number"),
+        ({"repeats": 1.5}, "repeats must be an integer"),
         ({"strategy": "hardest"}, "strategy must be one of"),
         ({"strategy": OHEM(0)}, "share must be"),
         ({"ratio_schedule": "fast"}, "ratio_schedule must be one of"),
-        ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of at least 0"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be an integer of at least 0"),
         ({"loss_smoothing": 1}, "loss_smoothing must be a finite number"),
-        ({"refresh_every": 0}, "refresh_every must be a whole number of at least 1"),
-        ({"strategy": "ohem", "class_balanced": True}, "has no meaning for OHEM"),
+        ({"refresh_every": 0}, "refresh_every must be an integer of at least 1"),
+        ({"strategy": "ohem", "class_balanced": True}, "can't be used with OHEM"),
     ],
 )
 def test_bad_parameters_are_refused(params, message):
@@ -730,7 +730,7 @@ def test_bad_parameters_are_refused(params, message):
 def test_classes_of_several_targets_are_refused():
     rebatch = ReBatch(0.25, "max-loss", class_balanced=True)
     net, _, _, X, y = make_net("two targets", rebatch=rebatch)
-    with pytest.raises(ValueError, match="one label for each sample.*there are 2"):
+    with pytest.raises(ValueError, match="one label for each sample.*got 2"):
         net.fit(X, y)
 
 
@@ -822,5 +822,5 @@ class OneLoss(nn.MSELoss):
 
 def test_a_criterion_that_ignores_its_reduction_is_refused():
     net, _, _, X, y = make_net("one target", criterion=OneLoss)
-    with pytest.raises(TypeError, match="one for a whole batch"):
+    with pytest.raises(TypeError, match="one loss for the whole batch"):
         net.fit(X, y)

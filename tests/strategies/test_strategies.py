@@ -331,10 +331,10 @@ def test_an_epoch_has_one_number_of_repeats():
     labels, losses = np.array([0, 0, 1, 1, 2, 2]), np.zeros(6)
     epoch = make_epoch(labels=labels)
     differing = ByLabel([Plan([0], repeats=0), Plan([1], repeats=2), Plan([])])
-    with pytest.raises(ValueError, match=r"differ from class to class \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"differ between classes \(0, 2\)"):
         plan_by_class(differing, losses, epoch)
     unsaid = ByLabel([Plan([0]), Plan([1], repeats=2), Plan([])])
-    with pytest.raises(ValueError, match=r"differ from class to class \(2, None\)"):
+    with pytest.raises(ValueError, match=r"differ between classes \(2, None\)"):
         plan_by_class(unsaid, losses, epoch)
     # What a class that chooses nobody says of repeats has no meaning.
     alike = ByLabel([Plan([], repeats=3), Plan([0], repeats=0), Plan([1], repeats=0)])
@@ -376,7 +376,7 @@ def test_a_plan_by_class_refuses_what_are_no_sample_numbers(chosen):
 
 
 @pytest.mark.parametrize(
-    "labels, word", [(None, "none is known"), (np.zeros((4, 2)), "there are 2")]
+    "labels, word", [(None, "none are known"), (np.zeros((4, 2)), "got 2")]
 )
 def test_a_plan_by_class_needs_one_label_a_sample(labels, word):
     with pytest.raises(ValueError, match=f"class_balanced=True.*{word}"):
