@@ -4,7 +4,12 @@ from skrebatch._engine.nn.tabular_cnn import TabularCNN
 from skrebatch._utils.padding import row_lengths
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
-from skrebatch.exceptions import CheckpointError, DivergedError, ModelFileError
+from skrebatch.exceptions import (
+    CheckpointError,
+    DivergedError,
+    ModelFileError,
+    SkrebatchError,
+)
 from skrebatch.inspection._dynamics import training_dynamics
 from skrebatch.inspection._metrics import loss_area, loss_trend, nrmse
 from skrebatch.io._model_files import load_model, save_model
@@ -76,6 +81,7 @@ __all__ = [
     "SampleDynamicsDisplay",
     "SelectiveBackprop",
     "SelfPaced",
+    "SkrebatchError",
     "SmallLoss",
     "Strategy",
     "TabularCNN",

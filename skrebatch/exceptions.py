@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+__all__ = ["CheckpointError", "DivergedError", "ModelFileError", "SkrebatchError"]
 
-class DivergedError(ArithmeticError):
+
+class SkrebatchError(Exception):
+    """Base class of the package's own exceptions.
+
+    Invalid parameters and data raise ValueError or TypeError, as in scikit-learn.
+
+    See Also
+    --------
+    DivergedError : The loss became NaN or infinite.
+    CheckpointError : A fit can't be resumed from a checkpoint.
+    ModelFileError : A model file can't be loaded.
+
+    Examples
+    --------
+    >>> from skrebatch import ModelFileError, SkrebatchError
+    >>> issubclass(ModelFileError, SkrebatchError)
+    True
+    """
+
+
+class DivergedError(SkrebatchError, ArithmeticError):
     """The loss of a network became NaN or infinite.
 
     The message gives the epoch and, if known, the mini-batch. Common causes are
@@ -14,6 +35,7 @@ class DivergedError(ArithmeticError):
     --------
     ReBatchCNNClassifier : Raises this error.
     ReBatchCNNRegressor : Raises this error.
+    ReBatch : Raises this error, too.
 
     Examples
     --------
@@ -32,7 +54,7 @@ class DivergedError(ArithmeticError):
         )
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SkrebatchError, ValueError):
     """A fit can't be resumed from a checkpoint.
 
     The checkpoint is damaged or belongs to a different fit. The message gives the file,
@@ -51,7 +73,7 @@ class CheckpointError(ValueError):
     """
 
 
-class ModelFileError(ValueError):
+class ModelFileError(SkrebatchError, ValueError):
     """A model file can't be loaded.
 
     The file is damaged, is not a model file, or has a newer format. The message gives

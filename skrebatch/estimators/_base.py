@@ -376,10 +376,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         result.raise_error()
         with unchanged_on_error(self):
             attributes = self._fitted_attributes(prepared)
-            for name in [n for n in vars(self) if _is_fitted(n)]:
-                delattr(self, name)
-            self.__dict__.update(attributes)
-            self._summarise_logs()
+            self.__rebatch_setstate__(attributes, attributes.pop("_fit_state"))
             if net is not None:
                 self.net_, self.history_ = net, net.history
                 self.interrupted_ = net.interrupted_
@@ -451,13 +448,12 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         attributes = {n: v for n, v in vars(self).items() if _is_fitted(n)}
         return attributes, attributes.pop("_fit_state")
 
-    def __rebatch_setstate__(
-        self, attributes: dict[str, Any], state: FitState, networks: list[TabularCNN]
-    ) -> None:
-        """Become what the estimator of such a state was."""
+    def __rebatch_setstate__(self, attributes: dict[str, Any], state: FitState) -> None:
+        """Replace all that an earlier fit left."""
+        for name in [n for n in vars(self) if _is_fitted(n)]:
+            delattr(self, name)
         self.__dict__.update(attributes)
         self._fit_state = state
-        self.module_ = as_module(networks)
         self._summarise_logs()
 
     def _outputs(self, X: Any) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
 from skrebatch._engine.nn.architecture import Architecture, build_architecture
-from skrebatch._engine.nn.tabular_cnn import TabularCNN, networks_of
+from skrebatch._engine.nn.tabular_cnn import TabularCNN, as_module, networks_of
 from skrebatch._engine.serialization.atomic_write import replace_file
 from skrebatch._engine.serialization.json_values import (
     Arrays,
@@ -423,7 +423,8 @@ def _build(content: dict[str, Any], arrays: Arrays) -> BaseReBatchCNN:
         raise ValueError(f"the tensor {min(arrays)} is not used")
     _check_fit(estimator, learned, architecture, len(networks))
     state = {_STATE[name]: learned.pop(name) for name in _STATE if name in learned}
-    estimator.__rebatch_setstate__(learned, FitState(**state), networks)
+    learned["module_"] = as_module(networks)
+    estimator.__rebatch_setstate__(learned, FitState(**state))
     return estimator
 
 

@@ -39,6 +39,7 @@ class _ChoosesRatio:
     n_jobs: int | None
     verbose: int
     checkpoint_dir: Any
+    __rebatch_setstate__: Any
 
     def _fit_best(self, X: Any, y: Any, sample_weight: Any) -> Self:
         """Search, and take over what the best estimator learned."""
@@ -69,9 +70,8 @@ class _ChoosesRatio:
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         # The weights are for the fits, whatever else is routed to this estimator.
         with config_context(enable_metadata_routing=False):
-            best = vars(search.fit(X, y, **weights).best_estimator_)
-        parameters = search.estimator.get_params()
-        self.__dict__.update({n: best[n] for n in best if n not in parameters})
+            best = search.fit(X, y, **weights).best_estimator_
+        self.__rebatch_setstate__(*best.__rebatch_getstate__())
         self.cv_results_ = search.cv_results_
         self.best_params_, self.best_score_ = search.best_params_, search.best_score_
         self.ratio_ = self.best_params_["ratio"]

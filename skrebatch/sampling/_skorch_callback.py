@@ -13,6 +13,7 @@ from skorch.dataset import get_len
 from torch.utils.data import Subset
 
 from skrebatch._utils.typing import Indices
+from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import DynamicBatchSampler
 from skrebatch.sampling._interval import IntervalInsertionSampler
 from skrebatch.sampling._ratio_schedules import Schedule
@@ -76,7 +77,9 @@ default="constant"
     ------
     ValueError
         If a parameter is out of range, if the net's training iterator shuffles or
-        already has a sampler, or if a loss becomes NaN or infinite.
+        already has a sampler.
+    DivergedError
+        If a loss becomes NaN or infinite.
     TypeError
         If the criterion can't return the loss of each sample.
 
@@ -245,7 +248,7 @@ default="constant"
             by_length = np.argsort(self.batches_.lengths, kind="stable")
         self.sample_losses_, labels = _sample_losses(net, dataset_train, by_length)
         if not np.isfinite(self.sample_losses_).all():
-            raise ValueError(
+            raise DivergedError(
                 f"The loss of {np.sum(~np.isfinite(self.sample_losses_))} training "
                 f"samples is NaN or infinite after epoch {len(net.history)}. Scale the "
                 "inputs or lower lr."

@@ -127,7 +127,9 @@ def summarise(model):
         "validation": getattr(model, "validation_loss_curve_", []),
         "recorded": getattr(model, "recorded_losses_", np.empty(0)).ravel(),
     }
+    # Which samples are chosen is compared, not in which order: equal losses have none.
     chosen = model.chosen_ if model.n_networks > 1 else [model.chosen_]
+    chosen = [np.sort(own) for own in chosen]
     return {
         **{
             name: np.hstack([np.empty(0), *map(np.ravel, v)])

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from skrebatch import (
     OHEM,
+    DivergedError,
     InfoBatch,
     MaxLoss,
     ReBatch,
@@ -760,7 +761,7 @@ def test_weights_of_another_shape_are_refused():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_losses_that_are_not_finite_are_refused():
     net, _, _, X, y = make_net("one target", lr=1e30)
-    with pytest.raises(ValueError, match=r"NaN or infinite after epoch \d"):
+    with pytest.raises(DivergedError, match=r"NaN or infinite after epoch \d"):
         net.fit(X, y)
 
 
