@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,12 +15,9 @@ from skrebatch._engine.serialization.checkpoint import Checkpoint, fingerprint
 from skrebatch._engine.tables.memmapped import MappedRows
 from skrebatch._engine.tables.sharded import ShardedRows
 from skrebatch._engine.training.checkpointing import CheckpointWriter
-from skrebatch._engine.training.run import run_jobs
+from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.exceptions import DivergedError
-
-if TYPE_CHECKING:
-    from skrebatch.estimators._base import BaseReBatchCNN
 
 # Parameters that do not change how a fit ends, or are compared by themselves.
 _NO_EFFECT = (
@@ -30,6 +27,21 @@ _NO_EFFECT = (
     "verbose",
     "random_state",
 )
+
+
+class Fittable(Protocol):
+    """An estimator, as this module sees it."""
+
+    checkpoint_every: int
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters."""
+
+    def __rebatch_finish__(
+        self, prepared: PreparedFit, result: Result, net: Any = None
+    ) -> None:
+        """Take over the result of a fit."""
+
 
 _interrupts_raise = ContextVar("interrupts_raise", default=False)
 
@@ -78,7 +90,7 @@ def open_checkpoint(
     return checkpoint, (checkpoint.content or {}).get("seed", seed)
 
 
-def fingerprint_of(estimator: BaseReBatchCNN, prepared: PreparedFit) -> dict[str, str]:
+def fingerprint_of(estimator: Fittable, prepared: PreparedFit) -> dict[str, str]:
     """Return a fingerprint of everything that the result of a fit depends on."""
     job = prepared.job
     parameters = estimator.get_params(deep=False)
@@ -110,7 +122,7 @@ def fingerprint_of(estimator: BaseReBatchCNN, prepared: PreparedFit) -> dict[str
 
 
 def train_and_finish(
-    estimator: BaseReBatchCNN,
+    estimator: Fittable,
     prepared: PreparedFit,
     callbacks: list[Any],
     checkpoint: Checkpoint | None = None,

@@ -131,7 +131,7 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
         ("chance", "ValueError: The processes have planned different epochs"),
         ("folder", "ValueError: checkpoint_dir must be the path of a folder or None"),
         ("lr", "ValueError: lr must be"),
-        ("no estimator", "ValueError: estimator is no re-Batch estimator: None"),
+        ("no estimator", "ValueError: estimator is not a re-Batch estimator: None"),
         ("diverged", "DivergedError: The loss became NaN or infinite in epoch 1"),
         ("lambda", "fitted"),
     ):

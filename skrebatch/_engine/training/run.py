@@ -100,7 +100,10 @@ def _train(
             raise KeyboardInterrupt  # the other processes are at another step
         stack.collect(table, jobs)
         if net is not None:
+            # Within the guard, so that the net is left as it was.
             for member in jobs[0].members:
                 if member.error is not None:
                     raise member.error
+            if all(member.epochs == 0 for member in jobs[0].members):
+                raise KeyboardInterrupt  # which skorch has caught
     return stack
