@@ -18,18 +18,16 @@ whatever the number of processes; only the seconds of the search are in a file o
 own. Data sets that can't be had are left out and named.
 """
 
-import argparse
 import itertools
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from datasets import load
-from environment import versions
+from harness import DOCS, make_parser, rounded, versions, write_json
 from paper_report import summarise, write_page
 from paper_search import QUICK_SEARCH, SearchPlan, run_searches
-from resume import as_line, rounded, run_jobs
+from resume import run_jobs
 from sklearn.metrics import (
     accuracy_score,
     f1_score,
@@ -55,7 +53,6 @@ from skrebatch import (
     redistribution_size,
 )
 
-ROOT = Path(__file__).parents[1]
 SEED = 42
 FIXED_BATCH_SIZE = 32
 CLASSIFICATION = "pid", "ccfd", "pdc"
@@ -310,17 +307,12 @@ def find(names):
             missing[name] = str(error).splitlines()[0]
             print(f"{name} is left out: {missing[name]}")
         else:
-            found[name] = {
-                "source": dataset.source,
-                "task": dataset.task,
-                "rows": len(dataset.X),
-                "columns": dataset.X.shape[1],
-            }
+            found[name] = dataset.facts()
     return {
         "data": found,
         "missing": missing,
         "seed": SEED,
-        "versions": versions("numpy", "scikit-learn", "torch", "skrebatch"),
+        "versions": versions(),
     }
 
 
@@ -349,7 +341,7 @@ def run_tables(plan, setting, n_jobs, folder, stem):
     for run in runs:
         del run["curves"]
     results = {**setting, "curves": curves, "runs": runs}
-    (folder / f"{stem}.json").write_text(as_line(results), encoding="utf-8")
+    write_json(folder / f"{stem}.json", results, indent=None)
     return results
 
 
@@ -374,21 +366,11 @@ def mean_curves(runs):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, "--n-jobs", "--output", "--page", "--quick")
     parser.add_argument("--data", nargs="+", default=list(SETUPS), choices=SETUPS)
-    parser.add_argument("--quick", action="store_true", help="a look, no evidence")
-    parser.add_argument("--n-jobs", type=int, default=-1, help="processes")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR"
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="only write docs/paper.md from results"
-    )
     arguments = parser.parse_args()
     if arguments.page:
-        write_page(arguments.output, ROOT / "docs")
+        write_page(arguments.output, DOCS)
         return
     arguments.output.mkdir(parents=True, exist_ok=True)
     plans, ending = (Plan(), SearchPlan()), ""

@@ -1,13 +1,14 @@
 """What paper.py found beside what the paper says: tables, pictures, the page."""
 
-import json
 import textwrap
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from evidence import corrected_interval, corrected_p_value, holm
+from harness import read_json
 from matplotlib.figure import Figure
+from pages import as_table, fill_template, list_versions, minus, save_figure
 from paper_claims import judge
 from paper_runs import (
     TEST_BY_TRAIN,
@@ -21,9 +22,8 @@ from paper_runs import (
     scores_of,
 )
 from scipy.stats import spearmanr
-from tabulate import tabulate
 
-TABLES = json.loads((Path(__file__).parent / "paper_tables.json").read_text("utf-8"))
+TABLES = read_json(Path(__file__).parent / "paper_tables.json")
 # Ours, and what the paper's tables call them.
 METHODS = {
     "no re-Batch": "none",
@@ -38,158 +38,8 @@ COLOURS = {
     "TSW": "tab:purple",
 }
 PARTS = {"train": "training", "val": "validation"}
-NAMES = {
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "r2": "R²",
-    "nrmse": "NRMSE",
-}
-
-PAGE = """\
-# The paper, reproduced
-
-Do the figures of Lee and Kang's *Dynamic re-Batch for Neural Network Training* (2025)
-come out again, in which reading of its text, and what of its claims holds? This page is
-written by `benchmarks/paper.py` from `benchmarks/results/paper.json`. To run it again:
-
-```sh
-python benchmarks/paper.py
-python benchmarks/paper.py --page
-```
-
-## In short
-
-{readings}
-
-What the paper claims:
-
-{claims}
-
-A claim *holds* where every interval it speaks of lies on the claimed side of 0, *fails*
-where one lies on the other side, and else *can't be told*. Claims of "some ratios" need
-one interval on the claimed side.
-
-## What is run
-
-Table 3's networks, Adam with a learning rate of .001, raw targets, padding 1, features
-standardised by the training rows: the columns of categories too. Rows are split 6:2:2,
-classes in equal shares, {repeats} times over; the repeat sets the split, the initial
-weights and the orders, which are the same for every method. Brackets are 95 % intervals
-over the repeats with the correction of Nadeau and Bengio (2003) for splits that
-overlap; differences are paired. Loss areas (eq. 3) are sums over the epochs of the
-loss without re-Batch minus the loss with it, at the same batch size. The training loss
-is the mean over the batches as they were trained on, and so counts a sample as often as
-the epoch held it.
-
-The tables show the chosen samples twice in shuffled epochs (`repeats=2`), a reading
-whose loss areas have about as many of the paper's signs as any; the other readings are
-below them. They and the controls ran {side} times, because all of it must end within
-half an hour. TSW is this package's reading of a method that the paper describes in a
-line, with its default share and weight; the paper has it for classification alone.
-
-{data}
-{missing}
-"""
-
-SECTION = """
-## Table {table}: {title}
-
-Ours with its interval, and in italics the paper's figure.
-
-{metrics}
-
-Of the {n_compared} figures of the paper that can be compared, {n_outside} are outside
-our interval{where}.
-
-Loss areas:
-
-{areas}
-
-Straight lines fitted to the loss curves, means over the repeats:
-
-{trends}
-
-![Loss curves of {title}](images/paper/{data}.png)
-"""
-
-READINGS = """
-## The readings
-
-How many of the paper's loss areas have the sign of ours, and Spearman's rank
-correlation of the two over methods and ratios (its mean over the data sets, because
-losses have units).
-
-{table}
-
-By data set, signs that agree in training and validation together:
-
-{by_data}
-"""
-
-RATIO = """
-## The ratio, or the batch size?
-
-In the paper the ratio also sets the batch size, B. The table shows {scores} without
-re-Batch at the batch sizes that the ratios set, and with it, at B and at a fixed batch
-size of {fixed}.
-
-{table}
-
-The best ratio by the mean score, of no re-Batch and of re-Batch:
-
-{best}
-
-Where no re-Batch has its best score at the same "ratio", it is the batch size that is
-best there.
-"""
-
-CONTROLS = """
-## Against the controls
-
-Paired differences in {scores}. The
-controls of the last two columns ran {side} times, and have no interval where once.
-p-values are of the corrected test, adjusted by Holm over all rows of a column.
-
-{table}
-"""
-
-INSURANCE = """
-## What was tried on Insurance
-
-Whether the columns that categories become are standardised like the others is not in
-the paper, and decides how fast the network learns. RMSE without re-Batch; the second
-was run {n}.
-
-{table}
-"""
-
-SEARCH = """
-## A search for the ratio
-
-The paper's third future work. Nested cross-validation with {folds} outer and {inner}
-inner folds: what a search finds on the outer training rows is scored on the rows left
-out. *re-Batch* searches the ratio, which sets the batch size, the learning rate, and
-whether the easiest are moved or repeated or the hardest left out: {candidates}
-candidates. *no re-Batch* searches batch size, learning rate and weight decay, as many
-candidates. Both train the package's default network for {epochs} epochs. scikit-learn's
-models search grids of {others} candidates of their own; the linear model is logistic
-or ridge regression.
-
-{scores}
-
-The difference of re-Batch and no re-Batch, less being better:
-
-{differences}
-
-What the search found, and what it took on one core (a search of that many fits, and a
-single fit of what was found):
-
-{found}
-"""
+# Scores whose titles are not their names.
+NAMES = {"f1": "F1", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "nrmse": "NRMSE"}
 
 
 def summarise(results, searched):
@@ -202,8 +52,8 @@ def summarise(results, searched):
     return "\n\n".join(
         [
             "\n".join(lines),
-            tabulate(reading_table(frame), headers="firstrow"),
-            tabulate(search_table(searched), headers="firstrow"),
+            as_table(reading_table(frame), style="simple"),
+            as_table(search_table(searched), style="simple"),
         ]
     )
 
@@ -211,7 +61,7 @@ def summarise(results, searched):
 def write_page(folder, docs):
     """Write docs/paper.md and its pictures from the results in a folder."""
     results, searched, seconds = (
-        json.loads((folder / f"{name}.json").read_text("utf-8"))
+        read_json(folder / f"{name}.json")
         for name in ("paper", "paper_search", "paper_search_seconds")
     )
     frame = load_frame(results["runs"])
@@ -236,7 +86,8 @@ def write_page(folder, docs):
         for name in TITLES
         if name not in results["data"]
     )
-    page = PAGE.format(
+    page = fill_template(
+        "paper",
         readings=summarise_readings(frame),
         claims=as_table(claims),
         repeats=results["plan"]["repeats"],
@@ -244,34 +95,29 @@ def write_page(folder, docs):
         data=as_table([header, *data]),
         missing=missing,
     )
-    images = docs / "images" / "paper"
-    images.mkdir(parents=True, exist_ok=True)
-    for name in TITLES:
-        if name in results["data"]:
-            page += section(frame, name)
-            draw(results, name).savefig(images / f"{name}.png", dpi=100)
-    page += READINGS.format(
-        table=as_table(reading_table(frame)), by_data=as_table(readings_by_data(frame))
-    )
-    page += RATIO.format(
-        scores="accuracy or RMSE",
+    for name in names_of(frame):
+        page += section(frame, name)
+        save_figure(draw(results, name), docs / "images/paper" / f"{name}.png", dpi=100)
+    page += fill_template(
+        "paper_readings",
+        table=as_table(reading_table(frame)),
+        by_data=as_table(readings_by_data(frame)),
         fixed=results["fixed_batch_size"],
-        table=as_table(ratio_table(frame)),
+        ratio_table=as_table(ratio_table(frame)),
         best=as_table(best_table(frame)),
-    )
-    page += CONTROLS.format(
-        scores="accuracy (more is better) or RMSE (less is better)",
         side=side,
-        table=as_table(control_table(frame)),
+        control_table=as_table(control_table(frame)),
     )
     if "insurance" in results["data"]:
-        page += INSURANCE.format(
+        page += fill_template(
+            "paper_insurance",
             n="once" if sides["insurance"] == 1 else f"{sides['insurance']} times",
             table=as_table(category_table(frame)),
         )
     page += search_section(searched, seconds)
-    found = ", ".join(f"{k} {v}" for k, v in results["versions"].items() if v)
-    page += f"\n<sub>{found}; seed {results['seed']}.</sub>\n"
+    page += (
+        f"\n<sub>{list_versions(results['versions'])}; seed {results['seed']}.</sub>\n"
+    )
     (docs / "paper.md").write_text(page, encoding="utf-8")
 
 
@@ -306,7 +152,8 @@ def summarise_readings(frame):
 def section(frame, name):
     """Write what was found on a data set."""
     metrics, n_compared, outside = metric_table(frame, name)
-    return SECTION.format(
+    return fill_template(
+        "paper_data",
         table=TABLES[TITLES[name]]["table"],
         title=TITLES[name],
         data=name,
@@ -317,11 +164,6 @@ def section(frame, name):
         areas=as_table(area_table(frame, name)),
         trends=as_table(trend_table(frame, name)),
     )
-
-
-def as_table(rows):
-    """Write rows, the first a header, as a table of a page."""
-    return tabulate(rows, headers="firstrow", tablefmt="pipe", disable_numparse=True)
 
 
 def number(value):
@@ -335,15 +177,15 @@ def number(value):
     else:
         mantissa, exponent = f"{value:.1e}".split("e")
         text = f"{mantissa}e{int(exponent)}"
-    return text.replace("-", "−")
+    return minus(text)
 
 
-def as_interval(values):
+def mean_cell(values, test_train_ratio=TEST_BY_TRAIN):
     """Write a mean with its interval; without one where there is a single value."""
     if len(values) < 2:
         return number(np.mean(values))
-    mean, low, high = corrected_interval(values, TEST_BY_TRAIN)
-    return f"{number(mean)} [{number(low)}, {number(high)}]"
+    mean, low, high = map(number, corrected_interval(values, test_train_ratio))
+    return f"{mean} [{low}, {high}]"
 
 
 def _paper(name, kind, method, ratio):
@@ -355,7 +197,7 @@ def _paper(name, kind, method, ratio):
 def metric_table(frame, name):
     """Tabulate the scores beside the paper's; name what is outside our intervals."""
     columns = scores_of(frame, name)
-    rows = [["", "ratio", "B", *(NAMES[score] for score in columns)]]
+    rows = [["", "ratio", "B", *(NAMES.get(score, score) for score in columns)]]
     n_compared, outside = 0, []
     for method in METHODS:
         for ratio in ratios_of(frame):
@@ -363,13 +205,13 @@ def metric_table(frame, name):
             theirs = _paper(name, "metrics", method, ratio)
             cells = []
             for score, column in columns.items():
-                cell = as_interval(own[column])
+                cell = mean_cell(own[column])
                 if theirs.get(score) is not None:
                     n_compared += 1
                     cell += f" *{number(theirs[score])}*"
                     _, low, high = corrected_interval(own[column], TEST_BY_TRAIN)
                     if not low <= theirs[score] <= high:
-                        outside.append(f"{method} {ratio} {NAMES[score]}")
+                        outside.append(f"{method} {ratio} {NAMES.get(score, score)}")
                 cells.append(cell)
             rows.append([method, ratio, own.batch_size.iloc[0], *cells])
     return rows, n_compared, outside
@@ -384,7 +226,7 @@ def area_table(frame, name):
             theirs = _paper(name, "loss_area", method, ratio)
             cells = []
             for part in PARTS:
-                cell = as_interval(own[f"{part}.area"])
+                cell = mean_cell(own[f"{part}.area"])
                 if theirs.get(part) is not None:
                     cell += f" *{number(theirs[part])}*"
                 cells.append(cell)
@@ -449,7 +291,7 @@ def reading_table(frame):
             ranks = [
                 spearmanr(*pairs.T).statistic for pairs in by_data if len(pairs) > 2
             ]
-            rank = f"{np.mean(ranks):.2f}".replace("-", "−") if ranks else ""
+            rank = minus(f"{np.mean(ranks):.2f}") if ranks else ""
             cells += [f"{signs} of {n}", rank]
         rows.append([_reading(*reading), *cells])
     return rows
@@ -481,24 +323,25 @@ RATIO_CASES = {
 
 def ratio_table(frame):
     """Tabulate the main score by ratio, at B and at the fixed batch size."""
-    rows = [["", "batch size", *map(str, ratios_of(frame))]]
+    rows = [["", "batch size", *ratios_of(frame)]]
     for name in names_of(frame):
         score = main_score(frame, name)
-        for label, (method, fixed) in RATIO_CASES.items():
+        for method, fixed in RATIO_CASES.values():
             cells = [
-                as_interval(at(frame, name, method, ratio, fixed_batch=fixed)[score])
+                mean_cell(at(frame, name, method, ratio, fixed_batch=fixed)[score])
                 for ratio in ratios_of(frame)
             ]
-            rows.append([f"{TITLES[name]}, {method}", label.split(", ")[1], *cells])
+            size = "fixed" if fixed else "B"
+            rows.append([f"{TITLES[name]}, {method}", size, *cells])
     return rows
 
 
 def best_table(frame):
     """Tabulate the ratio with the best mean of the main score."""
-    cases = [label for label in RATIO_CASES if label != "no re-Batch, fixed"]
+    cases = {k: case for k, case in RATIO_CASES.items() if k != "no re-Batch, fixed"}
     rows = [["", *cases]]
     for name in names_of(frame):
-        best = [best_ratio(frame, name, *RATIO_CASES[label]) for label in cases]
+        best = [best_ratio(frame, name, *case) for case in cases.values()]
         rows.append([TITLES[name], *best])
     return rows
 
@@ -506,36 +349,23 @@ def best_table(frame):
 def control_table(frame):
     """Tabulate paired differences to the controls."""
     controls = "no re-Batch", "random", "fixed order"
-    header = [f"− {control}" for control in controls]
-    rows, p_values = [], []
+    rows, columns = [], {control: [] for control in controls}
     for name in names_of(frame):
         score = main_score(frame, name)
         for method in ("min-loss", "max-loss"):
             for ratio in ratios_of(frame):
+                rows.append([f"{TITLES[name]}, {method}", ratio])
                 ours = at(frame, name, method, ratio)[score]
-                cells, own = [], []
-                for control in controls:
+                for control, column in columns.items():
                     theirs = at(frame, name, control, ratio)[score]
-                    pairs = (ours - theirs).dropna()
-                    cells.append(as_interval(pairs))
-                    tested = len(pairs) > 1
-                    p = corrected_p_value(pairs, TEST_BY_TRAIN) if tested else np.nan
-                    own.append(p)
-                rows.append([f"{TITLES[name]}, {method}", ratio, cells])
-                p_values.append(own)
-    adjusted = np.array(p_values)
-    for column in adjusted.T:
-        known = ~np.isnan(column)
-        column[known] = holm(column[known])
-    lines = [
-        [label, ratio]
-        + [
-            cell if np.isnan(p) else f"{cell}, p {p:.2f}"
-            for cell, p in zip(cells, own, strict=True)
-        ]
-        for (label, ratio, cells), own in zip(rows, adjusted, strict=True)
-    ]
-    return [["", "ratio", *header], *lines]
+                    column.append((ours - theirs).dropna())
+    for column in columns.values():
+        tested = [pairs for pairs in column if len(pairs) > 1]
+        adjusted = iter(holm([corrected_p_value(p, TEST_BY_TRAIN) for p in tested]))
+        for row, pairs in zip(rows, column, strict=True):
+            p_value = f", p {next(adjusted):.2f}" if len(pairs) > 1 else ""
+            row.append(mean_cell(pairs) + p_value)
+    return [["", "ratio", *(f"− {control}" for control in controls)], *rows]
 
 
 def category_table(frame):
@@ -546,9 +376,7 @@ def category_table(frame):
     for ratio in ratios_of(frame):
         own = plain[plain.ratio == ratio]
         theirs = _paper("insurance", "metrics", "no re-Batch", ratio)["rmse"]
-        cells = [
-            as_interval(own[own.scaled == scaled].rmse) for scaled in (True, False)
-        ]
+        cells = [mean_cell(own[own.scaled == scaled].rmse) for scaled in (True, False)]
         rows.append([ratio, number(theirs), *cells])
     return rows
 
@@ -595,9 +423,7 @@ def search_table(searched):
 
 def _nested(values, searched):
     """Write a mean over outer folds with its interval."""
-    folds = searched["plan"]["outer_folds"]
-    mean, low, high = corrected_interval(values, 1 / (folds - 1))
-    return f"{number(mean)} [{number(low)}, {number(high)}]"
+    return mean_cell(values, 1 / (searched["plan"]["outer_folds"] - 1))
 
 
 def search_section(searched, seconds):
@@ -617,7 +443,7 @@ def search_section(searched, seconds):
             [
                 TITLES[name],
                 _nested(difference, searched),
-                f"{share:+.1%}".replace("-", "−"),
+                minus(f"{share:+.1%}"),
             ]
         )
         best = [
@@ -632,7 +458,8 @@ def search_section(searched, seconds):
         found.append([TITLES[name], *best, *costs])
     candidates = frame.groupby("arm").candidates.max()
     others = candidates.drop(["re-Batch", "no re-Batch"])
-    return SEARCH.format(
+    return fill_template(
+        "paper_search",
         folds=plan["outer_folds"],
         inner=plan["inner_folds"],
         candidates=candidates["re-Batch"],

@@ -11,23 +11,14 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
-from compare import SCORES, inner_splits, network, outer_splits
+from compare import SCORES, inner_splits, network, other_models, outer_splits
 from datasets import load
-from resume import as_line, rounded, run_jobs
-from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
+from harness import rounded, write_json
+from resume import run_jobs
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skrebatch import FusedGridSearchCV
@@ -79,14 +70,9 @@ def grids(plan):
     }
 
 
-def other_models(task):
-    """Return scikit-learn's models, with a grid for each."""
-    forest = {"max_features": ("sqrt", 0.5), "min_samples_leaf": (1, 2, 5, 10)}
-    boosting = {
-        "learning_rate": (0.03, 0.1),
-        "max_leaf_nodes": (7, 31),
-        "min_samples_leaf": (10, 30),
-    }
+def tuned_models(task):
+    """Return the models of compare.py, with a grid for each."""
+    models = other_models(task, seed=0)
     mlp = {
         "alpha": (1e-4, 1e-2),
         "learning_rate_init": (1e-3, 5e-3),
@@ -94,26 +80,22 @@ def other_models(task):
     }
     strengths = tuple(np.logspace(-3, 3, 8))
     if task == "classification":
-        return {
-            "MLP": (MLPClassifier(random_state=0), mlp),
-            "linear": (
-                LogisticRegression(max_iter=1000),
-                {"C": strengths},
-            ),
-            "random forest": (RandomForestClassifier(random_state=0), forest),
-            "gradient boosting": (
-                HistGradientBoostingClassifier(random_state=0),
-                boosting,
-            ),
-        }
-    scaled = TransformedTargetRegressor(
-        MLPRegressor(random_state=0), transformer=StandardScaler()
-    )
+        linear = models["logistic regression"].set_params(max_iter=1000)
+        linear_grid = {"C": strengths}
+    else:
+        linear, linear_grid = models["ridge"], {"alpha": strengths}
+        mlp = {f"regressor__{name}": values for name, values in mlp.items()}
+    forest = {"max_features": ("sqrt", 0.5), "min_samples_leaf": (1, 2, 5, 10)}
+    boosting = {
+        "learning_rate": (0.03, 0.1),
+        "max_leaf_nodes": (7, 31),
+        "min_samples_leaf": (10, 30),
+    }
     return {
-        "linear": (Ridge(), {"alpha": strengths}),
-        "MLP": (scaled, {f"regressor__{name}": mlp[name] for name in mlp}),
-        "random forest": (RandomForestRegressor(random_state=0), forest),
-        "gradient boosting": (HistGradientBoostingRegressor(random_state=0), boosting),
+        "linear": (linear, linear_grid),
+        "MLP": (models["MLP"], mlp),
+        "random forest": (models["random forest"], forest),
+        "gradient boosting": (models["gradient boosting"], boosting),
     }
 
 
@@ -134,7 +116,7 @@ def run_search(job):
         model = network(dataset, max_epochs=plan.max_epochs, random_state=job.split)
         grid, search = grids(plan)[job.arm], FusedGridSearchCV
     else:
-        model, grid = other_models(dataset.task)[job.arm]
+        model, grid = tuned_models(dataset.task)[job.arm]
         grid, search = [grid], GridSearchCV
     scored_by = SCORES[dataset.task]
     scorer, _ = list(scored_by.values())[-1]
@@ -189,13 +171,12 @@ def run_searches(plan, setting, n_jobs, folder, stem):
     parts = folder / f"{stem}.parts.jsonl"
     done = run_jobs(run_search, jobs, setting, parts, n_jobs)
     results = {**setting, "runs": [part["run"] for part in done]}
-    (folder / f"{stem}.json").write_text(as_line(results), encoding="utf-8")
+    write_json(folder / f"{stem}.json", results, indent=None)
+    kept = "data", "arm", "split"
     costs = [
-        {**part["run"], "seconds": part["seconds"], "refit": part["refit"]}
+        {name: part["run"][name] for name in kept}
+        | {name: part[name] for name in ("seconds", "refit")}
         for part in done
     ]
-    kept = "data", "arm", "split", "seconds", "refit"
-    costs = [{name: cost[name] for name in kept} for cost in costs]
-    path = folder / f"{stem}_seconds.json"
-    path.write_text(as_line(rounded(costs, 3)), encoding="utf-8")
+    write_json(folder / f"{stem}_seconds.json", rounded(costs, 3), indent=None)
     return results

@@ -2,7 +2,6 @@
 
 import json
 
-from harness import rounded as rounded  # until the paper's scripts import it there
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
