@@ -66,16 +66,15 @@ def test_several_processes_find_what_one_finds(n_processes, alone, tmp_path):
         codes, _ = by_hand("fit", n_processes, tmp_path)
         assert set(codes) == {0}
     found = np.load(tmp_path / "said.npz")
+    # Equal losses would be told apart by rounding, and not alike in every process.
+    losses = alone["moved"]["losses"]
+    assert len(np.unique(losses)) == len(losses)
     for name, expected in alone.items():
         assert found[f"{name}: alike"], name
         np.testing.assert_array_equal(
             found[f"{name}: chosen"], expected["chosen"], name
         )
         digits = 4 if name == "float32" else 8
-        if name == "a network each":
-            # On some processors the rounding of a stack of networks depends on the
-            # number of rows, which tells equal losses apart: their order differs.
-            digits = 2
         for what, values in expected.items():
             np.testing.assert_allclose(
                 found[f"{name}: {what}"],
