@@ -258,9 +258,9 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     def _learn_targets(
         self, y: Any, earlier: Targets | None, classes: Any
     ) -> ClassTargets:
+        check_classification_targets(y)
         if not isinstance(earlier, ClassTargets):
             return ClassTargets.learn(y, classes)
-        check_classification_targets(y)
         earlier.check_classes(classes)
         return earlier
 

@@ -171,7 +171,9 @@ def _check_callbacks(callbacks: Any) -> Sequence[Any]:
         own = callback[-1] if isinstance(callback, tuple) and callback else callback
         kind = own if isinstance(own, type) else type(own)
         if not issubclass(kind, Callback):
-            raise ValueError(f"callbacks holds what is no callback of skorch: {own!r}.")
+            raise ValueError(
+                f"callbacks holds what is not a callback of skorch: {own!r}."
+            )
         if issubclass(kind, ScoringBase | ParamMapper | ReBatch):
             raise ValueError(
                 f"callbacks holds {kind.__name__}, which needs the data loader or the "

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 
 from skrebatch._engine.nn.losses import (
     BinaryCrossEntropy,
@@ -65,7 +64,6 @@ class ClassTargets:
     @classmethod
     def learn(cls, y: Any, classes: Any = None) -> ClassTargets:
         """Learn the classes from labels, or take all of them as given."""
-        check_classification_targets(y)
         y, classes = column_or_1d(y), as_array(classes)
         found = np.unique(y if classes is None else classes)
         if len(found) < 2:

@@ -22,7 +22,7 @@ class Outcome:
     score_time: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a file can hold, if there is no error but of diverging."""
+        """Return the outcome as values; of errors only a divergence can be saved."""
         parts = vars(self)
         if isinstance(self.error, DivergedError):
             story = "".join(traceback.format_exception(self.error))
@@ -31,7 +31,7 @@ class Outcome:
 
     @classmethod
     def from_state(cls, parts: dict[str, Any]) -> Outcome:
-        """Return the outcome that was taken apart."""
+        """Return the outcome of a state that :meth:`state_dict` gave."""
         outcome = cls(**parts)
         if parts["error"] is not None:
             message, story = parts["error"]

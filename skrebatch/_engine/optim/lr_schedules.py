@@ -147,7 +147,7 @@ class LRSchedule:
 
     @classmethod
     def from_state(cls, parts: dict[str, Any]) -> LRSchedule:
-        """Return the rate that was taken apart."""
+        """Return the schedule of a state that :meth:`state_dict` gave."""
         schedule = cls(*parts["asked"], *parts["course"])
         scheduler = schedule._callback.lr_scheduler_
         group = schedule._optimizer.param_groups[0]
@@ -207,7 +207,7 @@ def check_lr_schedule(
     options: dict[str, Any],
     max_epochs: int,
 ) -> None:
-    """Refuse what is no schedule of the learning rate."""
+    """Raise ValueError if the schedule or its arguments can't be used."""
     is_class = isinstance(schedule, type) and issubclass(
         schedule, lr_scheduler.LRScheduler
     )

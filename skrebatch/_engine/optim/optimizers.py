@@ -54,7 +54,7 @@ def optimizer_options(
 
 
 def check_optimizer(optimizer: Any, params: Any, lr: float, decay: float) -> None:
-    """Refuse what is no optimizer, or can't train several networks at once."""
+    """Raise ValueError unless it is an optimizer that can train several networks."""
     cls = resolve_optimizer(optimizer)
     if params is not None and not isinstance(params, dict):
         raise ValueError(

@@ -22,7 +22,7 @@ _FORMAT_VERSION = 1
 
 
 def check_folder(checkpoint_dir: Any) -> None:
-    """Refuse what is no folder to write checkpoints to."""
+    """Raise an error unless it is a folder that checkpoints can be written to."""
     if checkpoint_dir is None:
         return
     if not isinstance(checkpoint_dir, str | os.PathLike) or not str(checkpoint_dir):
@@ -182,6 +182,6 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
         raise
     except Exception as error:  # whatever damage leads to
         raise CheckpointError(
-            f"{path} is no checkpoint, or a damaged one ({error!s:.200}). Delete it to "
+            f"{path} is not a checkpoint, or is damaged ({error!s:.200}). Delete it to "
             "begin anew."
         ) from error

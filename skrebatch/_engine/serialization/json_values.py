@@ -65,7 +65,7 @@ def _decode_text(codes: NDArray[Any]) -> NDArray[np.str_]:
     if codes.dtype != np.uint32 or not codes.shape[-1] or not codes.size:
         raise ValueError("code points expected")
     if codes.max() > _LAST_CHARACTER:
-        raise ValueError("a number that is no character")
+        raise ValueError("a number that is not a character")
     return np.ascontiguousarray(codes).view(f"<U{codes.shape[-1]}")[..., 0]
 
 
@@ -143,7 +143,7 @@ def _number_or_object(name: str) -> np.dtype[Any]:
 def _decode_time(content: Any) -> NDArray[Any]:
     dtype, numbers = content
     if np.dtype(dtype).kind not in "mM" or numbers.dtype != np.int64:
-        raise ValueError(f"{dtype!r} is no dtype of times")
+        raise ValueError(f"{dtype!r} is not a dtype of times")
     return numbers.view(dtype)
 
 

@@ -59,7 +59,7 @@ class MappedRows:
         return self.shape[0]
 
     def __getitem__(self, block: slice) -> Floats:
-        """Read a block of rows, refusing what is no finite number."""
+        """Read a block of rows; raise ValueError if a value is not finite."""
         start, stop, _ = block.indices(len(self))
         values = self.read(np.arange(start, stop))
         bad = ~np.isfinite(values)
@@ -73,7 +73,7 @@ class MappedRows:
         return values
 
     def check(self) -> None:
-        """Read all rows once, refusing what is no finite number."""
+        """Read all rows once; raise ValueError if a value is not finite."""
         n_rows = max(1, _BLOCK // (self.shape[1] * self.dtype.itemsize))
         for start in range(0, len(self), n_rows):
             self[start : start + n_rows]

@@ -109,7 +109,7 @@ def net_state_dict(net: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 def load_net_state_dict(
     net: Any, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
 ) -> None:
-    """Come as far as the training of a like net that was taken apart."""
+    """Restore the progress of a net of the same members."""
     module, optimizer = net.module_, net.optimizer_
     module.flat.copy_(tensors["parameters"])
     module.running.copy_(tensors["running"])

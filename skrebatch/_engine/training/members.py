@@ -184,7 +184,7 @@ class Member:
         return self._best if self.final is None else self.final
 
     def state_dict(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Return how far it has come: numbers and arrays, and tensors by name."""
+        """Return the progress: numbers and arrays, and tensors by name."""
         log = None
         if self.log is not None:
             log = self.log.state_dict()
@@ -206,7 +206,7 @@ class Member:
     def load_state_dict(
         self, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
     ) -> None:
-        """Come as far as the member that was taken apart."""
+        """Restore what :meth:`state_dict` returned."""
         self.epochs, self.done = parts["epochs"], parts["done"]
         self._best_epoch, self.curves = parts["best_epoch"], parts["curves"]
         self.history[:], self.latest = parts["history"], parts["latest"]

@@ -75,11 +75,13 @@ def run_jobs(
         for member, snapshot in zip(members, before, strict=True):
             member.restore(snapshot)
         return [run_jobs([job], callbacks)[0] for job in jobs]
-    results = [Result(job, stack) for job in jobs]
-    for result in results:
-        errors = [m.error for m in result.job.members if m.error is not None]
-        result.error = errors[0] if errors else None
-    return results
+    return [_result_of(job, stack) for job in jobs]
+
+
+def _result_of(job: Job, stack: ReBatchNet) -> Result:
+    """Return what came of a job of a stack that has been trained."""
+    errors = [member.error for member in job.members if member.error is not None]
+    return Result(job, stack, errors[0] if errors else None)
 
 
 def _train(
@@ -101,9 +103,5 @@ def _train(
         stack.collect(table, jobs)
         if net is not None:
             # Within the guard, so that the net is left as it was.
-            for member in jobs[0].members:
-                if member.error is not None:
-                    raise member.error
-            if all(member.epochs == 0 for member in jobs[0].members):
-                raise KeyboardInterrupt  # which skorch has caught
+            _result_of(jobs[0], stack).raise_error()
     return stack
