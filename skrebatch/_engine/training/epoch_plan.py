@@ -23,6 +23,8 @@ from skrebatch._engine.training.members import Job, Member
 from skrebatch._utils.dtypes import numpy_dtype
 from skrebatch._utils.typing import Floats, Indices
 
+NO_ROWS: Indices = np.empty(0, dtype=np.intp)
+
 # Numbers of noise drawn at once.
 _NOISE_NUMBERS = 1_000_000
 
@@ -55,6 +57,33 @@ def _make_table(X: list[Any], y: list[Floats], like: Job) -> Table:
     if any(isinstance(piece, MappedRows) for piece in X):
         return make_mapped_table(X, y, like.dtype, like.device)
     return make_table(X, y, like.dtype, like.device, like.architecture.variable_length)
+
+
+def plan_orders(members: list[Member], losses: list[Floats]) -> list[Indices]:
+    """Let every member plan the epoch by its losses, or its team's."""
+    orders = [NO_ROWS] * len(members)
+    leaders: dict[int, Member] = {}
+    for k, member in enumerate(members):
+        if member.done:
+            continue
+        try:
+            if member.team in leaders:
+                leader = leaders[member.team]
+                if leader.error is not None:
+                    raise leader.error
+                member.selection.begin_epoch_like(leader.selection)
+            elif member.team is not None:
+                leaders[member.team] = member
+                team = [i for i, m in enumerate(members) if m.team == member.team]
+                own = [losses[i] for i in team if members[i].needs_losses]
+                mean = np.mean(own, axis=0) if own else losses[k]
+                member.begin_epoch(mean)
+            else:
+                member.begin_epoch(losses[k])
+            orders[k] = member.draw_order()
+        except Exception as error:  # of a strategy or a schedule of the user's
+            member.fail(error)
+    return orders
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
 import itertools
 from collections.abc import Iterator
 from functools import partial
@@ -19,21 +18,14 @@ from skorch.callbacks import Callback, EpochTimer
 from skrebatch._engine.nn.stack import CNNStack
 from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN, as_module
 from skrebatch._engine.nn.threads import is_small
-from skrebatch._engine.optim.optimizers import is_builtin
 from skrebatch._engine.tables.table import Table
+from skrebatch._engine.training.batches import BatchLoop
 from skrebatch._engine.training.checkpointing import CheckpointWriter
 from skrebatch._engine.training.epoch_plan import (
-    EpochPlan,
-    draw_noise,
-    plan_epoch,
-)
-from skrebatch._engine.training.epochs import (
     NO_ROWS,
-    draw_mask_rngs,
-    iter_step_state,
+    EpochPlan,
+    plan_epoch,
     plan_orders,
-    scheduled_by_step,
-    weigh_batch,
 )
 from skrebatch._engine.training.history import mean_history, record_mean
 from skrebatch._engine.training.members import (
@@ -421,112 +413,30 @@ class ReBatchNet(NeuralNet):
             self.module_.set_live_groups(lives)
             self.live = live
 
-    @torch.no_grad()
     def _train_batches(self, table: Table, plan: EpochPlan) -> NDArray[np.float64]:
         """Take every step of the epoch; return the losses of the batches (T, K)."""
-        module, loss, optimizer = self.module_, self.criterion_, self.optimizer_
-        device, dtype = table.features.device, table.features.dtype
-        notify = self._batch_listeners()
-        take_step = optimizer.step
-        if not notify:
+        listened = self._has_batch_listener()
+        if not listened:
             self.history.new_batch()  # skorch's Checkpoint wants a last batch
-            if is_builtin(type(optimizer)):
-                # The wrappers around it (profiler, hooks, autograd) cost a tiny
-                # network more than the step itself.
-                take_step = partial(inspect.unwrap(type(optimizer).step), optimizer)
-        all_rows = torch.from_numpy(plan.rows).to(device)  # (T, K, b)
-        shifts = torch.from_numpy(plan.shifts).to(device)
-        all_targets = table.targets[all_rows + shifts]  # (T, K, b, O)
-        all_outputs = torch.zeros_like(all_targets)
-        all_scales = torch.from_numpy(plan.scale).to(device, dtype)
-        slope = loss.slope(all_targets.shape[-1])
-        slopes = (all_scales * slope).unsqueeze(-1)
-        weighing = any(member.selection.weighs for member in self.live)
-        has_options = module.architecture.batch_norm or module.architecture.dropout
-        rngs = draw_mask_rngs(self.live) if module.architecture.dropout else []
-        may_skip = any(member.may_skip for member in self.live)
-        varies = module.architecture.variable_length
-        scheduled = scheduled_by_step(self.scheduled, self.live, plan)
-        noise = draw_noise(plan, self.live, table)
-        first = True
-        for segment in plan.segments:
-            part = (segment.steps, slice(segment.n_networks), slice(segment.n_rows))
-            module.activate(segment.active)
-            shape = segment.n_networks, segment.n_rows
-            ready: Iterator[None] = itertools.repeat(None)
-            if not varies:
-                step = module.step(*shape)
-                if has_options:
-                    ready = iter_step_state(
-                        step, module.architecture, segment, plan, rngs
-                    )
-            rows = all_rows[part].flatten(1)  # (T', K' * b')
-            batches = zip(
-                rows, all_targets[part], slopes[part], all_outputs[part], strict=True
-            )
-            steps = range(segment.steps.start, segment.steps.stop)
-            for t, (r, y, s, o) in zip(steps, batches, strict=True):
-                if notify:
-                    self.notify("on_batch_begin", batch=(r, y), training=True)
-                if varies:
-                    longest = int(table.features[r, -1].max())
-                    step = module.short_step(*shape, longest)
-                table.read(r, step.rows)
-                if plan.copies is not None:
-                    own = next(noise)[: segment.n_networks, : segment.n_rows]
-                    step.rows[:, :-2].add_(own.flatten(0, 1))
-                next(ready)
-                o.copy_(step.forward())
-                if weighing:
-                    scales = all_scales[t, : segment.n_networks, : segment.n_rows]
-                    weigh_batch(
-                        self.live, table, plan, t, loss.per_sample(o, y), scales
-                    )
-                    torch.mul(scales.unsqueeze(-1), slope, out=s)
-                torch.sub(loss.link(o), y, out=step.d_outputs).mul_(s)
-                step.backward()
-                table.add_up(module.grad)
-                if may_skip:
-                    module.skip_overflows(segment.active)
-                if notify:
-                    self._announce_gradient((r, y))
-                if first:
-                    # So that torch's schedulers see that there was a step.
-                    optimizer.step()
-                    first = False
-                else:
-                    take_step()
-                for each, n_steps in scheduled:
-                    if t < n_steps:
-                        each.end_step(t + 1, n_steps)
-                if notify:
-                    self._announce_batch((r, y), o)
-        losses = loss.per_sample(all_outputs, all_targets) * all_scales
-        sums = losses.sum(-1)
-        table.add_up(sums)
-        return sums.double().cpu().numpy()
+        loop = BatchLoop(
+            self.module_,
+            self.criterion_,
+            self.optimizer_,
+            self.live,
+            table,
+            plan,
+            self.scheduled,
+            self.notify if listened else None,
+        )
+        return loop.run()
 
-    def _batch_listeners(self) -> bool:
-        """Tell whether a callback listens to batches."""
+    def _has_batch_listener(self) -> bool:
+        """Return whether a callback listens to batches."""
         hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
         return any(
             getattr(type(callback), hook) is not getattr(Callback, hook)
             for _, callback in self.callbacks_
             for hook in hooks
-        )
-
-    def _announce_gradient(self, batch: Any) -> None:
-        self.notify(
-            "on_grad_computed",
-            named_parameters=list(self.module_.named_parameters()),
-            batch=batch,
-            training=True,
-        )
-
-    def _announce_batch(self, batch: Any, outputs: torch.Tensor) -> None:
-        loss = self.criterion_(outputs, batch[1])
-        self.notify(
-            "on_batch_end", batch=batch, training=True, loss=loss, y_pred=outputs
         )
 
     def _end_epoch(self, table: Table | None) -> None:
