@@ -3,8 +3,9 @@
 from collections import Counter, defaultdict
 
 import numpy as np
-from evidence import corrected_interval, paired_difference, verdict
-from harness import read_json
+import pandas as pd
+from evidence import corrected_interval, verdict
+from harness import load_frame, read_json
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from pages import (
@@ -39,46 +40,47 @@ def summarise(results):
 
 def score_table(results):
     """Tabulate mean, interval and times of every arm, the best first."""
-    names, rows = _score_names(results), []
-    runs_by_arm = _runs(results)
-    tuned = names[-1]
-    for arm in sorted(
-        runs_by_arm, key=lambda arm: np.mean(_scores(runs_by_arm[arm], tuned))
-    ):
-        runs = runs_by_arm[arm]
-        cells = []
-        for name in names:
-            interval = corrected_interval(_scores(runs, name), _outer_ratio(results))
-            cells.append(_format(interval, _decimals(results, name)))
-        searched = "best" in runs[0]
-        cells.append(_seconds(runs, "fit_seconds"))
-        cells.append(_seconds(runs, "total_seconds") if searched else "")
-        rows.append([arm, *cells])
-    return [["", *names, "fit", "search"], *rows]
+    frame, names = load_frame(results["runs"]), _score_names(results)
+    arms = sorted(frame.groupby("arm"), key=lambda arm: arm[1][names[-1]].mean())
+    rows = [["", *names, "fit", "search"]]
+    for arm, own in arms:
+        intervals = [corrected_interval(own[n], _outer_ratio(results)) for n in names]
+        cells = [
+            _format(interval, _decimals(frame[name]))
+            for name, interval in zip(names, intervals, strict=True)
+        ]
+        searched = own["best.ratio"].notna().all()
+        search = _seconds(own.total_seconds) if searched else ""
+        rows.append([arm, *cells, _seconds(own.fit_seconds), search])
+    return rows
 
 
 def difference_table(results):
     """Tabulate the paired differences of re-Batch and its controls."""
+    frame = load_frame(results["runs"])
     rows = [["", *_score_names(results)]]
     for control in CONTROLS:
-        cells = []
-        for name, difference, word in _differences(results, control):
-            text = _format(difference, _decimals(results, name), sign="+")
-            cells.append(f"{text} {word}")
+        cells = [
+            f"{_format(difference, _decimals(frame[name]), sign='+')} {word}"
+            for name, difference, word in _differences(results, control)
+        ]
         rows.append([f"re-Batch − {control}", *cells])
     return rows
 
 
 def choice_table(results):
     """Tabulate which candidates the searches chose, and how often."""
+    frame = load_frame(results["runs"]).sort_values("split")
     rows = [["", "chosen: ratio, repeats, choice"]]
     for arm in ("re-Batch", *CONTROLS):
-        choices = [run["best"] for run in _runs(results)[arm]]
-        best = Counter(
-            f"{choice['ratio']} {REPEATS[choice['repeats']]} {choice['choice']}"
-            for choice in choices
+        best = frame.loc[
+            frame.arm == arm, ["best.ratio", "best.repeats", "best.choice"]
+        ]
+        counts = Counter(
+            f"{ratio} {REPEATS[repeats]} {choice}"
+            for ratio, repeats, choice in best.itertuples(index=False)
         )
-        text = "; ".join(f"{choice} ({n}×)" for choice, n in best.most_common())
+        text = "; ".join(f"{choice} ({n}×)" for choice, n in counts.most_common())
         rows.append([arm, text])
     return rows
 
@@ -108,7 +110,7 @@ def write_page(results_folder, names, docs):
         folds=plan["outer_folds"],
         repeats=plan["outer_repeats"],
         inner=plan["inner_folds"],
-        candidates=len(_runs(everything[0])["re-Batch"][0]["inner"]),
+        candidates=_candidates(everything[0]).groupby(["arm", "split"]).size().max(),
         ratios=", ".join(map(str, plan["ratios"])),
         repeat_values=", ".join(map(str, plan["repeats"])),
     )
@@ -168,28 +170,31 @@ def _draw_curves(results):
 
 def _draw_ratio(results):
     """Draw the validation score against the ratio, and the difference to plain."""
-    inner, plan = _inner_scores(results), results["plan"]
+    inner, plan = _candidates(results), results["plan"]
+    # Of a control's two seeds, the one whose initial weights are re-Batch's.
+    inner["choice"] = inner.choice.str.removesuffix(", seed 0")
+    inner = inner.explode("scores").groupby(["choice", "repeats", "ratio"]).scores
     name = _score_names(results)[-1]
     places = np.arange(len(plan["ratios"]))
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     grid = figure.subplots(2, len(plan["repeats"]), sharex=True, sharey="row")
     for (above, below), repeats in zip(grid.T, plan["repeats"], strict=True):
-        plain = [inner["no re-Batch", r, repeats, "plain"] for r in plan["ratios"]]
+
+        def scores_of(choice, repeats=repeats):  # (n_ratios, n_validation_folds)
+            cases = [(choice, repeats, ratio) for ratio in plan["ratios"]]
+            return np.array([inner.get_group(case) for case in cases], dtype=float)
+
+        plain = scores_of("plain")
         above.plot(places, np.mean(plain, axis=1), "k.-", label="no re-Batch")
         below.axhline(0, color="black", linewidth=1)
         for k, (strategy, colour) in enumerate(COLOURS.items()):
-            arm = "random" if strategy == "random" else "re-Batch"
-            scores = [inner[arm, r, repeats, strategy] for r in plan["ratios"]]
+            scores = scores_of(strategy)
             above.plot(places, np.mean(scores, axis=1), ".-", c=colour, label=strategy)
-            gains = np.array(
-                [
-                    paired_difference(ours, theirs, 1 / (plan["inner_folds"] - 1))
-                    for ours, theirs in zip(scores, plain, strict=True)
-                ]
-            )
-            half = gains[:, 2] - gains[:, 0]
+            test_by_train = 1 / (plan["inner_folds"] - 1)
+            gains = [corrected_interval(g, test_by_train) for g in scores - plain]
+            means, _, highs = np.transpose(gains)
             x = places + (k - 1) * 0.15
-            below.errorbar(x, gains[:, 0], half, fmt=".", c=colour, capsize=2)
+            below.errorbar(x, means, highs - means, fmt=".", c=colour, capsize=2)
         above.set_title(f"repeats {repeats}: {REPEATS[repeats]}")
         below.set(xlabel="ratio", xticks=places, xticklabels=plan["ratios"])
         above.grid(alpha=0.3)
@@ -201,28 +206,22 @@ def _draw_ratio(results):
     return figure
 
 
-def _inner_scores(results):
-    """Collect the scores of each candidate on the validation folds of all splits."""
-    scores = defaultdict(list)
-    for run in results["runs"]:
-        for candidate in run.get("inner", []):
-            # Of a control's two seeds, the one whose initial weights are re-Batch's.
-            choice = candidate["choice"].removesuffix(", seed 0")
-            key = (run["arm"], candidate["ratio"], candidate["repeats"], choice)
-            scores[key] += candidate["scores"]
-    return scores
+def _candidates(results):
+    """Tabulate the candidates of all searches."""
+    searches = [run for run in results["runs"] if "inner" in run]
+    return pd.json_normalize(searches, "inner", ["arm", "split"])
 
 
-def _runs(results):
-    """Group the runs by arm, in the order of the splits."""
-    runs = defaultdict(list)
-    for run in sorted(results["runs"], key=lambda run: run["split"]):
-        runs[run["arm"]].append(run)
-    return runs
-
-
-def _scores(runs, name):
-    return [run["scores"][name] for run in runs]
+def _differences(results, control):
+    """List scores, with the interval of the difference to a control and its verdict."""
+    by_split = load_frame(results["runs"]).pivot(index="split", columns="arm")
+    found = []
+    for name in _score_names(results):
+        scores = by_split[name]
+        gains = scores["re-Batch"] - scores[control]
+        difference = corrected_interval(gains, _outer_ratio(results))
+        found.append((name, difference, verdict(difference, name not in LOSSES)))
+    return found
 
 
 def _score_names(results):
@@ -233,28 +232,17 @@ def _outer_ratio(results):
     return 1 / (results["plan"]["outer_folds"] - 1)
 
 
-def _differences(results, control):
-    """List scores, with the interval of the difference to a control and its verdict."""
-    runs, found = _runs(results), []
-    for name in _score_names(results):
-        ours, theirs = (_scores(runs[arm], name) for arm in ("re-Batch", control))
-        difference = paired_difference(ours, theirs, _outer_ratio(results))
-        found.append((name, difference, verdict(difference, name not in LOSSES)))
-    return found
-
-
-def _decimals(results, name):
+def _decimals(scores):
     """Choose decimals so that every arm of a table has the same."""
-    size = np.mean([run["scores"][name] for run in results["runs"]])
-    return int(np.clip(3 - np.floor(np.log10(abs(size))), 0, 3))
+    return int(np.clip(3 - np.floor(np.log10(abs(scores.mean()))), 0, 3))
 
 
 def _format(interval, decimals, sign=""):
     return minus(as_interval(interval, f"{sign}.{decimals}f"))
 
 
-def _seconds(runs, name):
-    seconds = np.median([run[name] for run in runs])
+def _seconds(values):
+    seconds = values.median()
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
 
 

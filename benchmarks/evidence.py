@@ -17,19 +17,15 @@ class Interval(NamedTuple):
 
 
 def corrected_interval(scores, test_train_ratio, confidence=0.95):
-    r"""Confidence interval of a mean over cross-validation splits [1]_.
+    """Confidence interval of a mean over cross-validation splits [1]_.
 
-    Scores of different splits depend on one another, since their training sets
-    overlap; an interval that takes them for independent is far too small. Nadeau and
-    Bengio put :math:`1/J + n_{test}/n_{train}` in the place of :math:`1/J`:
-
-    .. math:: \bar{x} \pm t_{J-1} \sqrt{(1/J + n_{test}/n_{train})\, s^2}
+    Scores of different splits depend on one another, because their training sets
+    overlap. The interval of Nadeau and Bengio is wider for that.
 
     Parameters
     ----------
     scores : array-like of shape (n_splits,)
-        One score a split, J of them; or the differences of two models on the same
-        splits.
+        The scores of a model, or the differences of two models on the same splits.
     test_train_ratio : float
         Number of test rows by number of training rows in a split; 1 / (k - 1) for k
         folds.
@@ -54,31 +50,23 @@ def corrected_interval(scores, test_train_ratio, confidence=0.95):
     >>> corrected_interval([1, 2, 3], test_train_ratio=0.5)
     Interval(mean=2.0, low=-1.92..., high=5.92...)
     """
-    scores = _checked(scores)
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
+        raise ValueError(f"scores must be two or more finite numbers, got {scores}.")
     return Interval(*corrected_intervals(scores, test_train_ratio, confidence).tolist())
 
 
 def corrected_p_value(differences, test_train_ratio):
-    """Two-sided p-value of no difference, with the correction of Nadeau and Bengio.
+    """Two-sided p-value of no mean difference, by the same correction.
 
-    Parameters
-    ----------
-    differences : array-like of shape (n_splits,)
-        Differences of two models on the same splits.
-    test_train_ratio : float
-        As in :func:`corrected_interval`.
-
-    Returns
-    -------
-    float
-        1 where the models never differ.
+    It is 1 where the models never differ.
 
     Examples
     --------
     >>> corrected_p_value([1, 2, 3], test_train_ratio=0.5)
     0.16...
     """
-    differences = _checked(differences)
+    differences = np.asarray(differences, dtype=float)
     mean, error = differences.mean(), corrected_errors(differences, test_train_ratio)
     if error == 0:
         return float(mean == 0)
@@ -86,15 +74,7 @@ def corrected_p_value(differences, test_train_ratio):
 
 
 def holm(p_values):
-    """Adjust p-values for there being several of them [1]_.
-
-    Parameters
-    ----------
-    p_values : array-like of shape (n_tests,)
-
-    Returns
-    -------
-    ndarray of shape (n_tests,)
+    """Adjust p-values for their number [1]_.
 
     References
     ----------
@@ -112,45 +92,6 @@ def holm(p_values):
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.maximum.accumulate(p_values[order] * factors)
     return np.minimum(adjusted, 1)
-
-
-def _checked(scores):
-    scores = np.asarray(scores, dtype=float)
-    if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
-        raise ValueError(f"scores must be two or more finite numbers, got {scores}.")
-    return scores
-
-
-def paired_difference(ours, theirs, test_train_ratio, confidence=0.95):
-    """Corrected interval of the mean difference `ours` − `theirs`, split by split.
-
-    Parameters
-    ----------
-    ours, theirs : array-like of shape (n_splits,)
-        Scores of two models on the same splits, in the same order.
-    test_train_ratio, confidence : float
-        As in :func:`corrected_interval`.
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    ValueError
-        If the two are not equally many.
-
-    Examples
-    --------
-    >>> paired_difference([0.9, 0.8], [0.8, 0.7], test_train_ratio=0.5).mean
-    0.1
-    """
-    ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    if ours.shape != theirs.shape:
-        raise ValueError(
-            f"A pair needs equally many scores, got {ours.shape} and {theirs.shape}."
-        )
-    return corrected_interval(ours - theirs, test_train_ratio, confidence)
 
 
 def verdict(difference, higher_is_better):

@@ -8,6 +8,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import pandas as pd
 import torch
 from joblib import Parallel
 from threadpoolctl import threadpool_limits
@@ -72,6 +73,12 @@ def read_json(path):
     if not path.exists():
         raise FileNotFoundError(f"No results in {path}; run the benchmark first.")
     return json.loads(path.read_text("utf-8"))
+
+
+def load_frame(runs):
+    """Tabulate the runs of a file of results; their scores keep their names."""
+    frame = pd.json_normalize(runs)
+    return frame.rename(columns=lambda name: name.removeprefix("scores."))
 
 
 def write_json(path, results, indent=1):

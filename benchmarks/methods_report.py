@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-from evidence import paired_difference, verdict
+from evidence import corrected_interval, verdict
 from pages import as_interval, as_quartiles, as_table, minus, where
 
 PLAIN = "plain training"
@@ -220,7 +220,7 @@ def _words(found):
 
 def _interval(cell, arm, score, ratio):
     ours, plain = (cell["scores"][name][score] for name in (arm, PLAIN))
-    return paired_difference(ours, plain, ratio)
+    return corrected_interval(np.subtract(ours, plain), ratio)
 
 
 def _difference(cell, arm, score, ratio):

@@ -15,7 +15,7 @@ import time
 from functools import partial
 
 import numpy as np
-from evidence import paired_difference
+from evidence import corrected_interval
 from harness import DOCS, RESULTS, make_parser, read_json, run_sections
 from pages import as_quartiles, write_blocks
 from sklearn.datasets import make_classification
@@ -109,8 +109,8 @@ def measure(title, rows, features, epochs, seeds, options=tuple(OPTIONS), **shar
 def differences(values, base):
     """Describe differences in points: mean and 95 % interval."""
     # Each seed has data of its own: nothing overlaps.
-    mean, low, high = paired_difference(100 * np.array(values), 100 * np.array(base), 0)
-    return f"{mean:+.1f} ± {(high - low) / 2:.1f}"
+    mean, _, high = corrected_interval(100 * np.subtract(values, base), 0)
+    return f"{mean:+.1f} ± {high - mean:.1f}"
 
 
 def summarise(cell):

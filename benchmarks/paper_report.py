@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from evidence import corrected_interval, corrected_p_value, holm
-from harness import read_json
+from harness import load_frame, read_json
 from matplotlib.figure import Figure
 from pages import as_table, fill_template, list_versions, minus, save_figure
 from paper_claims import judge
@@ -15,7 +15,6 @@ from paper_runs import (
     TITLES,
     at,
     best_ratio,
-    load_frame,
     main_score,
     names_of,
     ratios_of,

@@ -1,7 +1,5 @@
 """The runs of paper.py as a table, and the ways to choose from it."""
 
-import pandas as pd
-
 TITLES = {
     "pid": "PID",
     "ccfd": "CCFD",
@@ -13,12 +11,6 @@ TITLES = {
 LESS_IS_BETTER = "rmse", "mae"
 # Test rows by training rows of a split.
 TEST_BY_TRAIN = 0.2 / 0.6
-
-
-def load_frame(runs):
-    """Tabulate runs, a row each."""
-    frame = pd.json_normalize(runs)
-    return frame.rename(columns=lambda name: name.removeprefix("scores."))
 
 
 def ratios_of(frame):
