@@ -39,7 +39,7 @@ VALID = {
     "refresh_every": [1, 2],
     "class_balanced": [False, True],
     "shuffle": [True, False],
-    "architecture": ["mlp", "cnn"],
+    "architecture": ["mlp", "cnn", "projected-cnn"],
     "hidden_layers": [None, (4,)],
     "batch_norm": [False, True],
     "dropout": [0.0, 0.3],

@@ -196,11 +196,12 @@ def test_training_in_16_bits_comes_out_near_that_in_32(precision, data):
     np.testing.assert_allclose(model.loss_curve_, exact.loss_curve_, atol=0.1)
 
 
-def test_options_of_the_network_on_a_gpu_are_those_on_a_cpu(data):
+@pytest.mark.parametrize("architecture", ["mlp", "projected-cnn"])
+def test_options_of_the_network_on_a_gpu_are_those_on_a_cpu(data, architecture):
     estimator = ReBatchCNNClassifier(
         max_epochs=5,
         random_state=0,
-        architecture="mlp",
+        architecture=architecture,
         hidden_layers=(16, 8),
         batch_norm=True,
         dropout=0.2,

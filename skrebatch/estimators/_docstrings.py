@@ -40,10 +40,13 @@ default="constant"
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch. False keeps their
         natural order, as the paper does.
-    architecture : {{"cnn", "mlp"}}, default="cnn"
-        "cnn" is convolution blocks and a head, "mlp" a multilayer perceptron: the
-        head alone, on the features themselves. The parameters of the blocks, from
-        `conv_channels` to `padding`, have no meaning for it.
+    architecture : {{"cnn", "projected-cnn", "mlp"}}, default="cnn"
+        "cnn" is convolution blocks and a head, on the features in their order.
+        "projected-cnn" is for columns without order: before the blocks, a linear
+        layer and a ReLU project all features to 8 channels of 16 positions. "mlp" is
+        a multilayer perceptron: the head alone, on the features themselves. The
+        parameters of the blocks, from `conv_channels` to `padding`, have no meaning
+        for it.
     conv_channels : tuple of int, default=(8, 16)
         Output channels of each convolution block; its length is the number of
         blocks.
@@ -72,8 +75,8 @@ default="constant"
         padding changes nothing: convolutions meet zeros beyond a row's end, pools
         leave them out, and the head reads zeros at the positions that a row doesn't
         have. An array to predict may be narrower than that of `fit`, or wider by
-        columns of NaN. Not with `n_augments`, `batch_norm`, `dropout` or a `precision`
-        of 16 bits.
+        columns of NaN. Not with `n_augments`, `batch_norm`, `dropout`, a `precision` of
+        16 bits or ``architecture="projected-cnn"``.
     max_elements : int or None, default=None
         With `variable_length`, the most elements of a mini-batch, which is padded to
         its longest row: rows of similar length come together, as

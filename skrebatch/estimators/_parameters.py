@@ -97,9 +97,10 @@ def check_parameters(params: Parameters) -> None:
     check_real(params.dropout, "dropout", at_least=0, below=1)
     check_real(params.weight_decay, "weight_decay", at_least=0, at_most=largest)
     check_real(params.validation_fraction, "validation_fraction", above=0, below=1)
-    if params.architecture not in ("cnn", "mlp"):
+    if params.architecture not in ("cnn", "projected-cnn", "mlp"):
         raise ValueError(
-            f'architecture must be "cnn" or "mlp", got {params.architecture!r}.'
+            'architecture must be "cnn", "projected-cnn" or "mlp", got '
+            f"{params.architecture!r}."
         )
     _check_steps(params)
     _check_checkpoints(params)
@@ -111,13 +112,19 @@ def check_parameters(params: Parameters) -> None:
     device = resolve_device(params.device)
     resolve_precision(params.precision, resolve_dtype(params.dtype), device)
     if params.variable_length:
-        for name in ("n_augments", "batch_norm", "dropout", "precision"):
-            value = getattr(params, name)
-            if value and value != "float32":
-                raise ValueError(
-                    f"{name}={value!r} can't be used with variable_length=True; "
-                    "leave one of them at its default."
-                )
+        _check_variable_length(params)
+
+
+def _check_variable_length(params: Parameters) -> None:
+    """Refuse what rows of variable length can't be used with."""
+    names = "n_augments", "batch_norm", "dropout", "precision", "architecture"
+    for name in names:
+        value = getattr(params, name)
+        if value and value not in ("float32", "cnn", "mlp"):
+            raise ValueError(
+                f"{name}={value!r} can't be used with variable_length=True; "
+                "leave one of them at its default."
+            )
 
 
 def _check_batches(params: Parameters) -> None:

@@ -33,6 +33,9 @@ from skrebatch.sampling._loss_log import LossLog
 from skrebatch.sampling._selector import Selection
 from skrebatch.strategies import check_strategy
 
+# Channels and positions to which "projected-cnn" projects the columns.
+_PROJECTION = 8, 16
+
 
 @dataclass
 class FitState:
@@ -317,6 +320,8 @@ def _architecture_of(
             f"as (8, 16), got {channels!r}; without blocks it is "
             'architecture="mlp".'
         )
+    if params.architecture == "projected-cnn":
+        blocks["projection"] = _PROJECTION
     return build_architecture(
         n_features,
         n_outputs,

@@ -325,6 +325,7 @@ def _sizes_of(architecture: Architecture) -> dict[str, Any]:
         "batch_norm": architecture.batch_norm,
         "dropout": architecture.dropout,
         "variable_length": architecture.variable_length,
+        "projection": architecture.projection,
     }
 
 

@@ -187,7 +187,7 @@ class _Graph:
         """Add a network with the given last layer; return the name of its output."""
         x = "X"
         if network.architecture.blocks:
-            x = self.add("Unsqueeze", x, np.array([1]))  # (n, F) -> (n, 1, F)
+            x = self._add_sequences(network)
         head: Any = network.head
         layer: Any
         for block, layer in zip(
@@ -209,6 +209,17 @@ class _Graph:
             elif isinstance(layer, nn.ReLU):
                 x = self.add("Relu", x)
         return self.add("Gemm", x, last_weight, last_bias, transB=1)
+
+    def _add_sequences(self, network: TabularCNN) -> str:
+        """Add what makes the rows sequences; return the name of its output."""
+        if network.architecture.projection is None:
+            return self.add("Unsqueeze", "X", np.array([1]))  # (n, F) -> (n, 1, F)
+        channels, positions = network.architecture.projection
+        layer = network.projection
+        x = self.add("Relu", self.add("Gemm", "X", layer.weight, layer.bias, transB=1))
+        # In a shape, 0 is the size that there is: (n, L * C) -> (n, L, C) -> (n, C, L)
+        x = self.add("Reshape", x, np.array([0, positions, channels]))
+        return self.add("Transpose", x, perm=[0, 2, 1])
 
     def make_model(self, n_features: int, outputs: dict[str, tuple[Any, ...]]) -> Any:
         """Return the model. The values of `outputs` are a dtype and the columns."""

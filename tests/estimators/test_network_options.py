@@ -42,6 +42,7 @@ from skrebatch.strategies import STRATEGIES
 
 OPTIONS = {
     "mlp": {"architecture": "mlp"},
+    "projection": {"architecture": "projected-cnn"},
     "hidden layers": {"hidden_layers": (6, 4)},
     "batch norm": {"batch_norm": True},
     "dropout": {"dropout": 0.3},
@@ -52,6 +53,10 @@ OPTIONS = {
         "dropout": 0.3,
     },
     "all with blocks": {"hidden_layers": (9, 5), "batch_norm": True, "dropout": 0.3},
+    "all with a projection": {
+        **{"architecture": "projected-cnn", "conv_channels": (3,)},
+        **{"hidden_layers": (9, 5), "batch_norm": True, "dropout": 0.3},
+    },
 }
 options = pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
 EVERY = OPTIONS["all with blocks"]
@@ -104,8 +109,32 @@ def test_without_blocks_auto_is_twice_the_features():
     assert_same_bits(model, other.fit(X, y))
 
 
+def test_a_fitted_projection_is_torchs():
+    # Its weights give the same predictions in a network put together by hand.
+    X, y = make_data()
+    model = make(dtype="float64", architecture="projected-cnn").fit(X, y)
+    own = nn.Sequential(
+        *(nn.Linear(5, 8 * 16), nn.ReLU(), nn.Unflatten(1, (16, 8))),
+        *(Transpose(), nn.Conv1d(8, 8, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2)),
+        *(nn.Conv1d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten()),
+        *(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 1)),
+    )
+    own = own.double()
+    nn.utils.vector_to_parameters(
+        nn.utils.parameters_to_vector(model.module_.parameters()), own.parameters()
+    )
+    with torch.no_grad():
+        logits = own(torch.tensor(X))[:, 0]
+    assert_close(model.decision_function(X), logits)
+
+
+class Transpose(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("architecture", ["cnn", "mlp"])
+@pytest.mark.parametrize("architecture", ["cnn", "projected-cnn", "mlp"])
 def test_training_is_torchs(task, architecture):
     # Full batches, so that neither the order of the rows nor that of chance counts.
     X, y = make_data(task)
@@ -227,7 +256,7 @@ def test_a_last_batch_of_one_row():
 def test_a_search_over_the_options():
     X, y = make_data("regression")
     grid = {
-        "architecture": ["cnn", "mlp"],
+        "architecture": ["cnn", "projected-cnn", "mlp"],
         "hidden_layers": [None, (6, 3)],
         "batch_norm": [False, True],
         "dropout": [0.0, 0.4],
@@ -235,7 +264,7 @@ def test_a_search_over_the_options():
     params = {"optimizer": "sgd", "dtype": "float64", "max_epochs": 3, "ratio": 0.5}
     model = make("regression", **params)
     search = both(model, grid, X, y, tolerance=1e-8)
-    assert len(set(search.cv_results_["mean_test_score"].round(9))) == 16
+    assert len(set(search.cv_results_["mean_test_score"].round(9))) == 24
 
 
 @pytest.mark.parametrize("cls", [ReBatchCNNClassifierCV, ReBatchCNNRegressorCV])
@@ -354,8 +383,8 @@ def test_without_a_seed_the_masks_differ():
 @pytest.mark.parametrize(
     "name, value, words",
     [
-        ("architecture", "rnn", '"cnn" or "mlp", got \'rnn\''),
-        ("architecture", None, '"cnn" or "mlp"'),
+        ("architecture", "rnn", '"projected-cnn" or "mlp", got \'rnn\''),
+        ("architecture", None, '"projected-cnn" or "mlp"'),
         ("hidden_layers", (), "width of each hidden layer"),
         ("hidden_layers", 64, "width of each hidden layer"),
         ("hidden_layers", (8, 0), "hidden_layers[1] must be an integer"),
@@ -431,7 +460,10 @@ def test_noise_and_masks_are_in_a_stack_as_alone(option, n_augments, monkeypatch
 
 @pytest.mark.parametrize(
     "name, value",
-    [("batch_norm", True), ("dropout", 0.3), ("precision", "bf16")],
+    [
+        *(("batch_norm", True), ("dropout", 0.3), ("precision", "bf16")),
+        ("architecture", "projected-cnn"),
+    ],
 )
 def test_what_rows_of_any_length_do_not_go_with(name, value):
     X, y = make_data()

@@ -99,6 +99,7 @@ def make_fits():
         "plateau": (clf(lr_schedule="plateau", optimizer="sgd", lr=0.5), data.binary),
         "smoothed": (clf(loss_smoothing=0.5, refresh_every=2), data.binary),
         "recorded": (clf(record_losses=True, architecture="mlp"), data.binary),
+        "projection": (clf(architecture="projected-cnn"), data.binary),
         "float32": (clf(dtype="float32", max_epochs=2), data.binary),
     }
     for strategy in (

@@ -35,7 +35,7 @@ OPTIONS = {
     "choose": ["own", "together"],
     "record_losses": [False, True],
     "variable_length": [False, True],
-    "architecture": ["cnn", "mlp"],
+    "architecture": ["cnn", "mlp", "projected-cnn"],
     "hidden_layers": [None, (6, 5)],
     "batch_norm": [False, True],
     "dropout": [0.0, 0.3],
@@ -54,7 +54,10 @@ APART |= {("noise_std", 0.3, "variable_length", True)}  # which would need copie
 APART |= {("optimizer", "sgd", "standardize_target", False)}
 APART |= {
     (name, value, "variable_length", True)
-    for name, value in (("batch_norm", True), ("dropout", 0.3))
+    for name, value in (
+        *(("batch_norm", True), ("dropout", 0.3)),
+        ("architecture", "projected-cnn"),
+    )
 }
 APART |= {
     ("ratio_schedule", schedule, "strategy", name)

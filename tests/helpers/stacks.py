@@ -103,4 +103,7 @@ def architectures(draw, n_outputs=1):
         pool_stride=draw(st.none() | st.just(per_block(1, 3))),
         padding=draw(st.just("same") | st.integers(0, 3)),
         hidden_size=draw(st.just("auto") | st.integers(1, 4)),
+        projection=draw(
+            st.none() | st.tuples(st.integers(1, 4), st.sampled_from([1, 2, 9, 30]))
+        ),
     )

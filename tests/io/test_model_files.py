@@ -232,7 +232,13 @@ sizes = st.fixed_dictionaries(
         "batch_norm": st.booleans(),
         "dropout": st.sampled_from([0.0, 0.25]),
         "variable_length": st.booleans(),
+        "projection": st.none() | st.tuples(st.integers(1, 3), st.integers(1, 9)),
     }
+).filter(
+    lambda sizes: (
+        not sizes["projection"]
+        or (sizes["conv_channels"] and not sizes["variable_length"])
+    )
 )
 
 
@@ -476,6 +482,7 @@ def hostile_files():
         "pool_stride": [-1],
         "padding": 10**15,
         "dropout": 2.0,
+        "projection": [10**9, 10**9],
         "batch_norm": False,
     }.items():
         yield f"{name}={value}", sizes(**{name: value})

@@ -24,6 +24,7 @@ OPTIONS = {
     "strides": {"pool_size": 3, "pool_stride": 1, "padding": 2, "kernel_size": 2},
     "gaps": {"pool_size": 1, "pool_stride": 2, "padding": 0},
     "perceptron": {"architecture": "mlp", "hidden_layers": (7, 5)},
+    "projection": {"architecture": "projected-cnn", "kernel_size": (4, 3)},
     "batch norm": {"batch_norm": True, "batch_size": 8},
     "dropout": {"dropout": 0.3, "hidden_layers": (6, 4)},
     "networks": {"n_networks": 3, "choose": "together"},
@@ -79,10 +80,11 @@ def test_predictions_are_those_of_the_estimator(task, option, tmp_path):
     assert_same_predictions(model, session_of(model, tmp_path), rows)
 
 
+@pytest.mark.parametrize("architecture", ["cnn", "projected-cnn"])
 @pytest.mark.parametrize("n_features", [1, 2, 9, 40])
-def test_tables_of_any_width_and_length(n_features, tmp_path):
+def test_tables_of_any_width_and_length(n_features, architecture, tmp_path):
     X, y = make_data("multiclass", n_features=n_features)
-    model = make("multiclass").fit(X, y)
+    model = make("multiclass", architecture=architecture).fit(X, y)
     session = session_of(model, tmp_path)
     (table,) = session.get_inputs()
     assert (table.name, table.type) == ("X", "tensor(float)")
@@ -96,7 +98,7 @@ def test_tables_of_any_width_and_length(n_features, tmp_path):
     assert run(session, X[:0])["probabilities"].shape == (0, 3)
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "mlp"])
+@pytest.mark.parametrize("architecture", ["cnn", "projected-cnn", "mlp"])
 def test_pools_that_hold_ties(architecture, tmp_path):
     X, y = make_data()
     rows = np.round(X).clip(-1, 1)  # many equal values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -71,6 +72,7 @@ class Architecture:
     batch_norm: bool = False
     dropout: float = 0.0
     variable_length: bool = False
+    projection: tuple[int, int] | None = None  # channels and positions
 
     @property
     def flat_size(self) -> int:
@@ -78,6 +80,11 @@ class Architecture:
         if not self.blocks:
             return self.n_features
         return self.blocks[-1].out_channels * self.blocks[-1].pooled_length
+
+    @property
+    def projected_size(self) -> int:
+        """Number of values to which the features are projected, 0 if they aren't."""
+        return math.prod(self.projection) if self.projection else 0
 
     @property
     def linear_sizes(self) -> list[tuple[int, int]]:
@@ -92,7 +99,8 @@ class Architecture:
             (b.kernel_size * b.in_channels + 1) * b.out_channels for b in self.blocks
         )
         head = sum((n_in + 1) * n_out for n_in, n_out in self.linear_sizes)
-        return blocks + head + 2 * self.batch_norm * sum(self.hidden_sizes)
+        projection = (self.n_features + 1) * self.projected_size
+        return projection + blocks + head + 2 * self.batch_norm * sum(self.hidden_sizes)
 
     @property
     def multiplications(self) -> int:
@@ -105,13 +113,14 @@ class Architecture:
             b.length * b.in_channels * b.pool_size * b.pooled_length * b.out_channels
             for b in self.blocks
         )
-        return 3 * (blocks + head)
+        return 3 * (self.n_features * self.projected_size + blocks + head)
 
     @property
     def width(self) -> int:
         """Values of the widest layer for one row."""
         blocks = (b.pool_size * b.pooled_length * b.out_channels for b in self.blocks)
-        return max(*self.hidden_sizes, self.n_features, *blocks)
+        sizes = *self.hidden_sizes, self.n_features, self.projected_size
+        return max(*sizes, *blocks)
 
 
 @lru_cache(maxsize=1024)
@@ -166,6 +175,7 @@ def build_architecture(
     batch_norm: bool = False,
     dropout: float = 0.0,
     variable_length: bool = False,
+    projection: Sequence[int] | None = None,
 ) -> Architecture:
     """Work out every size of the network, or say which block is impossible.
 
@@ -174,12 +184,23 @@ def build_architecture(
     parameters are those of :class:`TabularCNN`.
     """
     n_features = check_integer(n_features, "n_features")
+    shape = None if projection is None else _check_projection(projection)
     blocks = _build_blocks(
-        n_features, conv_channels, kernel_size, pool_size, pool_stride, padding
+        shape or (1, n_features),
+        conv_channels,
+        kernel_size,
+        pool_size,
+        pool_stride,
+        padding,
     )
     check_bool(batch_norm, "batch_norm")
     check_bool(variable_length, "variable_length")
     check_real(dropout, "dropout", at_least=0, below=1)
+    if shape is not None and (variable_length or not blocks):
+        raise ValueError(
+            f"projection={projection!r} needs convolution blocks and rows of one "
+            "length: give conv_channels, and leave variable_length False."
+        )
     architecture = Architecture(
         n_features,
         blocks,
@@ -188,6 +209,7 @@ def build_architecture(
         bool(batch_norm),
         float(dropout),
         bool(variable_length),
+        shape,
     )
     hidden = _hidden_sizes(hidden_size, hidden_layers, architecture.flat_size)
     architecture = replace(architecture, hidden_sizes=hidden)
@@ -200,8 +222,21 @@ def build_architecture(
     return architecture
 
 
+def _check_projection(projection: Sequence[int]) -> tuple[int, int]:
+    """Return the channels and positions to which features are projected."""
+    if not isinstance(projection, list | tuple) or len(projection) != 2:
+        raise ValueError(
+            "projection must be a tuple of channels and positions, such as (8, 16), "
+            f"or None, got {projection!r}."
+        )
+    channels, positions = (
+        check_integer(size, f"projection[{i}]") for i, size in enumerate(projection)
+    )
+    return channels, positions
+
+
 def _build_blocks(
-    n_features: int,
+    input_shape: tuple[int, int],
     conv_channels: Sequence[int],
     kernel_size: int | Sequence[int],
     pool_size: int | Sequence[int],
@@ -226,7 +261,7 @@ def _build_blocks(
         padding = check_integer(padding, "padding", at_least=0)
 
     blocks: list[Block] = []
-    length, in_channels = n_features, 1
+    in_channels, length = input_shape
     for i in range(n):
         if padding == "same":
             kernel = min(kernels[i], length)

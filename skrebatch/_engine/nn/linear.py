@@ -197,13 +197,13 @@ class Hidden:
     def __init__(
         self,
         linear: Linear,
-        norm: BatchNorm | None,
-        mask: torch.Tensor | None,
         out: torch.Tensor,
+        norm: BatchNorm | None = None,
+        mask: torch.Tensor | None = None,
     ):
         self.linear, self.norm, self.mask = linear, norm, mask
         self.z, self.d_out = linear.out, linear.d_out
-        self.out = out[..., :-1]
+        self.out = out[..., : self.z.shape[-1]]
         if norm is not None and not norm.forward_only:
             self.bias_grad = linear.grad[..., -1:]  # (K, n, 1)
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from skrebatch._engine.nn.architecture import Architecture, shorten
+from skrebatch._engine.nn.linear import LinearLayout
 from skrebatch._engine.nn.step import (
     FIRST_SCALE,
     Layout,
@@ -349,14 +350,17 @@ class CNNStack(nn.Module):
         hidden, channels, positions) where there are blocks.
         """
         views = []
+        if self.layout.projection is not None:
+            matrix = self._matrix(self.layout.projection)
+            views += [matrix[..., :-1], matrix[..., -1]]
         for layout in self.layout.blocks:
             kernel_size, c_in, c_out = layout.kernel_shape
             cells = self.flat[:, layout.cells]
             kernel = cells[:, :-c_out].unflatten(1, (kernel_size, c_in, c_out))
             views += [kernel.permute(0, 3, 2, 1), cells[:, -c_out:]]
         norms = iter(self.layout.norms)
-        for i, (place, rows, columns) in enumerate(self.layout.linears):
-            matrix = self.flat[:, place].unflatten(1, (rows, columns))
+        for i, linear in enumerate(self.layout.linears):
+            matrix = self._matrix(linear)
             weight = matrix[..., :-1]
             if i == 0 and self.architecture.blocks:
                 last = self.architecture.blocks[-1]
@@ -367,6 +371,10 @@ class CNNStack(nn.Module):
             for norm in itertools.islice(norms, 1):
                 views += [self.flat[:, norm.weight], self.flat[:, norm.bias]]
         return views
+
+    def _matrix(self, layout: LinearLayout) -> torch.Tensor:
+        """View the weights of a linear layer, its bias the last column."""
+        return self.flat[:, layout.cells].unflatten(1, (layout.rows, layout.columns))
 
 
 class _ShortStep:

@@ -26,6 +26,11 @@ class Layout:
         self.linears: list[LinearLayout] = []
         self.norms: list[NormLayout] = []
         stop = 1  # after the constant zero
+        self.projection: LinearLayout | None = None
+        if architecture.projection is not None:
+            n_in, n = architecture.n_features, architecture.projected_size
+            start, stop = stop, stop + n * (n_in + 1)
+            self.projection = LinearLayout(slice(start, stop), n, n_in + 1)
         ends = None
         if architecture.variable_length:
             ends = torch.arange(architecture.n_features + 1)
@@ -84,7 +89,7 @@ class Step:
         b: int,
     ):
         K, architecture = len(flat), layout.architecture
-        self.blocks: list[ConvPool] = []
+        self.layers: list[Hidden | ConvPool] = []
         is_variable, width = architecture.variable_length, architecture.n_features + 2
         rows = workspace.plain("x", K, b, width + is_variable)
         self.rows = rows.view(K * b, -1)
@@ -95,6 +100,12 @@ class Step:
             self.row_ends = self.rows[:, -1]
             self.lengths = torch.empty_like(self.row_ends, dtype=torch.long)
         d_x = None
+        if layout.projection is not None:
+            name, n = "projection", layout.projection.rows
+            read = x[..., :-1]  # a linear layer reads the constant 1 alone
+            linear = Linear(flat, grad, layout.projection, workspace, name, read, d_x)
+            x, d_x = workspace.padded(name, K, b, n, 2), linear.d_out
+            self.layers.append(Hidden(linear, x))
         for i, own in enumerate(layout.blocks):
             name = f"block{i}"
             constants = 2 if i < len(layout.blocks) - 1 else 1
@@ -102,10 +113,10 @@ class Step:
             block = ConvPool(
                 own, name, flat, grad, workspace, x, out, d_x, self.lengths
             )
-            self.blocks.append(block)
+            self.layers.append(block)
             x, d_x = out, block.d_out
         if not layout.blocks:
-            x = x[..., :-1]  # a linear layer reads the constant 1 alone
+            x = x[..., :-1]
         self.shares = (
             BatchShares(workspace, K, b, running.dtype) if layout.norms else None
         )
@@ -115,7 +126,6 @@ class Step:
             self.keep_probability = 1 - architecture.dropout
             self.masks = workspace.plain("masks", K, b, sum(architecture.hidden_sizes))
             masks = list(self.masks.split(architecture.hidden_sizes, dim=2))
-        self.hidden: list[Hidden] = []
         for i, own_linear in enumerate(layout.linears[:-1]):
             name = f"hidden{i}"
             linear = Linear(flat, grad, own_linear, workspace, name, x, d_x)
@@ -126,7 +136,7 @@ class Step:
                     own_norm, name, flat, grad, running, self.shares, workspace, linear
                 )
             out = workspace.padded(name, K, b, own_linear.rows, 1)
-            self.hidden.append(Hidden(linear, norm, masks[i], out))
+            self.layers.append(Hidden(linear, out, norm, masks[i]))
             x, d_x = out, linear.d_out
         self.last = Linear(flat, grad, layout.linears[-1], workspace, "output", x, d_x)
         self.outputs, self.d_outputs = self.last.out, self.last.d_out
@@ -145,9 +155,7 @@ class Step:
         """Return the outputs (K, b, O) of the rows in `rows`."""
         if self.lengths is not None:
             self.lengths.copy_(self.row_ends)
-        for block in self.blocks:
-            block.forward()
-        for layer in self.hidden:
+        for layer in self.layers:
             layer.forward()
         self.last.forward()
         return self.outputs
@@ -155,10 +163,8 @@ class Step:
     def backward(self) -> None:
         """Turn `d_outputs` into the gradient of every parameter."""
         self.last.backward()
-        for layer in reversed(self.hidden):
+        for layer in reversed(self.layers):
             layer.backward()
-        for block in reversed(self.blocks):
-            block.backward()
 
 
 class MixedStep(Step):

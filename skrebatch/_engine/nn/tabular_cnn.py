@@ -104,6 +104,10 @@ class TabularCNN(nn.Module):
         zeros beyond a row's end, pools leave them out, and the head reads zeros at
         the positions that a row doesn't have. A batch is computed as far as its
         longest row reaches.
+    projection : tuple of int, default=None
+        Channels and positions to which the columns are projected before the blocks,
+        by a linear layer and a ReLU; None leaves the columns the positions of one
+        channel. Not with `variable_length`.
     generator : torch.Generator, default=None
         Source of the initial weights; None is torch's global generator.
 
@@ -149,6 +153,7 @@ class TabularCNN(nn.Module):
         batch_norm: bool = False,
         dropout: float = 0.0,
         variable_length: bool = False,
+        projection: Sequence[int] | None = None,
         *,
         generator: torch.Generator | None = None,
     ):
@@ -167,6 +172,7 @@ class TabularCNN(nn.Module):
                 batch_norm,
                 dropout,
                 variable_length,
+                projection,
             )
         )
         self.reset_parameters(generator)
@@ -207,6 +213,9 @@ class TabularCNN(nn.Module):
     ) -> None:
         kind: dict[str, Any] = {"dtype": dtype, "device": device}
         self.architecture = architecture
+        if architecture.projection is not None:
+            n_in, n_out = architecture.n_features, architecture.projected_size
+            self.projection = _BareLinear(n_in, n_out, **kind)
         layers: list[nn.Module] = []
         for block in architecture.blocks:
             conv = _BareConv1d(
@@ -276,8 +285,16 @@ class TabularCNN(nn.Module):
             raise TypeError(f"x must hold floating-point numbers, got {x.dtype}.")
         if self.architecture.variable_length:
             return self._forward_padded(x)
-        x = self.features(x.unsqueeze(1))  # (n, 1, F) -> (n, C, L)
+        x = self.features(self._as_sequences(x))  # -> (n, C, L)
         return self.head(x.flatten(1))  # (n, C * L) -> (n, n_outputs)
+
+    def _as_sequences(self, x: torch.Tensor) -> torch.Tensor:
+        """Make each row (n, F) a sequence (n, C, L): its columns, or projected."""
+        if self.architecture.projection is None:
+            return x.unsqueeze(1)  # (n, 1, F)
+        channels, positions = self.architecture.projection
+        x = F.relu(self.projection(x))  # position by position: (n, L * C)
+        return x.unflatten(1, (positions, channels)).transpose(1, 2)
 
     def _forward_padded(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the outputs of rows that end in NaN, up to the longest row's end."""

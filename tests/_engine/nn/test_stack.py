@@ -49,8 +49,13 @@ LONG = build_architecture(
     hidden_size=5,
 )
 
+# Five columns projected to two channels of 30 positions.
+PROJECTED = build_architecture(
+    5, n_outputs=2, conv_channels=(5, 16), hidden_size=5, projection=(2, 30)
+)
+
 short_and_long = pytest.mark.parametrize(
-    "architecture", [ARCHITECTURE, LONG], ids=["short", "long"]
+    "architecture", [ARCHITECTURE, LONG, PROJECTED], ids=["short", "long", "projected"]
 )
 
 
@@ -74,6 +79,27 @@ def test_a_hand_worked_step():
     step.backward()
     # Output: 7, 1. Hidden: 3 * 3, 3. Convolution: 3 * 2 times the window (1, 2).
     assert stack.grad.tolist() == [[0, 6, 12, 6, 9, 3, 7, 1]]
+
+
+def test_a_hand_worked_projection():
+    # Two columns (p, q) become one channel of the positions p - q and 2q - 1.
+    architecture = build_architecture(
+        *(2, 1, (1,), 1, 2), hidden_size=1, projection=(1, 2)
+    )
+    stack = CNNStack(architecture, (1,), torch.float64)
+    with torch.no_grad():
+        # The constant 0; the projection, row by row, each with its bias; tap, bias;
+        # hidden weight, bias; output weight, bias.
+        flat = [0, 1.0, -1, 0, 0, 2, -1, 3, 1, 1, 0, 1, 0]
+        stack.flat.copy_(torch.tensor([flat]))
+    step = stack.step(1, 1)
+    step.x.copy_(torch.tensor([[[1.0, 4, 1, 0]]]))
+    # p - q = -3, which the ReLU takes away; 2q - 1 = 7 wins the pool: 3 * 7 + 1 = 22
+    assert step.forward().item() == 22
+    step.d_outputs.fill_(1)
+    step.backward()
+    # The second position alone: 3 times the row and its 1. The tap: 7, 1.
+    assert stack.grad.tolist() == [[0, 0, 0, 0, 3, 12, 3, 7, 1, 22, 1, 22, 1]]
 
 
 @pytest.mark.parametrize("loss", [BinaryCrossEntropy(), CrossEntropy(), SquaredError()])
@@ -158,10 +184,13 @@ def test_a_network_of_a_stack_is_the_network_alone(architecture):
         assert_close([part[k : k + 1] for part in together], alone)
 
 
-def test_gradients_are_differences_of_the_loss():
+@pytest.mark.parametrize(
+    "architecture", [ARCHITECTURE, PROJECTED], ids=["columns", "projected"]
+)
+def test_gradients_are_differences_of_the_loss(architecture):
     loss = CrossEntropy()
-    stack = make_stack(make_networks(ARCHITECTURE, 2))
-    x, targets, weights = make_batch(ARCHITECTURE, loss, 2, 4)
+    stack = make_stack(make_networks(architecture, 2))
+    x, targets, weights = make_batch(architecture, loss, 2, 4)
     _, gradients = fused_step(stack, loss, x, targets, weights)
 
     def losses():

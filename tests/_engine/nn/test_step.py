@@ -20,6 +20,7 @@ SIZES = {
     "windows": {"n_features": 30},
     "several outputs": {"n_features": 8, "n_outputs": 3},
     "norms": {"n_features": 8, "hidden_layers": (9, 5), "batch_norm": True},
+    "projection": {"n_features": 5, "projection": (3, 16)},
     "mlp": {"n_features": 8, "conv_channels": (), "hidden_layers": (9, 5)},
 }
 
@@ -52,6 +53,8 @@ def batch_for(architecture, K=2, b=20):
 def test_every_cell_has_one_owner(sizes):
     layout = Layout(build_architecture(**sizes))
     cells = [block.cells for block in layout.blocks]
+    if layout.projection is not None:
+        cells.append(layout.projection.cells)
     cells += [linear.cells for linear in layout.linears]
     for norm in layout.norms:
         cells += [norm.weight, norm.bias]

@@ -182,6 +182,15 @@ def test_sizes_are_those_that_torch_computes(n_features, **sizes):
         (dict(hidden_size=0), "hidden_size must be .* at least 1, got 0"),
         (dict(hidden_size="big"), "hidden_size must be \"auto\" or an int, got 'big'"),
         (dict(hidden_size=None), "hidden_size must be .* got None"),
+        (dict(projection=8), "projection must be a tuple of channels .* got 8"),
+        (dict(projection=(8,)), r"projection must be a tuple .* got \(8,\)"),
+        (dict(projection=(8, 0)), r"projection\[1\] must be .* got 0"),
+        (dict(projection=("8", 16)), r"projection\[0\] must be .* got '8'"),
+        (dict(projection=(8, 16), conv_channels=()), "needs convolution blocks"),
+        (
+            dict(projection=(8, 16), variable_length=True),
+            r"projection=\(8, 16\) needs .* rows of one length",
+        ),
     ],
 )
 def test_impossible_sizes_are_named(sizes, message):
@@ -217,6 +226,38 @@ def test_forward_is_the_composition_of_torchs_functions():
     torch.testing.assert_close(network(x), expected)
 
 
+def test_projected_columns_are_a_sequence_of_several_channels():
+    network = TabularCNN(
+        *(5, 2, (3,)), hidden_size=7, projection=(4, 6), generator=generator()
+    )
+    x = torch.randn(9, 5, generator=generator(1))
+    w0, b0, w1, b1, w2, b2, w3, b3 = network.parameters()
+
+    z = F.relu(F.linear(x, w0, b0))  # (9, 5) -> (9, 24), position by position
+    sequence = torch.stack([z[:, channel::4] for channel in range(4)], dim=1)
+    assert sequence.shape == (9, 4, 6)
+    z = F.max_pool1d(F.relu(F.conv1d(sequence, w1, b1, padding=1)), 2)  # -> (9, 3, 3)
+    z = F.relu(F.linear(z.reshape(9, 9), w2, b2))
+    expected = F.linear(z, w3, b3)
+
+    torch.testing.assert_close(network(x), expected)
+    architecture = network.architecture
+    assert architecture.n_parameters == sum(p.numel() for p in network.parameters())
+    # 6 positions of 4 channels -> 2 * 3 places of 3; then 9 -> 7 -> 2.
+    work = 5 * 24 + 24 * 18 + 9 * 7 + 7 * 2
+    assert architecture.multiplications == 3 * work
+    assert architecture.width == 24
+
+
+def test_the_order_of_columns_means_nothing_to_a_projection():
+    network = TabularCNN(5, projection=(2, 6), generator=generator()).double()
+    x = torch.randn(9, 5, generator=generator(1), dtype=torch.float64)
+    outputs, order = network(x), [3, 0, 4, 2, 1]
+    with torch.no_grad():
+        network.projection.weight.copy_(network.projection.weight[:, order])
+    torch.testing.assert_close(network(x[:, order]), outputs)
+
+
 def test_initial_weights_are_those_of_torchs_layers():
     global_state = torch.get_rng_state()
     network = TabularCNN(8, n_outputs=3, generator=generator(7))
@@ -233,6 +274,12 @@ def test_initial_weights_are_those_of_torchs_layers():
     for own, theirs in zip(weighted_layers(network), layers, strict=True):
         assert isinstance(own, type(theirs))
         torch.testing.assert_close(own.state_dict(), theirs.state_dict())
+
+    network = TabularCNN(5, projection=(2, 6), generator=generator(7))
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        projection = nn.Linear(5, 12)
+    torch.testing.assert_close(network.projection.state_dict(), projection.state_dict())
 
 
 def test_initial_weights_fill_the_range_of_their_fan_in():
