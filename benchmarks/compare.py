@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from compare_report import draw, summarise, write_page
-from datasets import ENTRIES, load
+from datasets import ENTRIES, SEED, load
 from harness import DOCS, make_parser, run_parallel, versions, write_json
 from joblib import delayed
 from sklearn.compose import TransformedTargetRegressor
@@ -37,12 +37,7 @@ from sklearn.ensemble import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import (
-    KFold,
-    RepeatedKFold,
-    RepeatedStratifiedKFold,
-    StratifiedKFold,
-)
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -54,19 +49,14 @@ from skrebatch import (
     redistribution_size,
 )
 
-SEED = 42
 OURS = ("re-Batch", "random", "no re-Batch")
-# By task: the names of the scores, with their scorer and its sign. The last one is
-# what the searches tune for.
+# By task: the scores, with their scorer and its sign. The searches tune for the last.
 SCORES = {
     "classification": {
         "accuracy": ("accuracy", 1),
         "log loss": ("neg_log_loss", -1),
     },
-    "regression": {
-        "R²": ("r2", 1),
-        "RMSE": ("neg_root_mean_squared_error", -1),
-    },
+    "regression": {"R²": ("r2", 1), "RMSE": ("neg_root_mean_squared_error", -1)},
 }
 # Plain training is near its best then, at most of the batch sizes.
 MAX_EPOCHS = {"insurance": 100, "chp": 100}
@@ -96,45 +86,30 @@ class Plan:
 QUICK = Plan(ratios=(0.15, 0.3), outer_repeats=1, max_epochs=5, curve_epochs=20)
 
 
-def candidates(arm, plan, n_samples, seed):
-    """List the candidates of one of our arms.
-
-    Returns
-    -------
-    list of (label, parameters)
-        Equally many for every arm, in the same order of ratio and repeats.
-    """
-    pairs = []
-    for ratio, repeats in itertools.product(plan.ratios, plan.repeats):
+def candidates(arm, plan, n_samples, seeds):
+    """List the labels and parameters of an arm's candidates, alike for all arms."""
+    labels, candidates = [], []
+    for ratio, repeats, i in itertools.product(plan.ratios, plan.repeats, range(2)):
         size = redistribution_size(n_samples, ratio)
         rebatch = {"ratio": ratio, "repeats": repeats, "batch_size": size}
-        steps = 1 + (repeats - 1) * size / n_samples  # as a share of an epoch's
-        plain = {
-            "ratio": 0,
-            "batch_size": size,
-            "max_epochs": max(1, round(plan.max_epochs * steps)),
-        }
-        for choice in range(2):
+        if arm == "re-Batch":
+            choice = ("min-loss", "max-loss")[i]
+            parameters = rebatch | {"strategy": choice}
+        elif arm == "random":
+            choice = f"random, seed {i}"
+            parameters = rebatch | {"strategy": "random", "random_state": seeds[i]}
+        else:
+            choice = f"plain, seed {i}"
+            steps = 1 + (repeats - 1) * size / n_samples  # as a share of an epoch's
             parameters = {
-                "re-Batch": rebatch | {"strategy": ("min-loss", "max-loss")[choice]},
-                "random": rebatch
-                | {"strategy": "random", "random_state": seed[choice]},
-                "no re-Batch": plain | {"random_state": seed[choice]},
-            }[arm]
-            kind = parameters.get("strategy", "plain")
-            kind += f", seed {choice}" if "random_state" in parameters else ""
-            label = {"ratio": ratio, "repeats": repeats, "choice": kind}
-            pairs.append((label, parameters))
-    return pairs
-
-
-def search(model, parameters, scoring, cv):
-    """Make the search over a list of candidates for a pipeline's last step."""
-    grid = [
-        {f"model__{name}": [value] for name, value in candidate.items()}
-        for candidate in parameters
-    ]
-    return FusedGridSearchCV(model, grid, scoring=scoring, cv=cv)
+                "ratio": 0,
+                "batch_size": size,
+                "max_epochs": max(1, round(plan.max_epochs * steps)),
+                "random_state": seeds[i],
+            }
+        labels.append({"ratio": ratio, "repeats": repeats, "choice": choice})
+        candidates.append(parameters)
+    return labels, candidates
 
 
 def network(dataset, **parameters):
@@ -153,34 +128,47 @@ def other_models(task, seed):
             "random forest": RandomForestClassifier(random_state=seed),
             "gradient boosting": HistGradientBoostingClassifier(random_state=seed),
         }
+    # Without a scaled target its 200 epochs end before it has learnt the mean.
+    mlp = TransformedTargetRegressor(
+        MLPRegressor(random_state=seed), transformer=StandardScaler()
+    )
     return {
-        # Without a scaled target its 200 epochs end before it has learnt the mean.
-        "MLP": TransformedTargetRegressor(
-            MLPRegressor(random_state=seed), transformer=StandardScaler()
-        ),
+        "MLP": mlp,
         "ridge": Ridge(),
         "random forest": RandomForestRegressor(random_state=seed),
         "gradient boosting": HistGradientBoostingRegressor(random_state=seed),
     }
 
 
+def score(model, X, y, task):
+    """Return the scores of a fitted model."""
+    return {
+        name: sign * get_scorer(scorer)(model, X, y)
+        for name, (scorer, sign) in SCORES[task].items()
+    }
+
+
 def evaluate(arm, dataset, plan, split, train, test, device):
     """Fit an arm on one split, tune it where it is ours, and score it."""
     # A pair, so that a control has a second draw where re-Batch has a second strategy.
-    seed = (2 * split, 2 * split + 1)
-    scores = SCORES[dataset.task]
+    seeds = (2 * split, 2 * split + 1)
     run = {"arm": arm, "split": split}
     if arm in OURS:
         model = network(
-            dataset, max_epochs=plan.max_epochs, random_state=seed[0], device=device
+            dataset, max_epochs=plan.max_epochs, random_state=seeds[0], device=device
         )
     else:
-        model = other_models(dataset.task, seed[0])[arm]
+        model = other_models(dataset.task, seeds[0])[arm]
     model = Pipeline([("prepare", dataset.preprocessor()), ("model", model)])
     if arm in OURS:
-        labels, parameters = zip(*candidates(arm, plan, len(train), seed), strict=True)
-        scorer, sign = list(scores.values())[-1]
-        model = search(model, parameters, scorer, inner_splits(dataset.task, plan))
+        labels, parameters = candidates(arm, plan, len(train), seeds)
+        scorer, sign = list(SCORES[dataset.task].values())[-1]
+        grid = [
+            {f"model__{name}": [value] for name, value in candidate.items()}
+            for candidate in parameters
+        ]
+        cv = inner_splits(dataset.task, plan)
+        model = FusedGridSearchCV(model, grid, scoring=scorer, cv=cv)
 
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -197,23 +185,17 @@ def evaluate(arm, dataset, plan, split, train, test, device):
             label | {"scores": values}
             for label, values in zip(labels, np.transpose(inner).tolist(), strict=True)
         ]
-    run["scores"] = {
-        name: sign * get_scorer(scorer)(model, dataset.X.iloc[test], dataset.y[test])
-        for name, (scorer, sign) in scores.items()
-    }
+    run["scores"] = score(model, dataset.X.iloc[test], dataset.y[test], dataset.task)
     return run
 
 
-def trace(label, dataset, plan, split, train, test, device):
+def trace(curve, dataset, plan, split, train, test, device):
     """Record the loss over all training rows, and over the test rows, by epoch.
 
     `loss_curve_` is the loss of the batches as they were trained on, and so depends
     on how often each sample is in them. The curves here are of each sample once.
     """
-    prepare = dataset.preprocessor().fit(dataset.X.iloc[train])
-    X_train, X_test = (
-        prepare.transform(dataset.X.iloc[rows]) for rows in (train, test)
-    )
+    X_train, X_test = dataset.prepare(train, test)
     y_train, y_test = dataset.y[train], dataset.y[test]
     model = network(
         dataset,
@@ -221,25 +203,13 @@ def trace(label, dataset, plan, split, train, test, device):
         max_epochs=plan.curve_epochs,
         random_state=2 * split,
         device=device,
-    ).set_params(**CURVES[label])
+    ).set_params(**CURVES[curve])
     # The validation set is only looked at, so both fits are the same, bit for bit.
     curves = {
         name: model.fit(X_train, y_train, X_val=X, y_val=y).validation_loss_curve_
         for name, X, y in [("train", X_train, y_train), ("test", X_test, y_test)]
     }
-    return {"curve": label, "split": split, **curves}
-
-
-def outer_splits(dataset, plan):
-    """Split a data set, stratified by class."""
-    kind = {
-        "classification": RepeatedStratifiedKFold,
-        "regression": RepeatedKFold,
-    }[dataset.task]
-    splits = kind(
-        n_splits=plan.outer_folds, n_repeats=plan.outer_repeats, random_state=SEED
-    )
-    return list(splits.split(dataset.X, dataset.y))
+    return {"curve": curve, "split": split, **curves}
 
 
 def inner_splits(task, plan):
@@ -249,14 +219,8 @@ def inner_splits(task, plan):
 
 
 def compare(dataset, plan, device="cpu", n_jobs=1):
-    """Run every arm on every split, with a progress bar.
-
-    Returns
-    -------
-    dict
-        All raw scores and what is needed to repeat them; it can be dumped as JSON.
-    """
-    splits = outer_splits(dataset, plan)
+    """Run every arm on every split; return all scores and what repeats them."""
+    splits = dataset.splits(plan.outer_folds, plan.outer_repeats)
     # The longest jobs come first, so that no worker is left alone with one.
     jobs = [
         delayed(function)(name, dataset, plan, split, train, test, device)
@@ -269,6 +233,11 @@ def compare(dataset, plan, device="cpu", n_jobs=1):
         for split, (train, test) in enumerate(used)
     ]
     done = run_parallel(jobs, n_jobs, dataset.name)
+
+    def by(kind):
+        own = [run for run in done if kind in run]
+        return sorted(own, key=lambda run: (run[kind], run["split"]))
+
     return {
         "data": dataset.facts(),
         "seed": SEED,
@@ -276,13 +245,8 @@ def compare(dataset, plan, device="cpu", n_jobs=1):
         "device": str(device),
         "versions": versions(),
         "cpus": os.cpu_count(),
-        "runs": sorted(
-            (run for run in done if "arm" in run), key=lambda r: (r["arm"], r["split"])
-        ),
-        "curves": sorted(
-            (run for run in done if "curve" in run),
-            key=lambda r: (r["curve"], r["split"]),
-        ),
+        "runs": by("arm"),
+        "curves": by("curve"),
     }
 
 

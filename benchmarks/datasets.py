@@ -8,6 +8,7 @@ they are downloaded (OpenML, scikit-learn's California housing, a file on the we
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +22,11 @@ from sklearn.datasets import (
     load_diabetes,
 )
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+SEED = 42
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -73,13 +76,31 @@ class Dataset:
             return scale
         return make_column_transformer((scale, numeric), (encode, categorical))
 
+    def prepare(self, train, test):
+        """Return the input of a network for two sets of rows, fitted to the first."""
+        fitted = self.preprocessor().fit(self.X.iloc[train])
+        return [fitted.transform(self.X.iloc[rows]) for rows in (train, test)]
 
-class Raw(NamedTuple):
-    """What a source gives, before it is checked."""
+    def splits(self, folds, repeats):
+        """Split the rows repeatedly into folds, stratified by class."""
+        stratified = self.task == "classification"
+        kind = RepeatedStratifiedKFold if stratified else RepeatedKFold
+        splits = kind(n_splits=folds, n_repeats=repeats, random_state=SEED)
+        return list(splits.split(self.X, self.y))
 
-    X: pd.DataFrame
-    y: pd.Series
-    source: str
+
+def as_dataset(name, X, y, source="generated"):
+    """Make a data set of two classes from arrays."""
+    X = pd.DataFrame(X).add_prefix("x")
+    return Dataset(name, X, np.asarray(y, dtype=int), "classification", source)
+
+
+def flip(y, rate, seed):
+    """Flip a share of the labels 0 and 1; return them, and which were flipped."""
+    rng = np.random.default_rng(seed)
+    is_flipped = np.zeros(len(y), dtype=bool)
+    is_flipped[rng.choice(len(y), round(rate * len(y)), replace=False)] = True
+    return np.where(is_flipped, 1 - y, y), is_flipped
 
 
 class File(NamedTuple):
@@ -92,49 +113,26 @@ class File(NamedTuple):
     header: int = 0  # the line with the names of the columns
 
     def read(self, folder):
-        """Read the file in a folder, which may be the address of one."""
-        table = pd.read_csv(f"{folder}/{self.name}", header=self.header)
-        table = table.drop(columns=list(self.drop))
+        """Read the file in a folder, which may be an address on the web."""
+        path = f"{folder}/{self.name}"
+        table = pd.read_csv(path, header=self.header).drop(columns=list(self.drop))
         if self.target not in table:
-            raise ValueError(f"{folder}/{self.name} has no column {self.target!r}.")
+            raise ValueError(f"{path} has no column {self.target!r}.")
         y = table.pop(self.target)
-        return Raw(table, self.is_positive(y) if self.is_positive else y, self.name)
+        source = self.name if isinstance(folder, Path) else path
+        return table, self.is_positive(y) if self.is_positive else y, source
 
 
-class Web(NamedTuple):
-    """A CSV file on the web."""
-
-    folder: str
-    file: File
-
-    def fetch(self):
-        """Download the file."""
-        X, y, name = self.file.read(self.folder)
-        return Raw(X, y, f"{self.folder}/{name}")
+def openml(data_id, is_positive):
+    """Download a data set of OpenML, or take it from scikit-learn's cache."""
+    bunch = fetch_openml(data_id=data_id, as_frame=True, parser="auto")
+    return bunch.data, is_positive(bunch.target.astype(str)), f"OpenML {data_id}"
 
 
-class OpenML(NamedTuple):
-    """A data set of OpenML."""
-
-    data_id: int
-    is_positive: Callable
-
-    def fetch(self):
-        """Download the data set, or take it from scikit-learn's cache."""
-        bunch = fetch_openml(data_id=self.data_id, as_frame=True, parser="auto")
-        y = self.is_positive(bunch.target.astype(str))
-        return Raw(bunch.data, y, f"OpenML {self.data_id}")
-
-
-class Bundle(NamedTuple):
-    """A data set that a function of scikit-learn loads."""
-
-    load: Callable
-
-    def fetch(self):
-        """Load the data set."""
-        bunch = self.load(as_frame=True)
-        return Raw(bunch.data, bunch.target, f"scikit-learn's {self.load.__name__}")
+def bundled(function):
+    """Load a data set by a function of scikit-learn."""
+    bunch = function(as_frame=True)
+    return bunch.data, bunch.target, f"scikit-learn's {function.__name__}"
 
 
 class Entry(NamedTuple):
@@ -144,7 +142,8 @@ class Entry(NamedTuple):
     # Rows of class 1; heart-c of OpenML labels one row differently. () is regression.
     n_positive: tuple[int, ...] = ()
     file: File | None = None
-    other: Bundle | OpenML | Web | None = None
+    # Returns the features, the target and where they are from.
+    other: Callable | None = None
     # The share of rows to draw; where there are classes, of class 0 alone.
     sample: float | None = None
 
@@ -156,19 +155,21 @@ LANTZ = (
     "9a8371e95098f3048c5540646b9fb96c7571b110"
 )
 ENTRIES = {
-    "breast_cancer": Entry((569, 30), (357,), other=Bundle(load_breast_cancer)),
-    "diabetes": Entry((442, 10), other=Bundle(load_diabetes)),
+    "breast_cancer": Entry(
+        (569, 30), (357,), other=partial(bundled, load_breast_cancer)
+    ),
+    "diabetes": Entry((442, 10), other=partial(bundled, load_diabetes)),
     "pid": Entry(
         (768, 8),
         (268,),
         File("pima_indians_diabetes.csv", "outcome"),
-        OpenML(37, lambda y: y == "tested_positive"),
+        partial(openml, 37, lambda y: y == "tested_positive"),
     ),
     "pdc": Entry(
         (195, 22),
         (147,),
         File("parkinsons.csv", "status", drop=("name",)),
-        OpenML(1488, lambda y: y == "2"),
+        partial(openml, 1488, lambda y: y == "2"),
     ),
     # Another data set of that name, which the paper's kernel of 8 would also fit.
     "pdc_speech": Entry(
@@ -181,22 +182,22 @@ ENTRIES = {
         (284807, 29),
         (492,),
         File("creditcard.csv", "Class", drop=("Time",)),
-        OpenML(1597, lambda y: y == "1"),
+        partial(openml, 1597, lambda y: y == "1"),
         sample=0.008,
     ),
     "heart": Entry(
         (303, 13),
         (139, 138),
         File("heart_cleveland.csv", "num", lambda y: y > 0),
-        OpenML(49, lambda y: y != "<50"),
+        partial(openml, 49, lambda y: y != "<50"),
     ),
     "chp": Entry(
         (20640, 8),
         file=File("california_housing.csv.gz", "MedHouseVal"),
-        other=Bundle(fetch_california_housing),
+        other=partial(bundled, fetch_california_housing),
         sample=0.1,
     ),
-    "insurance": Entry((1338, 6), file=INSURANCE, other=Web(LANTZ, INSURANCE)),
+    "insurance": Entry((1338, 6), file=INSURANCE, other=partial(INSURANCE.read, LANTZ)),
 }
 
 
@@ -234,23 +235,23 @@ def load(name):
     if entry.n_positive:
         y = y.astype(int)
         if y.sum() not in entry.n_positive or not np.isin(y, [0, 1]).all():
-            counts = dict(zip(*np.unique(y, return_counts=True), strict=True))
-            expected = " or ".join(str(count) for count in entry.n_positive)
+            counts = zip(*np.unique(y, return_counts=True), strict=True)
+            counts = ", ".join(f"{label}: {count}" for label, count in counts)
+            expected = " or ".join(map(str, entry.n_positive))
             raise ValueError(
-                f"{name} from {source} has rows by class "
-                f"{', '.join(f'{label}: {count}' for label, count in counts.items())}; "
+                f"{name} from {source} has rows by class {counts}; "
                 f"expected {expected} of class 1, the rest of class 0."
             )
     if entry.sample:
         others = np.flatnonzero(y == 0) if entry.n_positive else np.arange(len(X))
         size = int(entry.sample * len(others))
-        rows = np.random.default_rng(42).choice(others, size, replace=False)
+        rows = np.random.default_rng(SEED).choice(others, size, replace=False)
         source += f", a random {entry.sample:.2g} of the rows"
         if entry.n_positive:
             rows = np.concatenate([np.flatnonzero(y == 1), rows])
             source += " of class 0"
         X, y = X.iloc[rows].reset_index(drop=True), y[rows]
-        source += " (seed 42)"
+        source += f" (seed {SEED})"
     task = "classification" if entry.n_positive else "regression"
     return Dataset(name, X, y, task, source)
 
@@ -271,4 +272,4 @@ def _find(entry):
             f"{entry.file.name} can't be downloaded by name: put it into a folder and "
             "set SKREBATCH_DATA to that folder."
         )
-    return entry.other.fetch()
+    return entry.other()

@@ -15,10 +15,10 @@ import importlib.util
 import itertools
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
-import pandas as pd
-from datasets import Dataset, load
+from datasets import SEED, as_dataset, flip, load
 from harness import (
     DOCS,
     PACKAGES,
@@ -41,11 +41,10 @@ from sklearn.datasets import (
 )
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss
-from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 
 from skrebatch import ReBatchCNNClassifier, fit_fused, training_dynamics
 
-SEED = 42
 NETWORK = {"batch_size": 32, "max_epochs": 100}
 LEFT_OUT = {"strategy": "max-loss", "repeats": 0, "ratio": 0.3}
 # What --choose found best.
@@ -65,6 +64,7 @@ ARMS = {
     "small-loss": {"strategy": "small-loss", "ratio": 0.3},
     OUR_ARM: OURS,
 }
+EVALUATION = ("breast_cancer", "pid", "heart", "pdc", "hastie", "friedman")
 BOOSTING = "gradient boosting"
 # CleanLearning around the network, as it is trained in these arms.
 CLEANED = {
@@ -100,97 +100,43 @@ QUICK = Plan(rates=(0.2,), repeats=1, cleanlab_folds=3, max_epochs=15)
 CHOICE = Plan(rates=(0.2,), repeats=2)
 
 
-def generated(name, data):
-    """Make a data set of generated arrays, X and y."""
-    X, y = data
-    X = pd.DataFrame(X).add_prefix("x")
-    return Dataset(name, X, np.asarray(y, dtype=int), "classification", "generated")
-
-
-def hastie():
-    X, y = make_hastie_10_2(600, random_state=SEED)
-    return generated("hastie", (X, y > 0))
-
-
-def friedman():
-    X, y = make_friedman1(500, noise=1.0, random_state=SEED)
-    return generated("friedman", (X, y > np.median(y)))
-
-
-def _digits(name, rows, labels):
-    """Read digits, of half the resolution in either direction."""
-    X, y = load_digits(return_X_y=True)
-    rows = rows(y)
-    X = X[rows].reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
-    X, y = pd.DataFrame(X).add_prefix("pixel"), labels(y[rows]).astype(int)
-    return Dataset(name, X, y, "classification", "scikit-learn's load_digits")
-
-
-def three_or_eight():
-    return _digits("3 or 8", lambda y: np.isin(y, [3, 8]), lambda y: y == 8)
-
-
-def parity():
-    rng = np.random.default_rng(SEED)
-    return _digits(
-        "parity", lambda y: rng.choice(len(y), 500, replace=False), lambda y: y % 2
-    )
-
-
-def wine():
-    X, y = load_wine(return_X_y=True, as_frame=True)
-    label = (y.to_numpy() == 1).astype(int)
-    return Dataset("wine", X, label, "classification", "scikit-learn's load_wine")
-
-
-def clusters():
-    data = make_classification(
-        500, 12, n_informative=5, n_clusters_per_class=3, flip_y=0, random_state=SEED
-    )
-    return generated("clusters", data)
-
-
-def overlap():
-    data = make_classification(
-        400, 20, n_informative=4, class_sep=0.8, flip_y=0, random_state=SEED
-    )
-    return generated("overlap", data)
-
-
-def moons():
-    X, y = make_moons(400, noise=0.25, random_state=SEED)
+def development():
+    """Make the data sets of --choose."""
+    make = partial(make_classification, flip_y=0, random_state=SEED)
+    moons, moon = make_moons(400, noise=0.25, random_state=SEED)
     nothing = np.random.default_rng(SEED).normal(size=(400, 4))
-    return generated("moons", (np.hstack([X, nothing]), y))
+    wine, label = load_wine(return_X_y=True, as_frame=True)
+    images, digit = load_digits(return_X_y=True)
+    # Half of the resolution in either direction.
+    images = images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
+    some = np.random.default_rng(SEED).choice(len(digit), 500, replace=False)
+    two = np.isin(digit, [3, 8])
+    digits = "scikit-learn's load_digits"
+    return [
+        as_dataset("3 or 8", images[two], digit[two] == 8, digits),
+        as_dataset("parity", images[some], digit[some] % 2, digits),
+        as_dataset("wine", wine, label == 1, "scikit-learn's load_wine"),
+        as_dataset("clusters", *make(500, 12, n_informative=5, n_clusters_per_class=3)),
+        as_dataset("overlap", *make(400, 20, n_informative=4, class_sep=0.8)),
+        as_dataset("moons", np.hstack([moons, nothing]), moon),
+        as_dataset(
+            "quantiles",
+            *make_gaussian_quantiles(
+                n_samples=500, n_features=6, n_classes=2, random_state=SEED
+            ),
+        ),
+    ]
 
 
-def quantiles():
-    data = make_gaussian_quantiles(
-        n_samples=500, n_features=6, n_classes=2, random_state=SEED
-    )
-    return generated("quantiles", data)
-
-
-DEVELOPMENT = (three_or_eight, parity, wine, clusters, overlap, moons, quantiles)
-GENERATED = {"hastie": hastie, "friedman": friedman}
-EVALUATION = ("breast_cancer", "pid", "heart", "pdc", "hastie", "friedman")
-
-
-def flip(y, rate, seed):
-    """Flip a share of the labels; return them, and which were flipped."""
-    chosen = np.random.default_rng(seed).choice(
-        len(y), round(rate * len(y)), replace=False
-    )
-    is_flipped = np.zeros(len(y), dtype=bool)
-    is_flipped[chosen] = True
-    return np.where(is_flipped, 1 - y, y), is_flipped
-
-
-def splits_of(dataset, plan):
-    """Split a data set, stratified by its clean labels."""
-    kind = RepeatedStratifiedKFold(
-        n_splits=plan.folds, n_repeats=plan.repeats, random_state=SEED
-    )
-    return list(kind.split(dataset.X, dataset.y))
+def find(name):
+    """Generate a data set, or load one of datasets.py."""
+    if name == "hastie":
+        X, y = make_hastie_10_2(600, random_state=SEED)
+        return as_dataset(name, X, y > 0)
+    if name == "friedman":
+        X, y = make_friedman1(500, noise=1.0, random_state=SEED)
+        return as_dataset(name, X, y > np.median(y))
+    return load(name)
 
 
 def network(parameters, plan, seed):
@@ -209,8 +155,7 @@ def scores(y, probabilities):
 
 def evaluate(dataset, plan, rate, split, train, test, arms, cleaned):
     """Train every arm on one split with flipped labels, and score it."""
-    prepare = dataset.preprocessor().fit(dataset.X.iloc[train])
-    X, X_test = (prepare.transform(dataset.X.iloc[rows]) for rows in (train, test))
+    X, X_test = dataset.prepare(train, test)
     y, is_flipped = flip(dataset.y[train], rate, split)
     run = {"data": dataset.name, "rate": rate, "split": split}
 
@@ -229,34 +174,31 @@ def evaluate(dataset, plan, rate, split, train, test, arms, cleaned):
     rows += [fold for fold, _ in folds] * len(cleaned)
     fit_fused(fits, X, y, rows)
 
-    run["scores"] = {
-        arm: scores(dataset.y[test], model.predict_proba(X_test)[:, 1])
-        for arm, model in models.items()
-    }
     if OUR_ARM in arms:
-        boosting = HistGradientBoostingClassifier(random_state=split).fit(X, y)
-        probabilities = boosting.predict_proba(X_test)[:, 1]
-        run["scores"][BOOSTING] = scores(dataset.y[test], probabilities)
+        boosting = HistGradientBoostingClassifier(random_state=split)
+        models[BOOSTING] = boosting.fit(X, y)
     for arm, inner in cleaned.items():
         predicted = np.zeros((len(X), 2))
         for model, (_, held_out) in zip(out_of_fold[arm], folds, strict=True):
             predicted[held_out] = model.predict_proba(X[held_out])
-        cleaner, issues = clean(network(arms[inner], plan, split), y, predicted)
-        cleaner.fit(X, y, label_issues=issues)
-        probabilities = cleaner.predict_proba(X_test)[:, 1]
-        run["scores"][arm] = scores(dataset.y[test], probabilities)
+        models[arm], issues = clean(network(arms[inner], plan, split), X, y, predicted)
         if inner == OPPONENT and is_flipped.any():
             run["found"] = found(is_flipped, models[OUR_ARM], issues)
+    run["scores"] = {
+        arm: scores(dataset.y[test], model.predict_proba(X_test)[:, 1])
+        for arm, model in models.items()
+    }
     return run
 
 
-def clean(model, y, predicted):
-    """Let cleanlab find label issues by probabilities out of fold."""
+def clean(model, X, y, predicted):
+    """Let cleanlab find label issues by probabilities out of fold, and fit without."""
     from cleanlab.classification import CleanLearning
 
     # Its own processes don't work within a worker's.
     cleaner = CleanLearning(model, find_label_issues_kwargs={"n_jobs": 1})
-    return cleaner, cleaner.find_label_issues(labels=y, pred_probs=predicted)
+    issues = cleaner.find_label_issues(labels=y, pred_probs=predicted)
+    return cleaner.fit(X, y, label_issues=issues), issues
 
 
 def found(is_flipped, model, issues):
@@ -288,18 +230,12 @@ def found(is_flipped, model, issues):
 
 
 def run_all(datasets, plan, arms, cleaned, n_jobs):
-    """Run every split of every data set at every rate, with a progress bar.
-
-    Returns
-    -------
-    dict
-        All raw scores and what is needed to repeat them; it can be dumped as JSON.
-    """
+    """Run every split at every rate; return all scores and what repeats them."""
     jobs = [
         delayed(evaluate)(dataset, plan, rate, split, train, test, arms, cleaned)
         for dataset in datasets
         for rate in plan.rates
-        for split, (train, test) in enumerate(splits_of(dataset, plan))
+        for split, (train, test) in enumerate(dataset.splits(plan.folds, plan.repeats))
     ]
     runs = run_parallel(jobs, n_jobs, unit="split")
     return {
@@ -328,14 +264,11 @@ def main():
         print("cleanlab is not installed: its arms are left out.")
         cleaned = {}
     if arguments.choose:
-        datasets, plan, cleaned = [make() for make in DEVELOPMENT], CHOICE, {}
+        datasets, plan, cleaned = development(), CHOICE, {}
         arms = {arm: ARMS[arm] for arm in ("to the end", OPPONENT)} | CANDIDATES
         stem = "label_noise_choice"
     else:
-        datasets = [
-            GENERATED[name]() if name in GENERATED else load(name)
-            for name in arguments.data
-        ]
+        datasets = [find(name) for name in arguments.data]
         arms, stem = ARMS, "label_noise"
     if arguments.quick:
         plan, stem = QUICK, f"{stem}_quick"

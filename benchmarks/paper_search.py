@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
-from compare import SCORES, inner_splits, network, other_models, outer_splits
+from compare import SCORES, inner_splits, network, other_models, score
 from datasets import load
 from harness import rounded, write_json
 from resume import run_jobs
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
@@ -111,15 +110,14 @@ class SearchJob(NamedTuple):
 def run_search(job):
     """Search, and score what was found on the rows left out."""
     dataset, plan = load(job.data), SearchPlan(**job.plan)
-    train, test = outer_splits(dataset, plan)[job.split]
+    train, test = dataset.splits(plan.outer_folds, plan.outer_repeats)[job.split]
     if job.arm in (OURS, PLAIN):
         model = network(dataset, max_epochs=plan.max_epochs, random_state=job.split)
         grid, search = grids(plan)[job.arm], FusedGridSearchCV
     else:
         model, grid = tuned_models(dataset.task)[job.arm]
         grid, search = [grid], GridSearchCV
-    scored_by = SCORES[dataset.task]
-    scorer, _ = list(scored_by.values())[-1]
+    scorer, _ = list(SCORES[dataset.task].values())[-1]
     search = search(
         Pipeline([("prepare", dataset.preprocessor()), ("model", model)]),
         [{f"model__{name}": values for name, values in part.items()} for part in grid],
@@ -142,11 +140,7 @@ def run_search(job):
         "split": job.split,
         "candidates": len(search.cv_results_["params"]),
         "best": best,
-        "scores": {
-            name: sign
-            * get_scorer(scorer)(search, dataset.X.iloc[test], dataset.y[test])
-            for name, (scorer, sign) in scored_by.items()
-        },
+        "scores": score(search, dataset.X.iloc[test], dataset.y[test], dataset.task),
     }
     return {"run": rounded(run), "seconds": seconds, "refit": search.refit_time_}
 

@@ -195,7 +195,7 @@ def test_file_on_the_web(folder, tmp_path_factory, monkeypatch):
         Thread(target=server.serve_forever).start()
         address = f"http://127.0.0.1:{server.server_port}"
         entry = ENTRIES["insurance"]
-        web = entry._replace(other=entry.other._replace(folder=address))
+        web = entry._replace(other=partial(entry.file.read, address))
         monkeypatch.setitem(ENTRIES, "insurance", web)
         dataset = load("insurance")
         server.shutdown()
