@@ -153,8 +153,8 @@ def test_one_row_is_refused():
     X, y = make_data()
     words = ["1 sample(s)", "minimum of 2 is required"]
     refused(lambda model: model.fit(X[:1], y[:1]), *words)
-    with pytest.raises(ValueError, match="minimum of 2 is required"):
-        make().partial_fit(X[:1], y[:1], classes=[0, 1])
+    refused(lambda model: make().partial_fit(X[:1], y[:1]), *words)
+    refused(lambda model: make("regression").partial_fit(X[:1], y[:1]), *words)
     assert make().fit(X, y).predict(X[:1]).shape == (1,)
 
 

@@ -32,7 +32,6 @@ from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
-from skrebatch._utils.typing import Floats
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
     as_array,
@@ -121,12 +120,6 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
 
     def _fitted_targets(self) -> Targets:
         """Return what the last fit has learned of its targets."""
-        raise NotImplementedError
-
-    def _with_class_weight(
-        self, y: NDArray[Any], weights: Floats | None
-    ) -> Floats | None:
-        """Return the weights of the samples, those of their classes included."""
         raise NotImplementedError
 
     def _check_parameters(self) -> None:
@@ -277,6 +270,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             raise ValueError("X_val and y_val belong together: pass both or neither.")
         cache = {} if cache is None else cache
         earlier = self._earlier_fit() if incremental or self.warm_start else None
+        knows_targets = earlier is not None or classes is not None
         data = self._check_data(
             X,
             y,
@@ -284,15 +278,16 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             y_val,
             earlier=None if earlier is None else self._fitted_targets(),
             classes=classes,
-            # The last part of a table that comes in parts may be a single row.
-            min_samples=1 if incremental and earlier is not None else 2,
+            # A part of a table that comes in parts may be a single row. It tells
+            # nothing of the classes, nor of the scale of numbers.
+            min_samples=1 if knows_targets and incremental else 2,
             cache=cache,
         )
         weights = check_weights(sample_weight, len(data.rows))
         prepared = prepare_fit(
             self,
             data,
-            self._with_class_weight(data.y[0], weights),
+            data.targets.weigh(data.y[0], getattr(self, "class_weight", None), weights),
             earlier,
             incremental=incremental,
             class_balanced=getattr(self, "class_balanced", False),

@@ -12,11 +12,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_expit, log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from skrebatch._utils.typing import Floats
-from skrebatch._utils.validation import check_bool, check_weights
+from skrebatch._utils.validation import check_bool
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
     ATTRIBUTES,
@@ -233,6 +231,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
             Labels.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever occur, for the first call; None is those of `y`.
+            With them a call may hold a single row, or rows of one class.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss.
 
@@ -266,19 +265,6 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
 
     def _fitted_targets(self) -> ClassTargets:
         return ClassTargets(self.classes_)
-
-    def _with_class_weight(
-        self, y: NDArray[Any], weights: Floats | None
-    ) -> Floats | None:
-        if self.class_weight is None:
-            return weights
-        try:
-            by_class = compute_sample_weight(self.class_weight, y)
-        except OverflowError as error:  # of a whole number that no float holds
-            raise ValueError(f"class_weight holds no weight: {error}.") from error
-        with np.errstate(over="ignore"):  # what becomes infinite is refused
-            weights = by_class if weights is None else weights * by_class
-        return check_weights(weights, len(y))
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute the logits.

@@ -176,8 +176,9 @@ ATTRIBUTES = """n_features_in_ : int
         Mean training loss of each epoch, over the batches as they were trained
         on.
     validation_loss_curve_ : list of float
-        Loss on the validation set after each epoch, where there is one; NaN for
-        epochs of an earlier or later call that had none.
+        Loss on the validation set after each epoch, where there is one, weighted where
+        `early_stopping` has set weighted rows aside; NaN for epochs of an earlier or
+        later call that had none.
     sample_losses_ : ndarray of shape (n_samples,)
         Loss of every row of X under the fitted network, without weights; the mean
         over several networks.
@@ -230,8 +231,9 @@ CLASSIFIER_PARAMETERS = PARAMETERS.format(
         Whether to choose within each class in proportion to its size. Without it
         leaving out the hardest samples may sweep out a rare class.""",
     own="""class_weight : dict, "balanced" or None, default=None
-        Weights of the classes; "balanced" weighs them inversely to their
-        frequency, in `partial_fit` that in the data of the call.""",
+        Weights of the classes; those that a dict doesn't name have weight 1.
+        "balanced" weighs them inversely to the sum of the sample weights of their
+        rows, in `partial_fit` of the rows of the call.""",
 )
 REGRESSOR_PARAMETERS = PARAMETERS.format(
     stratified="",

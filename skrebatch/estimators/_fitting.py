@@ -92,7 +92,7 @@ def open_checkpoint(
 
 def fingerprint_of(estimator: Fittable, prepared: PreparedFit) -> dict[str, str]:
     """Return a fingerprint of everything that the result of a fit depends on."""
-    job = prepared.job
+    job, first = prepared.job, prepared.job.members[0]
     parameters = estimator.get_params(deep=False)
     for name in _NO_EFFECT:
         del parameters[name]
@@ -116,7 +116,7 @@ def fingerprint_of(estimator: Fittable, prepared: PreparedFit) -> dict[str, str]
     return fingerprint(
         **parameters,
         **data,
-        sample_weight=(job.members[0].rows, job.members[0].weights),
+        sample_weight=(first.rows, first.weights, first.valid_weights),
         random_state=begins_with,
     )
 

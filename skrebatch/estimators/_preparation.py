@@ -84,6 +84,7 @@ class Split:
     train: Indices  # (N,)
     valid: Indices | None  # of the same data, or of a set that follows them
     weights: Floats | None  # (N,), of mean 1
+    valid_weights: Floats | None  # of mean 1; None for a set that follows
     batch_size: int
     lengths: Indices | None  # (N,), where batches have a budget of elements
     seed: int | None  # of the split
@@ -225,7 +226,7 @@ def _choose_rows(
     seed = None if state is None else state.split_seed
     if weights is not None:
         rows = np.flatnonzero(weights > 0)
-    valid = None
+    valid = valid_weights = None
     if len(data.X) > 1:
         valid = np.arange(n_samples, n_samples + len(data.X[1]))
     elif params.early_stopping:
@@ -233,15 +234,26 @@ def _choose_rows(
             seed = int(rng.integers(2**31))
         strata = data.targets.strata(data.y[0][rows])
         rows, valid = _split(rows, strata, params.validation_fraction, seed)
+        valid_weights = _scaled(weights, valid)
     elif (params.lr_schedule_params or {}).get("monitor") == "valid_loss":
         raise ValueError(
             'lr_schedule_params={"monitor": "valid_loss"} needs a validation set: '
             "set early_stopping=True or pass X_val and y_val."
         )
-    if weights is not None:
-        weights = weights[rows] / weights[rows].mean()
-    batch_size, lengths = _size_batches(params, data.X[0], rows)
-    return Split(n_samples, rows, valid, weights, batch_size, lengths, seed)
+    return Split(
+        n_samples,
+        rows,
+        valid,
+        _scaled(weights, rows),
+        valid_weights,
+        *_size_batches(params, data.X[0], rows),
+        seed,
+    )
+
+
+def _scaled(weights: Floats | None, rows: Indices) -> Floats | None:
+    """Return the weights of some rows, scaled to mean 1."""
+    return None if weights is None else weights[rows] / weights[rows].mean()
 
 
 def _split(
@@ -425,6 +437,7 @@ def _make_member(
         noise_std=params.noise_std,
         weights=split.weights,
         valid_rows=split.valid,
+        valid_weights=split.valid_weights,
         patience=int(params.n_iter_no_change) if params.early_stopping else None,
         seed=seed,
         may_skip=params.precision == "fp16",

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 
-from skrebatch._utils.typing import Floats
 from skrebatch._utils.validation import check_bool
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
@@ -253,11 +252,6 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         return NumericTargets(
             self._is_1d, self.n_outputs_, self.target_mean_, self.target_scale_
         )
-
-    def _with_class_weight(
-        self, y: NDArray[Any], weights: Floats | None
-    ) -> Floats | None:
-        return weights
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the targets.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
 
 from skrebatch._engine.nn.losses import (
     BinaryCrossEntropy,
@@ -15,8 +16,13 @@ from skrebatch._engine.nn.losses import (
     Loss,
     SquaredError,
 )
-from skrebatch._utils.typing import Floats
-from skrebatch._utils.validation import as_array, check_not_constant, encode_labels
+from skrebatch._utils.typing import Floats, Indices
+from skrebatch._utils.validation import (
+    as_array,
+    check_not_constant,
+    check_weights,
+    encode_labels,
+)
 
 
 class Targets(Protocol):
@@ -26,6 +32,11 @@ class Targets(Protocol):
 
     def check(self, y: Any) -> NDArray[Any]:
         """Return targets in the form of :meth:`encode`, or refuse them."""
+
+    def weigh(
+        self, y: NDArray[Any], class_weight: Any, weights: Floats | None
+    ) -> Floats | None:
+        """Return the weights of the samples, those of their classes included."""
 
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
@@ -88,6 +99,28 @@ class ClassTargets:
         self.encode(y)
         return y
 
+    def weigh(
+        self, y: NDArray[Any], class_weight: Any, weights: Floats | None
+    ) -> Floats | None:
+        """Return the weights of the samples, those of their classes included."""
+        if class_weight is None:
+            return weights
+        codes = np.searchsorted(self.classes, y)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused afterwards
+            if isinstance(class_weight, str) and class_weight == "balanced":
+                by_class = balanced_weights(codes, weights, len(self.classes))
+            else:
+                by_class = self._weights_by_class(class_weight, y)
+            own = by_class[codes] if weights is None else weights * by_class[codes]
+        return check_weights(own, len(y))
+
+    def _weights_by_class(self, class_weight: Any, y: NDArray[Any]) -> Floats:
+        """Return the weights that a dict gives the classes: `y` may lack some."""
+        try:
+            return compute_class_weight(class_weight, classes=self.classes, y=y)
+        except OverflowError as error:  # of a whole number that no float holds
+            raise ValueError(f"class_weight holds no weight: {error}.") from error
+
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
     ) -> ClassTargets:
@@ -149,6 +182,12 @@ class NumericTargets:
             )
         return y
 
+    def weigh(
+        self, y: NDArray[Any], class_weight: Any, weights: Floats | None
+    ) -> Floats | None:
+        """Return the weights of the samples: there are no classes."""
+        return weights
+
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
     ) -> NumericTargets:
@@ -196,3 +235,18 @@ class NumericTargets:
             "target_mean_": self.mean,
             "target_scale_": self.scale,
         }
+
+
+def balanced_weights(codes: Indices, weights: Floats | None, n_classes: int) -> Floats:
+    """Return class weights inverse to the sums of the weights in each class.
+
+    A class without rows of positive weight counts as absent; its weight is 0.
+    scikit-learn's ``compute_class_weight`` knows sample weights from 1.7 on only.
+    """
+    if weights is not None:
+        weights = weights / weights.max()  # sums of large weights would overflow
+    sums = np.bincount(codes, weights, minlength=n_classes)
+    present = sums > 0
+    by_class = np.zeros(n_classes)
+    by_class[present] = sums.sum() / (present.sum() * sums[present])
+    return by_class

@@ -362,6 +362,44 @@ def test_class_weight_is_a_sample_weight():
     assert not np.allclose(weights_of(balanced), weights_of(model))
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_balanced_classes_have_equal_sums_of_weights(task):
+    X, y = make_data(task)
+    weights = np.random.default_rng(1).integers(0, 4, size=N)
+    weights[y == 0] *= 5
+    params = {"class_weight": "balanced", "ratio": 0, **FULL_BATCH}
+    model = make(task, **params).fit(X, y, sample_weight=weights)
+
+    sums = np.bincount(y, weights)
+    by_hand = {"class_weight": None, "ratio": 0, **FULL_BATCH}
+    expected = make(task, **by_hand).fit(X, y, sample_weight=weights / sums[y])
+    assert_close(weights_of(model), weights_of(expected))
+
+    copied = make(task, **params).fit(X.repeat(weights, 0), y.repeat(weights))
+    assert_close(weights_of(model), weights_of(copied))
+
+
+def test_a_class_of_weight_zero_takes_no_share_of_balanced_weights():
+    X, y = make_data("multiclass")
+    without_last = np.where(y == 2, 0.0, 1.0)
+    model = make("multiclass", class_weight="balanced")
+    model.fit(X, y, sample_weight=without_last)
+    shares = np.array([1, 1, 0]) / np.bincount(y)
+    expected = make("multiclass").fit(X, y, sample_weight=shares[y])
+    assert_close(weights_of(model), weights_of(expected), 1e-6)
+
+
+@pytest.mark.parametrize("largest", [1e-300, 1e300])
+def test_balanced_weights_do_not_depend_on_the_scale_of_the_weights(largest):
+    X, y = make_data()
+    weights = np.random.default_rng(1).integers(1, 5, size=N) / 4
+    models = [
+        make(class_weight="balanced").fit(X, y, sample_weight=own)
+        for own in (weights, weights * largest)
+    ]
+    assert_close(*map(weights_of, models), 1e-5)
+
+
 def test_class_weight_and_sample_weight_multiply():
     X, y = make_data()
     weights = np.random.default_rng(1).uniform(1, 5, size=N)
@@ -715,6 +753,41 @@ def test_a_validation_set_alone_neither_stops_nor_steers():
     assert not hasattr(watched, "validation_loss_curve_")
 
 
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize("by_class", [False, True])
+def test_the_validation_loss_is_weighted_as_the_training_loss(task, by_class):
+    X, y = noisy_data(task)
+    weights = np.random.default_rng(1).integers(0, 4, size=60)
+    params = {"early_stopping": True, "n_iter_no_change": 99, "dtype": "float64"}
+    own = weights
+    if by_class and task == "binary":
+        params["class_weight"] = {0: 1, 1: 9}
+        own = weights * np.array([1, 9])[y]
+    model = make(task, **params).fit(X, y, sample_weight=weights)
+    rows = np.flatnonzero(weights)
+    _, valid = validation_split(rows, y, stratify=task == "binary")
+    expected = np.average(model.sample_losses_[valid], weights=own[valid])
+    assert_close(min(model.validation_loss_curve_), expected)
+
+    left_out = make(task, **params).fit(X[rows], y[rows], sample_weight=weights[rows])
+    assert_close(left_out.validation_loss_curve_, model.validation_loss_curve_)
+
+
+def test_equal_weights_of_validation_rows_are_no_weights():
+    X, y = noisy_data("binary")
+    params = {"early_stopping": True, "max_epochs": 9}
+    weighted = make(**params).fit(X, y, sample_weight=np.full(60, 0.3))
+    assert_same_bits(weighted, make(**params).fit(X, y))
+
+
+def test_a_validation_set_of_ones_own_has_no_weights():
+    X, y = noisy_data("binary")
+    weights = np.random.default_rng(1).uniform(1, 9, size=60)
+    model = make(class_weight={0: 1, 1: 9}, dtype="float64")
+    model.fit(X, y, sample_weight=weights, X_val=X[:9], y_val=y[:9])
+    assert_close(model.validation_loss_curve_[-1], model.sample_losses_[:9].mean())
+
+
 def test_early_stopping_that_never_comes_keeps_the_best_epoch():
     X, y = noisy_data("binary")
     params = {**STOPPING, "n_iter_no_change": 10**6, "max_epochs": 60, "lr": 0.05}
@@ -884,6 +957,51 @@ def test_partial_fit_takes_a_single_row():
     model.partial_fit(X[:1], y[:1])
     assert model.loss_curve_[-1] == pytest.approx(loss, rel=1e-5)
     assert model.sample_losses_[0] < loss
+
+
+def test_the_first_partial_fit_takes_a_single_row_where_classes_are_given():
+    X, y = make_data("multiclass")
+    model = make("multiclass", ratio=0)
+    model.partial_fit(X[:1], y[:1], classes=[0, 1, 2])
+    assert model.classes_.tolist() == [0, 1, 2]
+    one_of_two = make("multiclass", ratio=0)
+    weights = [1, 0]
+    one_of_two.partial_fit(X[:2], y[:2], classes=[0, 1, 2], sample_weight=weights)
+    np.testing.assert_array_equal(weights_of(model), weights_of(one_of_two))
+    assert model.loss_curve_ == one_of_two.loss_curve_
+
+
+@pytest.mark.parametrize("class_weight", [{2: 5.0}, {0: 2, 2: 5.0}, {0: 2, 1: 1, 2: 5}])
+def test_a_batch_may_lack_a_class_that_class_weight_names(class_weight):
+    X, y = make_data("multiclass")
+    rest = y < 2
+    by_class = np.array([class_weight.get(label, 1.0) for label in range(3)])
+    params = {"optimizer": "sgd", "lr": 0.1}
+    model = make("multiclass", class_weight=class_weight, **params)
+    model.partial_fit(X, y).partial_fit(X[rest], y[rest])
+    by_hand = make("multiclass", **params)
+    by_hand.partial_fit(X, y, sample_weight=by_class[y])
+    by_hand.partial_fit(X[rest], y[rest], sample_weight=by_class[y[rest]])
+    assert_same_bits(model, by_hand)
+
+    params["warm_start"] = True
+    model = make("multiclass", class_weight=class_weight, **params)
+    model.fit(X, y).fit(X[rest], y[rest])
+    by_hand = make("multiclass", **params).fit(X, y, sample_weight=by_class[y])
+    by_hand.fit(X[rest], y[rest], sample_weight=by_class[y[rest]])
+    assert_same_bits(model, by_hand)
+
+
+def test_balanced_weights_in_partial_fit_count_the_classes_of_the_call():
+    X, y = make_data("multiclass")
+    rest = y < 2
+    counts = np.bincount(y[rest], minlength=3)
+    model = make("multiclass", class_weight="balanced", dtype="float64")
+    model.partial_fit(X[rest], y[rest], classes=[0, 1, 2])
+    by_hand = make("multiclass", dtype="float64")
+    weights = 1 / counts[y[rest]]
+    by_hand.partial_fit(X[rest], y[rest], classes=[0, 1, 2], sample_weight=weights)
+    assert_close(weights_of(model), weights_of(by_hand))
 
 
 def test_partial_fit_keeps_the_scale_of_the_first_target():

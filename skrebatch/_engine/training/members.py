@@ -43,6 +43,7 @@ class Member:
     noise_std: float = 0.0
     weights: Floats | None = None  # (N,), of mean 1
     valid_rows: Indices | None = None
+    valid_weights: Floats | None = None  # of mean 1, one for each of these rows
     patience: int | None = None  # None: no early stopping
     seed: int = 0
     may_skip: bool = False  # steps in which its gradient overflows
@@ -104,6 +105,12 @@ class Member:
         return optimizer_options(
             optimizer, self.lr, self.weight_decay, self.optimizer_params
         )
+
+    def validation_loss(self, losses: Floats) -> float:
+        """Return the mean of the losses of its validation rows, by their weights."""
+        if self.valid_weights is not None:
+            losses = losses * self.valid_weights.astype(losses.dtype)
+        return float(losses.mean())
 
     @property
     def needs_losses(self) -> bool:

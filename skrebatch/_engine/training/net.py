@@ -450,7 +450,9 @@ class ReBatchNet(NeuralNet):
         for k, (member, own) in enumerate(zip(members, losses, strict=True)):
             if not member.done and member.valid_rows is not None and own is not None:
                 if np.isfinite(own).all():
-                    improved[k] = member.record("valid_loss", float(own.mean()))
+                    improved[k] = member.record(
+                        "valid_loss", member.validation_loss(own)
+                    )
                 else:
                     member.fail(
                         DivergedError.at(member.epochs + 1, "on the validation set")

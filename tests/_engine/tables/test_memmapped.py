@@ -327,9 +327,10 @@ def test_a_file_that_changes_under_a_fit_is_refused(tmp_path, name):
 class Changing(ReBatchCNNClassifier):
     """A classifier whose file is cut short once it has been checked."""
 
-    def _with_class_weight(self, y, weights):
+    def __rebatch_prepare__(self, *args, **kwargs):
+        prepared = super().__rebatch_prepare__(*args, **kwargs)
         os.truncate(self.path, 1000)
-        return super()._with_class_weight(y, weights)
+        return prepared
 
 
 def test_stacks_are_left_as_they_were(tmp_path):
