@@ -25,14 +25,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from datasets import ENTRIES, SHARED_DATA, Dataset, load
+from datasets import ENTRIES, SEED, SHARED_DATA, as_dataset, flip, load
 from harness import DOCS, make_parser, read_json, run_sections
 from methods_report import PLAIN, fill, summarise
 from sklearn.datasets import make_classification
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import RepeatedStratifiedKFold
 from speed import make_data, measure
 from tqdm import tqdm
 
@@ -47,7 +45,6 @@ from skrebatch import (
 from skrebatch.strategies import STRATEGIES, check_strategy
 from skrebatch.strategies._planning import make_plan, plan_by_class
 
-SEED = 42
 # Every method by its name, and what `repeats` makes of the paper's.
 METHODS = {
     PLAIN: {"ratio": 0},
@@ -149,31 +146,18 @@ def find(name):
     if name not in GENERATED:
         return load(name)
     X, y = make_classification(**GENERATED[name], flip_y=0, random_state=SEED)
-    X = pd.DataFrame(X).add_prefix("x")
-    return Dataset(name, X, y, "classification", "scikit-learn's make_classification")
+    return as_dataset(name, X, y, "scikit-learn's make_classification")
 
 
 def compare(data, arms, scores, size, epochs):
-    """Fit all arms on every split, side by side, and score them on the test rows.
-
-    Returns
-    -------
-    dict
-        The data set, and by arm and score one number a split.
-    """
-    splits = RepeatedStratifiedKFold(
-        n_splits=size.folds, n_repeats=size.repeats, random_state=SEED
-    )
+    """Fit all arms on every split, side by side, and score them on the test rows."""
     found = {arm: {score: [] for score in scores} for arm in arms}
-    splits = list(enumerate(splits.split(data.X, data.y)))
+    splits = list(enumerate(data.splits(size.folds, size.repeats)))
     for split, (train, test) in tqdm(splits, data.name):
-        prepare = data.preprocessor().fit(data.X.iloc[train])
-        X, X_test = (prepare.transform(data.X.iloc[rows]) for rows in (train, test))
-        y = data.y[train].copy()
+        X, X_test = data.prepare(train, test)
+        y = data.y[train]
         if data.name == "wrong labels":
-            rng = np.random.default_rng([SEED, split])
-            flipped = rng.choice(len(y), int(WRONG * len(y)), replace=False)
-            y[flipped] = 1 - y[flipped]
+            y, _ = flip(y, WRONG, [SEED, split])
         models = {
             arm: ReBatchCNNClassifier(
                 batch_size=size.batch_size, max_epochs=epochs, random_state=split
@@ -233,9 +217,9 @@ def cost(size):
             "features": features,
             "batch_size": batch_size,
             "epochs": epochs,
-            "seconds": measure(title, variants, repetitions, warm_up=False),
         }
-        cells.append(cell)
+        seconds = measure(title, variants, repetitions, warm_up=False)
+        cells.append({**cell, "seconds": seconds})
     cells.append(time_plans(size))
     gc.unfreeze()
     return cells

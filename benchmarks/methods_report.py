@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 from evidence import corrected_interval, verdict
 from pages import as_interval, as_quartiles, as_table, minus, where
 
@@ -13,23 +14,10 @@ BLOCK = re.compile(r"(<!-- from methods\.py: (.+?) -->\n).*?(<!-- end -->)", re.
 
 
 def fill(page, results):
-    """Write every table and figure of the page between its markers.
+    """Write what stands between the marks of a page.
 
-    Parameters
-    ----------
-    page : str
-        Markdown with blocks ``<!-- from methods.py: name --> … <!-- end -->``.
-    results : dict
-        What methods.py wrote.
-
-    Returns
-    -------
-    page : str
-
-    Raises
-    ------
-    ValueError
-        If a block has a name that nothing is known for.
+    A mark is ``<!-- from methods.py: name -->`` or ``<!-- from methods.py: name of
+    subject -->``; the names are those of `BLOCKS`.
     """
 
     def write(block):
@@ -47,34 +35,60 @@ def summarise(results):
     texts = []
     for name, section in results.items():
         if name == "cost":
-            texts.append(as_table(_cost_rows(section["cells"]), style="simple"))
+            texts.append(cost_table(results))
             continue
         for cell in section["cells"]:
-            table = _score_rows(cell, _ratio_of(section))
-            texts.append(f"{cell['data']}\n{as_table(table, style='simple')}")
+            table = score_table({name: {**section, "cells": [cell]}}, name)
+            texts.append(f"{cell['data']}\n{table}")
     return "\n\n".join(["", *texts, ""])
+
+
+def compare(section):
+    """Compare every arm with plain training: an arm, data set and score a row."""
+    test_by_train = 1 / (section["size"]["folds"] - 1)
+    rows = []
+    for arm in section["cells"][0]["scores"]:
+        for cell in section["cells"]:
+            for score, values in cell["scores"][arm].items():
+                gains = np.subtract(values, cell["scores"][PLAIN][score])
+                interval = corrected_interval(gains, test_by_train)
+                row = {"arm": arm, "data": cell["data"], "score": score}
+                row["word"] = verdict(interval, score not in LOSSES)
+                row["mean"] = f"{np.mean(values):.3f}"
+                row["difference"] = "" if arm == PLAIN else _difference(interval)
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _difference(interval):
+    """Write a difference with its interval, bold where that leaves out 0."""
+    text = minus(as_interval(interval, "+.3f"))
+    if interval.low <= 0 <= interval.high:
+        return text
+    mean, ends = text.split(" ", 1)
+    return f"**{mean}** {ends}"
 
 
 def verdict_summary(results):
     """Count what the intervals of all methods against plain training show."""
-    cells = results["effect"]["cells"]
-    arms = [arm for arm in cells[0]["scores"] if arm != PLAIN]
-    total, lines = 0, []
-    for score in _names(cells[0]):
-        found = {arm: _verdicts(results, arm, score) for arm in arms}
-        total += len(arms) * len(cells)
+    found = compare(results["effect"])
+    found = found[found.arm != PLAIN]
+    lines = []
+    for score in found.score.unique():
         for word in ("better", "worse"):
-            counts = {arm: len(words.get(word, [])) for arm, words in found.items()}
-            some = sorted(filter(counts.get, arms), key=lambda arm: -counts[arm])
-            text = "; ".join(f"{arm} ({counts[arm]})" for arm in some)
+            arms = found.arm[(found.score == score) & (found.word == word)]
+            counts = arms.groupby(arms, sort=False).size()
+            counts = counts.sort_values(ascending=False, kind="stable")
+            text = "; ".join(f"{arm} ({n})" for arm, n in counts.items())
             lines.append(
                 f"- *{score}* **{word}** than plain training: {text or 'none'}."
             )
+    n_arms, n_data, n_scores = found[["arm", "data", "score"]].nunique()
     lines.append(
-        f"- These are {total} intervals: {len(arms)} arms on {len(cells)} data sets, "
-        f"{len(_names(cells[0]))} scores. The number of data sets is in parentheses; "
+        f"- These are {len(found)} intervals: {n_arms} arms on {n_data} data sets, "
+        f"{n_scores} scores. The number of data sets is in parentheses; "
         "all other intervals hold 0. Without any effect some "
-        f"{0.05 * total:.0f} of so many intervals of 95 % would leave out 0."
+        f"{0.05 * len(found):.0f} of so many intervals of 95 % would leave out 0."
     )
     return "\n".join(lines)
 
@@ -82,56 +96,51 @@ def verdict_summary(results):
 def data_table(results):
     """Say what the data sets are."""
     rows = [
-        [
-            cell["data"],
-            cell["rows"],
-            cell["features"],
-            f"{100 * cell['positive']:.0f} %",
-            cell["source"],
-        ]
+        {
+            "": cell["data"],
+            "rows": cell["rows"],
+            "inputs": cell["features"],
+            "class 1": f"{100 * cell['positive']:.0f} %",
+            "source": cell["source"],
+        }
         for cell in results["effect"]["cells"]
     ]
-    return as_table([["", "rows", "inputs", "class 1", "source"], *rows])
+    return as_table(rows, "keys")
 
 
 def effect_table(results, score):
     """Tabulate a score of plain training, and each method's difference to it."""
-    section = results["effect"]
-    cells, ratio = section["cells"], _ratio_of(section)
-    rows = []
-    for arm in cells[0]["scores"]:
-        row = [arm]
-        for cell in cells:
-            if arm == PLAIN:
-                row.append(f"{np.mean(cell['scores'][arm][score]):.3f}")
-            else:
-                row.append(_difference(cell, arm, score, ratio))
-        rows.append(row)
-    return as_table([["", *(cell["data"] for cell in cells)], *rows])
+    found = compare(results["effect"])
+    found = found[found.score == score]
+    cells = found["mean"].where(found.arm == PLAIN, found.difference)
+    table = found.assign(cell=cells).pivot(index="arm", columns="data", values="cell")
+    table = table.loc[found.arm.unique(), found.data.unique()]
+    return as_table(table.rename_axis(None), "keys")
 
 
 def score_table(results, name):
     """Tabulate the scores of a section with one data set, and the differences."""
-    section = results[name]
-    return as_table(_score_rows(section["cells"][0], _ratio_of(section)))
+    found = compare(results[name])
+    rows = [
+        [arm, *own[["mean", "difference"]].to_numpy().ravel()]
+        for arm, own in found.groupby("arm", sort=False)
+    ]
+    header = [part for score in found.score.unique() for part in (score, "difference")]
+    return as_table([["", *header], *rows])
 
 
 def cost_table(results):
     """Tabulate the time of fits, and of plans as a share of an epoch."""
-    return as_table(_cost_rows(results["cost"]["cells"]))
+    return as_table(_costs(results), "keys")
 
 
 def card(results, method):
     """Say what was measured of a method, by its name in `strategy`."""
-    cells = results["effect"]["cells"]
-    rows = {row[0]: row[1:] for row in _cost_rows(results["cost"]["cells"])}
-    arms = [arm for arm in cells[0]["scores"] if arm.split(",")[0] == method]
-    header = ["", *_names(cells[0]), *rows[""]]
-    table = []
-    for arm in arms:
-        words = [_words(_verdicts(results, arm, score)) for score in _names(cells[0])]
-        table.append([arm, *words, *rows[arm]])
-    return as_table([header, *table])
+    found = compare(results["effect"])
+    own = found[found.arm.str.split(",").str[0] == method]
+    words = own.groupby(["arm", "score"]).apply(_words).unstack()
+    words = words.loc[own.arm.unique(), own.score.unique()]
+    return as_table(words.join(_costs(results)).rename_axis(None), "keys")
 
 
 def place(results, section):
@@ -161,82 +170,35 @@ BLOCKS = {
 }
 
 
-def _score_rows(cell, ratio):
-    """Tabulate the mean scores of all arms, and their differences to plain."""
-    rows = []
-    for arm, scores in cell["scores"].items():
-        row = [arm]
-        for score in scores:
-            row.append(f"{np.mean(scores[score]):.3f}")
-            row.append("" if arm == PLAIN else _difference(cell, arm, score, ratio))
-        rows.append(row)
-    header = [part for score in _names(cell) for part in (score, "difference")]
-    return [["", *header], *rows]
-
-
-def _cost_rows(cells):
+def _costs(results):
     """Tabulate the costs of every arm."""
-    *fits, plans = cells
-    header = [f"epoch, {cell['rows']:,} × {cell['features']}" for cell in fits]
-    rows = [["", *header, f"plan, {plans['rows']:,} rows"]]
+    *fits, plans = results["cost"]["cells"]
     large = fits[-1]
     seconds = np.median(large["seconds"][PLAIN]["cpu"]) / large["epochs"]
     epoch = seconds * plans["rows"] / large["rows"]
+    order = np.median(plans["seconds"][PLAIN]["cpu"])
+    rows = {}
     for arm, times in plans["seconds"].items():
-        row = [arm]
+        rows[arm] = {}
         for cell in fits:
-            own = cell["seconds"].get(arm)
-            base = cell["seconds"][PLAIN]["cpu"]
-            row.append(as_quartiles(own["cpu"], base) if own else "")
+            own, base = cell["seconds"].get(arm), cell["seconds"][PLAIN]
+            ratio = as_quartiles(own["cpu"], base["cpu"]) if own else ""
+            rows[arm][f"epoch, {cell['rows']:,} × {cell['features']}"] = ratio
         own = np.median(times["cpu"])
         if arm not in (PLAIN, *WEIGHING):  # which draw an order as well
-            own -= np.median(plans["seconds"][PLAIN]["cpu"])
-        rows.append([*row, f"{100 * own / epoch:.2f} %"])
-    return rows
-
-
-def _verdicts(results, arm, score):
-    """Sort the data sets by what the difference to plain training shows."""
-    section = results["effect"]
-    found = {}
-    for cell in section["cells"]:
-        difference = _interval(cell, arm, score, _ratio_of(section))
-        word = verdict(difference, score not in LOSSES)
-        found.setdefault(word, []).append(cell["data"])
-    return found
+            own -= order
+        rows[arm][f"plan, {plans['rows']:,} rows"] = f"{100 * own / epoch:.2f} %"
+    return pd.DataFrame.from_dict(rows, "index")
 
 
 def _words(found):
     """Write the verdicts on a method into a cell."""
+    data = found.groupby("word").data.apply(list)
     parts = [
-        f"{word} on {', '.join(found[word])}"
+        f"{word} on {', '.join(data[word])}"
         for word in ("better", "worse")
-        if word in found
+        if word in data
     ]
-    if "undecided" in found:
-        parts.append(f"undecided on {len(found['undecided'])}")
+    if "undecided" in data:
+        parts.append(f"undecided on {len(data['undecided'])}")
     return "; ".join(parts)
-
-
-def _interval(cell, arm, score, ratio):
-    ours, plain = (cell["scores"][name][score] for name in (arm, PLAIN))
-    return corrected_interval(np.subtract(ours, plain), ratio)
-
-
-def _difference(cell, arm, score, ratio):
-    """Write a difference with its interval, bold where that leaves out 0."""
-    interval = _interval(cell, arm, score, ratio)
-    text = minus(as_interval(interval, "+.3f"))
-    if verdict(interval, higher_is_better=True) == "undecided":
-        return text
-    mean, ends = text.split(" ", 1)
-    return f"**{mean}** {ends}"
-
-
-def _names(cell):
-    return list(cell["scores"][PLAIN])
-
-
-def _ratio_of(section):
-    """Return the number of test rows by that of training rows."""
-    return 1 / (section["size"]["folds"] - 1)
