@@ -1,4 +1,4 @@
-"""One fit by several processes, each of which holds some of the rows."""
+"""One fit in several processes, each holding some of the rows."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from skrebatch.model_selection._fused import reason_not_stackable
 T = TypeVar("T")
 Estimator = TypeVar("Estimator", bound=BaseReBatchCNN)
 
-# What may differ between the processes.
-_OWN = "device", "verbose", "random_state"
-# What would need the other rows of a batch, or numbers drawn for them.
-_WITHOUT = {
+# Parameters that may differ between the processes.
+_LOCAL = "device", "verbose", "random_state"
+# Other values would need all rows of a batch, or random numbers for all of them.
+_REQUIRED = {
     "batch_norm": False,
     "dropout": 0,
     "n_augments": 0,
@@ -53,60 +53,63 @@ def fit_distributed(
     X_val: ArrayLike | None = None,
     y_val: ArrayLike | None = None,
 ) -> Estimator:
-    """Fit an estimator by several processes, each of which holds some of the rows.
+    """Fit an estimator in several processes, each holding some of the rows.
 
-    Each process calls it at the same time, with the same parameters and its own rows.
-    They train one network as one process would that had all rows, in the order of the
-    ranks: with the same mini-batches, of which each process computes its rows' share of
-    the gradient; with the same choice of samples, by the losses of all rows. So the
-    result is that of `fit` up to rounding, and the same bits in every process.
+    Every process calls this function at the same time, with the same parameters and
+    with different rows. The processes train one network as `fit` would on all rows, in
+    the order of the ranks. The mini-batches are the same; each process computes the
+    gradient of the rows that it holds, and the gradients are summed. The samples are
+    selected by the losses of all rows. The result equals that of `fit` up to rounding,
+    and is bit-identical in all processes.
 
-    The rows themselves stay where they are. Targets, weights and losses, a few bytes a
-    row, go to every process.
+    The rows are not sent to other processes. Targets, weights and losses, a few bytes
+    per row, are sent to all of them.
 
     Parameters
     ----------
     estimator : ReBatchCNNClassifier or ReBatchCNNRegressor
-        Fitted in place, with the same parameters in every process, but for `device`,
-        `verbose` and a `random_state` that is None. Its `checkpoint_dir` must be a
-        folder that all processes see; the first one writes to it.
-    X : array-like of shape (n_own, n_features)
-        Rows of this process, at least one; memory-mapped, if they are many.
-    y : array-like of shape (n_own,) or (n_own, n_outputs)
-        Their labels or targets.
-    sample_weight : array-like of shape (n_own,), default=None
-        Their weights, in every process or in none.
-    X_val : array-like of shape (n_val, n_features), default=None
-        This process's share of a validation set, at least one row, in every process or
-        in none.
-    y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
-        Its labels or targets.
+        Fitted in place. Its parameters must be the same in every process, except
+        `device`, `verbose` and a `random_state` of None. Its `checkpoint_dir` must be
+        a folder that all processes can read; the process of rank 0 writes to it.
+    X : array-like of shape (n_local, n_features)
+        Rows of this process, at least one. Large data can be memory-mapped.
+    y : array-like of shape (n_local,) or (n_local, n_outputs)
+        Labels or targets of these rows.
+    sample_weight : array-like of shape (n_local,), default=None
+        Weights of these rows. Given in every process or in none.
+    X_val : array-like of shape (n_local_val, n_features), default=None
+        Validation rows of this process, at least one. Given in every process or in
+        none.
+    y_val : array-like of shape (n_local_val,) or (n_local_val, n_outputs), default=None
+        Labels or targets of the validation rows.
 
     Returns
     -------
     estimator : estimator
-        The same estimator. Its attributes, such as `sample_losses_` and `chosen_`, are
-        those of all rows, counted in the order of the ranks.
+        The same estimator. Attributes such as `sample_losses_` and `chosen_` cover all
+        rows, in the order of the ranks.
 
     Raises
     ------
     RuntimeError
-        If there is no process group yet.
+        If there is no process group.
     ValueError
-        In every process, if one of them was given what can't be fitted, or parameters
-        other than the first one, or plans another epoch; also for `batch_norm`,
-        `dropout`, `n_augments`, `variable_length`, callbacks and a fit that goes on.
+        If, in any process, the data or parameters can't be used, the parameters differ
+        from those of rank 0, or the plan of an epoch differs. All processes raise it.
+        Also if `batch_norm`, `dropout`, `n_augments`, `variable_length` or callbacks
+        are used, or if the fit would continue an earlier one.
     CheckpointError
-        In every process, if there is a checkpoint in `checkpoint_dir` that can't be
-        gone on from.
+        If `checkpoint_dir` holds a checkpoint that the fit can't resume from. All
+        processes raise it.
     ConnectionError
-        If another process is lost. The estimator is as it was. What a strategy of your
-        own raises in one process alone is raised there; its end is the others' loss.
+        If another process is lost. The estimator is left unchanged. If a custom
+        strategy raises an error in one process only, that process raises it and the
+        others raise ConnectionError.
 
     See Also
     --------
     fit_fused : Many fits in one process.
-    FusedGridSearchCV : A search, whose fits joblib spreads over processes.
+    FusedGridSearchCV : A search whose fits joblib distributes over processes.
 
     Notes
     -----
@@ -115,8 +118,8 @@ def fit_distributed(
 
     Examples
     --------
-    Started by ``torchrun``, a process finds in its environment which one of how many it
-    is. Here it is the only one.
+    A process started by ``torchrun`` reads its rank and the number of processes from
+    its environment. In this example there is only one process.
 
     >>> import torch.distributed as dist
     >>> from sklearn.datasets import load_iris
@@ -126,9 +129,9 @@ def fit_distributed(
     ... )
     >>> X, y = load_iris(return_X_y=True)
     >>> rank, n_processes = dist.get_rank(), dist.get_world_size()
-    >>> own = slice(rank, None, n_processes)
+    >>> local = slice(rank, None, n_processes)
     >>> clf = ReBatchCNNClassifier(max_epochs=20, random_state=0)
-    >>> fit_distributed(clf, X[own], y[own]).sample_losses_.shape
+    >>> fit_distributed(clf, X[local], y[local]).sample_losses_.shape
     (150,)
     >>> dist.destroy_process_group()
     """
@@ -139,8 +142,8 @@ def fit_distributed(
             "torchrun starts."
         )
     given = estimator, X, y, sample_weight, X_val, y_val
-    _, shares = gather_or_raise(partial(_share, *given), lambda own: own)
-    _refuse_differences([share["asked"] for share in shares])
+    _, shares = gather_or_raise(partial(_share, *given), lambda share: share)
+    _check_equal([share["settings"] for share in shares])
     data, seed = _put_together(shares, X, X_val), shares[0]["seed"]
     del shares  # before the training, since they are large
     checkpoint, seed = open_checkpoint(estimator.checkpoint_dir, seed, _open)
@@ -152,10 +155,10 @@ def fit_distributed(
 
 
 class _SharedCheckpoint(Checkpoint):
-    """A checkpoint that all processes go on from, and the first one writes."""
+    """A checkpoint that all processes resume from, and rank 0 writes."""
 
     def write(self, *content: Any) -> None:
-        """Write the file anew, whole or not at all."""
+        """Replace the file atomically."""
         gather_or_raise(
             partial(super().write, *content) if _is_first() else _do_nothing
         )
@@ -166,12 +169,12 @@ class _SharedCheckpoint(Checkpoint):
 
 
 def _open(path: Path) -> _SharedCheckpoint:
-    """Read a checkpoint, which must be the same for all processes."""
-    checkpoint, told = gather_or_raise(
+    """Read a checkpoint and check that all processes read the same."""
+    checkpoint, hashes = gather_or_raise(
         partial(_SharedCheckpoint, path),
-        lambda own: {"checkpoint": joblib.hash((own.content, own.tensors))},
+        lambda file: {"checkpoint": joblib.hash((file.content, file.tensors))},
     )
-    _refuse_differences(told)
+    _check_equal(hashes)
     return checkpoint
 
 
@@ -180,7 +183,7 @@ def _is_first() -> bool:
 
 
 def _do_nothing() -> None:
-    """Wait while the first process does something."""
+    """Do nothing; the process of rank 0 does the work."""
 
 
 def _prepare(
@@ -189,11 +192,11 @@ def _prepare(
     seed: int,
     checkpoint: Checkpoint | None,
 ) -> PreparedFit:
-    """Check everything in every process, and that all mean the same fit."""
+    """Prepare the fit in every process, and check that all fits are the same."""
 
-    def tell(prepared: PreparedFit) -> tuple[dict[str, Any], dict[str, str]]:
+    def summarize(prepared: PreparedFit) -> tuple[dict[str, Any], dict[str, str]]:
         learned = prepared.learned
-        alike = {
+        shared = {
             "number of features": learned["n_features_in_"],
             "names of features": list(learned.get("feature_names_in_", [])),
             "random_state": [
@@ -202,85 +205,87 @@ def _prepare(
             ],
         }
         with_checkpoint = checkpoint is not None
-        return alike, fingerprint_of(estimator, prepared) if with_checkpoint else {}
+        return shared, fingerprint_of(estimator, prepared) if with_checkpoint else {}
 
-    prepared, told = gather_or_raise(
-        partial(estimator.__rebatch_prepare__, **data, seed=seed), tell
+    prepared, summaries = gather_or_raise(
+        partial(estimator.__rebatch_prepare__, **data, seed=seed), summarize
     )
-    _refuse_differences([alike for alike, _ in told])
+    _check_equal([shared for shared, _ in summaries])
     if checkpoint is not None:
-        fingerprints = [own for _, own in told]
-        # The rows differ from process to process.
-        together = {
-            name: joblib.hash([own[name] for own in fingerprints])
+        fingerprints = [each for _, each in summaries]
+        # Fingerprints differ between processes, since the rows do.
+        combined = {
+            name: joblib.hash([each[name] for each in fingerprints])
             for name in fingerprints[0]
         }
-        checkpoint.claim(together)
+        checkpoint.claim(combined)
     return prepared
 
 
 def gather_or_raise(
-    do: Callable[[], T], tell: Callable[[T], Any] = lambda own: None
+    do: Callable[[], T], summarize: Callable[[T], Any] = lambda result: None
 ) -> tuple[T, list[Any]]:
-    """Do something in every process, or raise in all if one of them can't.
+    """Call `do` in every process; if it fails in one, raise an error in all.
 
     Returns
     -------
-    done : object
-        What came of it here.
-    told : list
-        What each process tells of that, by rank.
+    result : object
+        What `do` returned in this process.
+    summaries : list
+        What `summarize` returned in each process, by rank.
     """
-    error, own = None, b""
+    error, summary = None, b""
     try:
-        done = do()
-        own = pickle.dumps(tell(done))
+        result = do()
+        summary = pickle.dumps(summarize(result))
     except Exception as raised:
         error = raised
-    everyone: list[Any] = [None] * dist.get_world_size()
-    said = None if error is None else f"{type(error).__name__}: {error}"
+    gathered: list[Any] = [None] * dist.get_world_size()
+    message = None if error is None else f"{type(error).__name__}: {error}"
     with translate_lost_peer():
-        dist.all_gather_object(everyone, (own, said))
+        dist.all_gather_object(gathered, (summary, message))
     if error is not None:
         raise error
-    for rank, (_, said) in enumerate(everyone):
-        if said is not None:
-            raise ValueError(f"Process {rank} can't take part in the fit. {said}")
-    return done, [pickle.loads(told) for told, _ in everyone]
+    for rank, (_, message) in enumerate(gathered):
+        if message is not None:
+            raise ValueError(f"Process {rank} can't take part in the fit. {message}")
+    return result, [pickle.loads(each) for each, _ in gathered]
 
 
-def _refuse_differences(everyone: list[dict[str, Any]]) -> None:
-    for rank, own in enumerate(everyone):
-        for name, value in everyone[0].items():
-            if own[name] != value:
+def _check_equal(by_rank: list[dict[str, Any]]) -> None:
+    """Raise an error if a process has other values than the one of rank 0."""
+    for rank, values in enumerate(by_rank):
+        for name, expected in by_rank[0].items():
+            if values[name] != expected:
                 raise ValueError(
-                    f"Process {rank} has another {name} than process 0; it must be the "
-                    "same in all."
+                    f"Process {rank} differs from process 0 in {name}; it must be the "
+                    "same in all processes."
                 )
 
 
 def _share(
     estimator: Any, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any
 ) -> dict[str, Any]:
-    """Check what needs no other process; return what the others are to know."""
+    """Check this process's arguments; return what all processes need of them."""
     if not isinstance(estimator, BaseReBatchCNN):
         raise ValueError(f"estimator is not a re-Batch estimator: {estimator!r}.")
     if reason := reason_not_stackable(estimator):
-        raise ValueError(f"estimator {reason}, which fit_distributed can't do.")
-    for name, value in _WITHOUT.items():
+        raise ValueError(f"estimator {reason}, which fit_distributed doesn't support.")
+    for name, value in _REQUIRED.items():
         if getattr(estimator, name) != value:
             raise ValueError(
-                f"fit_distributed needs {name}={value!r}: no process has all rows of a "
-                f"mini-batch, got {getattr(estimator, name)!r}."
+                f"fit_distributed needs {name}={value!r}, got "
+                f"{getattr(estimator, name)!r}: a process doesn't have all rows of a "
+                "mini-batch."
             )
     device = resolve_device(estimator.device)
     if dist.get_backend() == "nccl" and device.type != "cuda":
         raise ValueError(
-            f'The process group is one of "nccl", between GPUs, but device="{device}". '
-            'Set the device, or call init_process_group("gloo").'
+            f'The backend "nccl" of the process group needs GPUs, but device is '
+            f'"{device}". Set device="cuda", or call init_process_group("gloo").'
         )
     if X is None:
-        raise ValueError("X is None: each process needs rows of its own.")
+        raise ValueError("X is None: each process needs at least one row.")
     if X_val is None and y_val is not None:
         raise ValueError("X_val and y_val belong together: pass both or neither.")
     weights = None
@@ -291,11 +296,11 @@ def _share(
         check_consistent_length(X, weights)
     parameters = estimator.get_params(deep=False)
     cls = type(estimator)
-    # First: others have other parameters.
-    asked: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
-    asked |= {n: _digest(v) for n, v in parameters.items() if n not in _OWN}
+    # The class comes first, since another class has other parameters.
+    settings: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
+    settings |= {n: _digest(v) for n, v in parameters.items() if n not in _LOCAL}
     targets, validation_targets = _targets(X, y), _targets(X_val, y_val)
-    asked |= {
+    settings |= {
         "kind of y": _kind(targets),
         "kind of y_val": _kind(validation_targets),
         "kind of sample_weight": _kind(weights),
@@ -304,7 +309,7 @@ def _share(
     if estimator.record_losses and not isinstance(X, list | tuple):
         index = getattr(X, "index", None)
     return {
-        "asked": asked,
+        "settings": settings,
         "index": index,
         "y": targets,
         "y_val": validation_targets,
@@ -314,25 +319,25 @@ def _share(
 
 
 def _digest(value: Any) -> str:
-    """Return what is the same for equal values in every process."""
+    """Return a text that is the same for equal values in every process."""
     try:
         return str(joblib.hash(value))
-    except Exception:  # of a function without a name, say, which can't be pickled
+    except Exception:  # the value can't be pickled; a lambda, for example
         return type(value).__name__
 
 
 def _targets(X: Any, y: Any) -> NDArray[Any] | None:
-    """Return the targets of this process's rows, if there are any to be had."""
+    """Return the targets of this process's rows as an array; None without rows."""
     if X is None:
         return None
     if y is None:
-        raise ValueError("Rows were given without targets: y or y_val is None.")
+        raise ValueError("y or y_val is None, but its X or X_val is not; pass both.")
     check_consistent_length(X, y)
     return np.asarray(as_array(y))
 
 
 def _kind(values: NDArray[Any] | None) -> Any:
-    """Tell targets that numpy would not put together as they are."""
+    """Return the properties in which arrays to be concatenated must agree."""
     if values is None:
         return None
     kinds = {"text": "OSU", "times": "mM"}
@@ -341,17 +346,17 @@ def _kind(values: NDArray[Any] | None) -> Any:
 
 
 def _put_together(shares: list[dict[str, Any]], X: Any, X_val: Any) -> dict[str, Any]:
-    """Return the arguments of `fit`: the rows sharded, all else whole."""
+    """Return the arguments of `fit`: X and X_val sharded, the others complete."""
     data: dict[str, Any] = {
         name: np.concatenate([share[name] for share in shares])
         for name in ("y", "sample_weight", "y_val")
         if shares[0][name] is not None
     }
     rank = dist.get_rank()
-    for name, own, targets in (("X", X, "y"), ("X_val", X_val, "y_val")):
-        if own is not None:
+    for name, rows, targets in (("X", X, "y"), ("X_val", X_val, "y_val")):
+        if rows is not None:
             start = sum(len(share[targets]) for share in shares[:rank])
-            data[name] = ShardedRows(own, start, len(data[targets]))
+            data[name] = ShardedRows(rows, start, len(data[targets]))
     indices = [share["index"] for share in shares]
     if all(index is not None for index in indices):
         data["X"] = replace(data["X"], index=indices[0].append(indices[1:]))

@@ -105,7 +105,7 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
         ("no rows", "Found array with 0 sample(s)"),
         ("lengths", "Found input variables with inconsistent numbers of samples"),
         ("weight", "Found input variables with inconsistent numbers of samples"),
-        ("no targets", "Rows were given without targets"),
+        ("no targets", "y or y_val is None"),
     ):
         assert first[case].startswith(f"{theirs}{text}"), case
         assert last[case].startswith(f"ValueError: {text}"), case
@@ -121,7 +121,7 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
         ("weights", "kind of sample_weight"),
         ("seed", "random_state"),
     ):
-        message = f"ValueError: Process 1 has another {what} than process 0; "
+        message = f"ValueError: Process 1 differs from process 0 in {what}; "
         assert first[case].startswith(message), case
         assert first[case] == last[case]
     for case, text in (
