@@ -31,6 +31,8 @@ from skrebatch import (
     MinLoss,
     Plan,
     ReBatch,
+    ReBatchCNNClassifierCV,
+    ReBatchCNNRegressorCV,
     SmallLoss,
     Strategy,
 )
@@ -606,10 +608,43 @@ def test_a_device_that_is_not_there_is_refused():
     refused(lambda model: model.fit(X, y), *words, device="cuda")
 
 
-def test_partial_fit_refuses_to_stop_early():
-    X, y = make_data()
-    words = ["partial_fit", "early_stopping=False"]
-    refused(lambda model: model.partial_fit(X, y), *words, early_stopping=True)
+@pytest.mark.parametrize(
+    "params, reason",
+    [
+        ({"early_stopping": True}, "early_stopping=False"),
+        ({"early_stopping": np.True_}, "early_stopping=False"),
+        (
+            {"lr_schedule": "plateau", "lr_schedule_params": {"monitor": "valid_loss"}},
+            "no validation set",
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_there_is_no_partial_fit_where_it_can_t_be_used(task, params, reason):
+    X, y = make_data(task)
+    words = ["has no attribute 'partial_fit'"]
+    refused(
+        lambda model: model.partial_fit(X, y),
+        *words,
+        task=task,
+        error=AttributeError,
+        **params,
+    )
+    model = make(task, **params)
+    assert not hasattr(model, "partial_fit")
+    with pytest.raises(AttributeError) as raised:
+        type(model).partial_fit(model, X, y)
+    assert reason in str(raised.value.__cause__)
+    assert hasattr(make(task), "partial_fit")
+
+
+@pytest.mark.parametrize("cls", [ReBatchCNNClassifierCV, ReBatchCNNRegressorCV])
+def test_a_search_has_no_partial_fit(cls):
+    assert not hasattr(cls(), "partial_fit")
+    with pytest.raises(AttributeError) as raised:
+        _ = cls().partial_fit
+    assert "use ReBatchCNN" in str(raised.value.__cause__)
 
 
 def test_a_warm_start_refuses_another_network():

@@ -616,6 +616,7 @@ TARGETS = {
             "X": [X],
             "y": [Y],
             "indices": [None, [range(20), range(10, 30)]],
+            "sample_weight": [None, np.ones(N), [np.ones(N), None]],
             "val_indices": [None, [range(20, 40), range(10)]],
             "max_stack": ["auto", 1],
         },

@@ -261,11 +261,6 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         stands in for a `random_state` of None.
         """
         self._check_parameters()
-        if incremental and self.early_stopping:
-            raise ValueError(
-                "partial_fit trains one epoch and can't stop early; set "
-                "early_stopping=False."
-            )
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: pass both or neither.")
         cache = {} if cache is None else cache
@@ -305,6 +300,24 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         if not hasattr(self, "module_"):
             return None
         return EarlierFit(networks_of(self.module_), self.n_iter_, self._fit_state)
+
+    def _trains_in_parts(self) -> bool:
+        """Say that there is `partial_fit`; else raise AttributeError, with the reason.
+
+        Invalid parameters are refused by `partial_fit` itself.
+        """
+        if isinstance(self.early_stopping, bool | np.bool_) and self.early_stopping:
+            raise AttributeError(
+                "partial_fit trains one epoch and can't stop early; set "
+                "early_stopping=False."
+            )
+        options = self.lr_schedule_params
+        if isinstance(options, dict) and options.get("monitor") == "valid_loss":
+            raise AttributeError(
+                "partial_fit has no validation set, whose loss lr_schedule_params="
+                '{"monitor": "valid_loss"} needs; set {"monitor": "train_loss"}.'
+            )
+        return True
 
     def _all_callbacks(self) -> list[Any]:
         """Return the user's callbacks and, where wanted, the progress bar."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_expit, log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from skrebatch._utils.validation import check_bool
@@ -210,6 +212,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
+    @available_if(methodcaller("_trains_in_parts"))
     def partial_fit(
         self,
         X: ArrayLike,

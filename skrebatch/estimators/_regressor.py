@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
 from skrebatch._utils.validation import check_bool
 from skrebatch.estimators._base import BaseReBatchCNN
@@ -204,6 +206,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
+    @available_if(methodcaller("_trains_in_parts"))
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn import config_context
 
+from skrebatch._utils.validation import as_array
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._docstrings import (
     CLASSIFIER_PARAMETERS,
@@ -41,7 +42,7 @@ class _ChoosesRatio:
     checkpoint_dir: Any
     __rebatch_setstate__: Any
 
-    def _fit_best(self, X: Any, y: Any, sample_weight: Any) -> Self:
+    def _fit_best(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
         """Search, and take over what the best estimator learned."""
         names = self._base().get_params()
         grid = {
@@ -61,16 +62,20 @@ class _ChoosesRatio:
             verbose=self.verbose,
             checkpoint_dir=self.checkpoint_dir,
         )
-        return self._take_best(search, X, y, sample_weight)
+        return self._take_best(search, X, y, sample_weight, as_array(groups))
 
     @with_callbacks
-    def _take_best(self, search: Any, X: Any, y: Any, sample_weight: Any) -> Self:
+    def _take_best(
+        self, search: Any, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> Self:
         """Search, which is one task to scikit-learn's callbacks, and take the best."""
         task = FitTask(self, X, y, sample_weight)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        # The weights are for the fits, whatever else is routed to this estimator.
+        given = {"sample_weight": sample_weight, "groups": groups}
+        given = {name: values for name, values in given.items() if values is not None}
+        # Weights are for the fits and groups for the folds, whatever else is routed to
+        # this estimator.
         with config_context(enable_metadata_routing=False):
-            best = search.fit(X, y, **weights).best_estimator_
+            best = search.fit(X, y, **given).best_estimator_
         self.__rebatch_setstate__(*best.__rebatch_getstate__())
         self.cv_results_ = search.cv_results_
         self.best_params_, self.best_score_ = search.best_params_, search.best_score_
@@ -87,12 +92,10 @@ class _ChoosesRatio:
             )
         return list(choices)
 
-    @property
-    def partial_fit(self) -> Any:
-        """Not to be had: what to search over is all data, at once."""
+    def _trains_in_parts(self) -> bool:
         raise AttributeError(
-            f"{type(self).__name__} has no partial_fit; use the estimator with the "
-            "ratio found."
+            f"{type(self).__name__} searches with all data at once; use "
+            f"{self._base.__name__} with the ratio found."
         )
 
 
@@ -265,7 +268,11 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.verbose = verbose
 
     def fit(  # type: ignore[override]
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Search, then train the best candidate on all data.
 
@@ -277,6 +284,9 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
             Labels of any type.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the samples for a `cv` that splits by them, such as
+            :class:`~sklearn.model_selection.GroupKFold`.
 
         Returns
         -------
@@ -284,7 +294,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
             The estimator itself.
         """
         with unchanged_on_error(self):
-            return self._fit_best(X, y, sample_weight)
+            return self._fit_best(X, y, sample_weight, groups)
 
 
 @fill_in(parameters=_beyond_repeats(REGRESSOR_PARAMETERS))
@@ -454,7 +464,11 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.verbose = verbose
 
     def fit(  # type: ignore[override]
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Search, then train the best candidate on all data.
 
@@ -466,6 +480,9 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
             One or several targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the samples for a `cv` that splits by them, such as
+            :class:`~sklearn.model_selection.GroupKFold`.
 
         Returns
         -------
@@ -473,4 +490,4 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
             The estimator itself.
         """
         with unchanged_on_error(self):
-            return self._fit_best(X, y, sample_weight)
+            return self._fit_best(X, y, sample_weight, groups)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import indexable
+from sklearn.utils.validation import _num_samples, indexable
 
 from skrebatch._engine.training.members import Job
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import run_jobs
-from skrebatch._utils.validation import as_array, check_integer
+from skrebatch._utils.validation import as_array, check_integer, check_weights
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._fitting import unchanged_on_error
@@ -110,6 +110,7 @@ def fit_fused(
     y: ArrayLike,
     indices: Sequence[ArrayLike] | None = None,
     *,
+    sample_weight: ArrayLike | Sequence[ArrayLike | None] | None = None,
     val_indices: Sequence[ArrayLike] | None = None,
     max_stack: int | str = "auto",
 ) -> list[BaseReBatchCNN]:
@@ -132,6 +133,10 @@ def fit_fused(
         Labels or targets.
     indices : sequence of array-like of int, default=None
         For each estimator the rows that it is fitted on; None is all rows.
+    sample_weight : array-like of shape (n_samples,), or list of them, default=None
+        Weights of the rows of X in the loss: one array for all estimators, or a list
+        with one for each, in which None is no weights. Those of the rows in `indices`
+        are used; validation rows have none.
     val_indices : sequence of array-like of int, default=None
         For each estimator the rows that it is validated on, as by ``X_val`` and
         ``y_val`` of its `fit`. Sets of rows that are the same object are stored once.
@@ -146,9 +151,9 @@ def fit_fused(
     Raises
     ------
     ValueError
-        If there are not as many `indices` or `val_indices` as estimators, or one has
-        callbacks, continues an earlier fit, or can't be fitted on the data. The
-        others are fitted all the same.
+        If there are not as many `indices`, `val_indices` or arrays of weights as
+        estimators, or one has callbacks, continues an earlier fit, or can't be fitted
+        on the data. The others are fitted all the same.
     DivergedError
         If a loss becomes NaN or infinite; the other estimators are fitted.
 
@@ -175,7 +180,12 @@ def fit_fused(
     indices, val_indices = (
         None if sets is None else list(sets) for sets in (indices, val_indices)
     )
-    for name, sets in (("indices", indices), ("val_indices", val_indices)):
+    weights = _weights_of_each(sample_weight, len(estimators))
+    for name, sets in (
+        ("indices", indices),
+        ("val_indices", val_indices),
+        ("sample_weight", weights),
+    ):
         if sets is not None and len(sets) != len(estimators):
             raise ValueError(
                 f"There are {len(estimators)} estimators, but {len(sets)} sets of "
@@ -202,8 +212,11 @@ def fit_fused(
         try:
             rows_X, rows_y = part_of("indices", i, (X, y))
             X_val, y_val = part_of("val_indices", i, (None, None))
+            own = check_weights(weights[i], _num_samples(X))
+            if own is not None and indices is not None:
+                own = own[np.asarray(as_array(indices[i]))]
             prepared[i] = estimator.__rebatch_prepare__(
-                rows_X, rows_y, X_val=X_val, y_val=y_val, cache=cache
+                rows_X, rows_y, own, X_val, y_val, cache=cache
             )
         except Exception as error:
             errors[i] = error
@@ -230,6 +243,14 @@ def fit_fused(
         )
         raise errors[first]
     return estimators
+
+
+def _weights_of_each(sample_weight: Any, n_estimators: int) -> list[Any]:
+    """Return the list of weights that is given, or the same weights for each."""
+    is_list = isinstance(sample_weight, list | tuple) and len(sample_weight) > 0
+    if is_list and (sample_weight[0] is None or np.ndim(sample_weight[0]) > 0):
+        return list(sample_weight)
+    return [sample_weight] * n_estimators
 
 
 def _check_estimators(estimators: list[Any]) -> None:

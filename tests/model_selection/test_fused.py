@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from helpers.estimators import (
     TASKS,
     Spy,
@@ -291,6 +292,70 @@ def test_class_weights_may_differ():
     ]
     fit_fused(models, X, y)
     assert_all_twins(models, fit_alone(models, X, y), X)
+
+
+@pytest.mark.parametrize("form", [np.asarray, list, pd.Series, torch.tensor])
+def test_weights_for_all(form):
+    X, y = make_data(n=ROWS)
+    weights = np.random.default_rng(1).integers(0, 4, size=ROWS).astype(float)
+    models, folds = make_varied("binary", max_epochs=5), make_folds()
+    fit_fused(models, X, y, folds, sample_weight=form(weights))
+    twins = [
+        clone(model).fit(X[rows], y[rows], weights[rows])
+        for model, rows in zip(models, folds, strict=True)
+    ]
+    assert_all_twins(models, twins, X)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_weights_of_each(task):
+    X, y = make_data(task, n=ROWS)
+    rng = np.random.default_rng(1)
+    models = make_varied(task, max_epochs=5)
+    weights = [rng.integers(0, 4, size=ROWS) for _ in models]
+    weights[0] = None
+    weights[1] = weights[2].tolist()
+    fit_fused(models, X, y, sample_weight=weights)
+    twins = [
+        clone(model).fit(X, y, own) for model, own in zip(models, weights, strict=True)
+    ]
+    assert_all_twins(models, twins, X)
+
+
+def test_weights_of_each_are_cut_by_its_rows_and_not_used_for_validation():
+    X, y = make_data(n=ROWS)
+    weights = np.random.default_rng(1).uniform(1, 4, size=ROWS)
+    train, valid = np.arange(ROWS) >= 20, range(20)
+    params = {"dtype": "float64", "early_stopping": True}
+    models = [make(**params, class_weight="balanced"), make(**params, ratio=0)]
+    given = [weights, None]
+    fit_fused(models, X, y, [train] * 2, sample_weight=given, val_indices=[valid] * 2)
+    twins = [
+        clone(model).fit(X[20:], y[20:], own, X[:20], y[:20])
+        for model, own in zip(models, [weights[20:], None], strict=True)
+    ]
+    assert_all_twins(models, twins, X)
+
+
+@pytest.mark.parametrize(
+    "weights, words",
+    [
+        ([np.ones(ROWS)], "2 estimators, but 1 sets of sample_weight"),
+        (np.ones(ROWS - 1), r"shape == \(63,\), expected \(64,\)"),
+        ([np.ones(ROWS), np.ones(9)], r"shape == \(9,\), expected \(64,\)"),
+        ([np.ones(ROWS), -np.ones(ROWS)], "negative weights, the first in row 0"),
+        ([None, 1.0 - (np.arange(ROWS) < 9)], "zero for every row"),
+    ],
+    ids=str,
+)
+def test_weights_that_are_refused(weights, words):
+    X, y = make_data(n=ROWS)
+    models = [make(), make(random_state=1)]
+    rows = [np.arange(ROWS), np.arange(9)]
+    with pytest.raises(ValueError, match=words) as raised:
+        fit_fused(models, X, y, rows, sample_weight=weights)
+    only_second = "estimators[1]" in "".join(getattr(raised.value, "__notes__", ""))
+    assert [hasattr(model, "module_") for model in models] == [only_second, False]
 
 
 def test_networks_may_have_classes_of_their_own():

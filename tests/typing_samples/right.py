@@ -42,10 +42,12 @@ def classify(X: Floats, y: NDArray[np.int64]) -> None:
     assert_type(model.loss_curve_, list[float])
     model.set_params(lr=0.01).partial_fit(X, y, classes=[0, 1])
     found = ReBatchCNNClassifierCV(ratios=[0.1, 0.3], strategies=[MaxLoss(), "ohem"])
-    assert_type(found.fit(X, y), ReBatchCNNClassifierCV)
+    assert_type(found.fit(X, y, groups=y), ReBatchCNNClassifierCV)
     search = FusedGridSearchCV(model, {"ratio": [0, 0.3]}, cv=3)
     assert_type(search.fit(X, y), FusedGridSearchCV)
-    fit_fused([ReBatchCNNClassifier(), ReBatchCNNClassifier()], X.tolist(), y)
+    both = [ReBatchCNNClassifier(), ReBatchCNNClassifier()]
+    fit_fused(both, X.tolist(), y, sample_weight=np.ones(len(y)))
+    fit_fused(both, X, y, sample_weight=[np.ones(len(y)), None])
     dynamics = training_dynamics(model)
     print(dynamics["mean_loss"].max(), LossCurveDisplay.from_estimator(model).areas_)
 
