@@ -526,7 +526,7 @@ BAD_PARAMETERS = [
     ("callbacks", [EpochScoring("accuracy")], "holds EpochScoring"),
     ("callbacks", [("frozen", Freezer("*"))], "holds Freezer"),
     ("callbacks", [ReBatch()], "holds ReBatch"),
-    ("hidden_size", 2**50, "does not fit into any memory"),
+    ("hidden_size", 2**50, "does not fit into memory"),
     ("max_epochs", 2**63, "max_epochs is too large"),
     ("repeats", 2**63, "repeats is too large"),
     ("dtype", None, '"float32" or "float64"'),

@@ -1,1 +1,1 @@
-"""Networks: one as a plain module, many in one parameter with written-out gradients."""
+"""One network as a plain module, and stacks of networks with explicit gradients."""

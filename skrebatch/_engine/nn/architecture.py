@@ -1,4 +1,4 @@
-"""The sizes of a network, worked out from the parameters."""
+"""The layer sizes of a network, computed from its parameters."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import torch
 
 from skrebatch._utils.validation import check_bool, check_integer, check_real
 
-# 4 TB in float32.
+# 4 TiB in float32.
 _MOST_PARAMETERS = 2**40
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block Conv1d -> ReLU -> MaxPool1d, with every size worked out.
+    """The sizes of one block Conv1d -> ReLU -> MaxPool1d.
 
-    Lengths are in positions: a sequence of `length` is padded by `left` and
-    `right` zeros, convolved to `conv_length` and pooled to `pooled_length`.
+    Lengths are numbers of positions: a sequence of `length` positions is padded with
+    `left` and `right` zeros, convolved to `conv_length` and pooled to
+    `pooled_length`.
     """
 
     in_channels: int
@@ -44,18 +45,19 @@ class Block:
         return (self.conv_length - self.pool_size) // self.pool_stride + 1
 
     def conv_ends(self, ends: torch.Tensor) -> torch.Tensor:
-        """Return how long shorter sequences are after the convolution.
+        """Return the lengths of shorter sequences after the convolution.
 
-        Those too short for the kernel are read as if zeros followed, once.
+        A sequence that is too short for the kernel is padded with zeros to the
+        kernel's size, and has length 1.
         """
         change = self.left + self.right - self.kernel_size + 1
         return (ends + change).clamp(min=1)
 
     def pooled_ends(self, ends: torch.Tensor) -> torch.Tensor:
-        """Return how long shorter sequences are after the pooling.
+        """Return the lengths of shorter sequences after the pooling.
 
-        A pool counts where it begins before a sequence's end, and takes what of the
-        sequence it finds.
+        Every pool that begins before a sequence's end counts, even if it extends
+        beyond the end.
         """
         begun = (self.conv_ends(ends) + self.pool_stride - 1) // self.pool_stride
         return begun.clamp(max=self.pooled_length)
@@ -63,10 +65,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that shapes a :class:`TabularCNN`; equal architectures can be stacked."""
+    """All sizes of a :class:`TabularCNN`; equal architectures can be stacked."""
 
     n_features: int
-    blocks: tuple[Block, ...]  # none: a multilayer perceptron
+    blocks: tuple[Block, ...]  # () for a multilayer perceptron
     hidden_sizes: tuple[int, ...]
     n_outputs: int
     batch_norm: bool = False
@@ -83,12 +85,12 @@ class Architecture:
 
     @property
     def projected_size(self) -> int:
-        """Number of values to which the features are projected, 0 if they aren't."""
+        """Number of values after the projection; 0 without one."""
         return math.prod(self.projection) if self.projection else 0
 
     @property
     def linear_sizes(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of each linear layer of the head."""
+        """Numbers of inputs and outputs of each linear layer of the head."""
         sizes = self.flat_size, *self.hidden_sizes, self.n_outputs
         return list(itertools.pairwise(sizes))
 
@@ -104,7 +106,7 @@ class Architecture:
 
     @property
     def multiplications(self) -> int:
-        """Multiplications for one row, forward and backward, with dense blocks.
+        """Multiplications per row, forward and backward, with dense blocks.
 
         The fused engine needs fewer on long sequences.
         """
@@ -117,7 +119,7 @@ class Architecture:
 
     @property
     def width(self) -> int:
-        """Values of the widest layer for one row."""
+        """Number of values of the widest layer, per row."""
         blocks = (b.pool_size * b.pooled_length * b.out_channels for b in self.blocks)
         sizes = *self.hidden_sizes, self.n_features, self.projected_size
         return max(*sizes, *blocks)
@@ -125,21 +127,22 @@ class Architecture:
 
 @lru_cache(maxsize=1024)
 def shorten(architecture: Architecture, length: int) -> Architecture:
-    """Return the smallest network in eighths that does for rows up to a length.
+    """Return a smaller architecture that suffices for rows up to `length`.
 
-    Its weights are those of the network given, the head's without the positions
-    that such rows don't have.
+    Its number of features is the smallest sufficient multiple of an eighth of
+    `architecture.n_features`. Its weights are those of the full network, except that
+    the head has no weights for positions beyond such rows.
     """
     n_features, end = architecture.n_features, torch.tensor(length)
     for eighth in range(1, 8):
         size = n_features * eighth // 8
         if size < length:
             continue
-        n_first, blocks, own_end = size, [], end
+        n_first, blocks, short_end = size, [], end
         for block in architecture.blocks:
             blocks.append(replace(block, length=size))
-            size, own_end = blocks[-1].pooled_length, block.pooled_ends(own_end)
-            if size < own_end:
+            size, short_end = blocks[-1].pooled_length, block.pooled_ends(short_end)
+            if size < short_end:
                 break
         else:
             return replace(architecture, n_features=n_first, blocks=tuple(blocks))
@@ -149,13 +152,13 @@ def shorten(architecture: Architecture, length: int) -> Architecture:
 def _per_block(
     value: int | Sequence[int], name: str, n_blocks: int, at_least: int
 ) -> list[int]:
-    """Give every block its number, from one for all or one per block."""
+    """Return a list with one number per block, from a single number or a list."""
     if not isinstance(value, list | tuple):
         return [check_integer(value, name, at_least=at_least)] * n_blocks
     if len(value) != n_blocks:
         raise ValueError(
             f"{name} has {len(value)} entries, but conv_channels makes {n_blocks} "
-            f"blocks; pass one number, or one for each block."
+            f"blocks; pass one number, or one per block."
         )
     return [
         check_integer(v, f"{name}[{i}]", at_least=at_least) for i, v in enumerate(value)
@@ -177,11 +180,15 @@ def build_architecture(
     variable_length: bool = False,
     projection: Sequence[int] | None = None,
 ) -> Architecture:
-    """Work out every size of the network, or say which block is impossible.
+    """Compute the architecture from the parameters of :class:`TabularCNN`.
 
-    A kernel longer than the (padded) sequence, or a pool longer than the
-    convolved one, is clamped to it, so that one feature is enough. The
-    parameters are those of :class:`TabularCNN`.
+    A kernel that is longer than the (padded) sequence is clamped to it, as is a pool
+    that is longer than the convolved sequence. A single feature is therefore enough.
+
+    Raises
+    ------
+    ValueError
+        If a size is impossible; the message names the parameter.
     """
     n_features = check_integer(n_features, "n_features")
     shape = None if projection is None else _check_projection(projection)
@@ -215,15 +222,14 @@ def build_architecture(
     architecture = replace(architecture, hidden_sizes=hidden)
     if architecture.n_parameters > _MOST_PARAMETERS:
         raise ValueError(
-            f"A network of {architecture.n_parameters} weights does not fit into "
-            "any memory: "
-            "make conv_channels, hidden_size, hidden_layers or padding smaller."
+            f"A network with {architecture.n_parameters} weights does not fit into "
+            "memory: decrease conv_channels, hidden_size, hidden_layers or padding."
         )
     return architecture
 
 
 def _check_projection(projection: Sequence[int]) -> tuple[int, int]:
-    """Return the channels and positions to which features are projected."""
+    """Return the channels and positions to which the features are projected."""
     if not isinstance(projection, list | tuple) or len(projection) != 2:
         raise ValueError(
             "projection must be a tuple of channels and positions, such as (8, 16), "
@@ -243,10 +249,11 @@ def _build_blocks(
     pool_stride: int | Sequence[int] | None,
     padding: int | str,
 ) -> tuple[Block, ...]:
+    """Compute the sizes of each block."""
     if not isinstance(conv_channels, list | tuple):
         raise ValueError(
-            "conv_channels must be a tuple with the channels of each block, such as "
-            f"(8, 16), got {conv_channels!r}."
+            "conv_channels must be a tuple with the number of channels of each block, "
+            f"such as (8, 16), got {conv_channels!r}."
         )
     n = len(conv_channels)
     channels = _per_block(conv_channels, "conv_channels", n, 1)

@@ -1,18 +1,18 @@
 """Blocks of convolution and pooling as matrix products, for K networks at once.
 
-- A convolution followed by pooling is one matrix product. Its matrix is read
-  off the kernel through a table of indices, its columns ordered by place in
-  the pool first, so that pooling is an elementwise maximum of contiguous parts.
-- Most of that matrix is zero, which matters little on a short sequence. A long one
-  is read in windows, each with all that its share of the pooled positions needs.
-  They overlap, are copied below one another and share one small matrix. A sequence
-  read whole is the case of one window, and needs no copy.
-- The input ends in the constants 1 and 0. The 1 makes the bias a row of the matrix;
-  the row of the 0 is where taps beyond the border read and write, and what windows
-  read there.
-- Where rows vary in length, what a convolution gives beyond a row's end is set to
-  zero before the pooling, which is as good as leaving it out, for a ReLU follows. A
-  zero never wins there, so that the backward pass needs to know nothing of it.
+- A convolution followed by pooling is one matrix product. Its matrix is gathered
+  from the kernel through a table of indices. The columns are ordered by place in
+  the pool first, so pooling is an elementwise maximum of contiguous parts.
+- Most of this matrix is zero, which costs little for short sequences. A long
+  sequence is cut into overlapping windows; each holds the inputs of some of the
+  pooled positions. All windows are copied below one another and share one small
+  matrix. A short sequence is a single window and needs no copy.
+- The input ends in the constants 1 and 0. The 1 makes the bias a row of the matrix.
+  Kernel taps and windows that extend beyond the sequence use the 0.
+- Where rows vary in length, convolution outputs beyond a row's end are set to zero
+  before the pooling. As a ReLU follows, this is equivalent to leaving them out.
+  Where a zero is the maximum, the ReLU passes no gradient, so the backward pass
+  needs no mask.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from skrebatch._engine.nn.workspace import Workspace
 
 relu_backward = torch.ops.aten.threshold_backward.grad_input
 
-# Measured: fewer outputs in a row than this leave vector units and loops idle.
+# Measured: with fewer contiguous outputs, vector units are not fully used.
 _FULL_RUN = 16
-# Measured: copying into windows and back costs this part of the product itself.
+# Measured: cost of copying to windows and back, relative to the matrix product.
 _COPIES = 0.5
 
 
 def _choose_span(block: Block) -> int:
-    """Return how many of the pooled positions a window covers, all if it is one.
+    """Return how many pooled positions a window covers; all for a single window.
 
-    It is a divisor, so that windows are equal. All windows together have the same
-    number of columns whatever the span, so that the work goes by a window's rows.
+    The span divides the number of pooled positions, so that all windows have the
+    same size. The total number of columns does not depend on the span, so the cost
+    depends on the number of rows of a window.
     """
     n = block.pooled_length
 
@@ -49,21 +50,21 @@ def _choose_span(block: Block) -> int:
 
 
 def _window_length(block: Block, span: int) -> int:
-    """Return how many positions of the sequence a window reads."""
+    """Return how many input positions a window reads."""
     if span == block.pooled_length:
         return block.length
     return (span - 1) * block.pool_stride + block.pool_size + block.kernel_size - 1
 
 
 class ConvPoolLayout:
-    """Where the kernel of a block stands in its matrix, and the way back."""
+    """Index tables between the kernel of a block and its matrix."""
 
     def __init__(self, block: Block, start: int, ends: torch.Tensor | None = None):
         c_in, c_out = block.in_channels, block.out_channels
         pool, span = block.pool_size, _choose_span(block)
         is_whole = span == block.pooled_length
         self.windows = None if is_whole else _WindowLayout(block, span)
-        # Several windows hold the zeros beyond the border, one leaves them out.
+        # Several windows contain the zero padding; a single window leaves it out.
         length, left = _window_length(block, span), block.left if is_whole else 0
         self.n_outputs = block.pooled_length * c_out
         self.pool = pool
@@ -87,7 +88,7 @@ class ConvPoolLayout:
             inside, (source * c_in + ins) * columns + column, zero_cell
         )  # (pool, span, tap, in, out)
         bias_cell = length * c_in * columns + column  # (pool, span, 1, 1, out)
-        # (pool * span, kernel and bias): the cells of the matrix with each weight.
+        # (pool * span, kernel and bias): the cells of the matrix that hold each weight.
         self.uses = torch.cat(
             [kernel_cell.flatten(2).flatten(0, 1), bias_cell.flatten(2).flatten(0, 1)],
             dim=1,
@@ -97,15 +98,15 @@ class ConvPoolLayout:
         self.weights[self.uses] = torch.arange(start, stop)
         self.weights[zero_cell] = 0
 
-        # Where rows vary in length: how long those of each length in `ends` are after
-        # the convolution, and the positions in the order of the product's columns.
+        # For rows that vary in length: the length after the convolution for each
+        # length in `ends`, and the position of each column of the product.
         self.ends = None if ends is None else block.conv_ends(ends)
         windows = torch.arange(block.pooled_length // span).view(-1, 1, 1) * span
         positions = (windows + positions.flatten()) * block.pool_stride
         self.positions = (positions + places.view(-1, 1)).flatten()
 
     def to(self, device: torch.device) -> None:
-        """Move the tables."""
+        """Move the index tables to a device."""
         self.uses, self.weights = self.uses.to(device), self.weights.to(device)
         if self.ends is not None:
             self.ends, self.positions = self.ends.to(device), self.positions.to(device)
@@ -114,7 +115,7 @@ class ConvPoolLayout:
 
 
 class _WindowLayout:
-    """What the windows of a block read, each with its constants, and the way back."""
+    """Index tables between the input of a block and its windows."""
 
     def __init__(self, block: Block, span: int):
         c_in, length = block.in_channels, _window_length(block, span)
@@ -139,17 +140,17 @@ class _WindowLayout:
         place = source - window * step
         inside = (window >= 0) & (window < self.n) & (place < length)
         cell = (window * length + place) * c_in + 2 * window + ins
-        # Tables (n_inputs,): a cell that holds each input, or else the constant 0.
+        # Tables (n_inputs,): a cell that holds each input, or the constant 0.
         self.readers = list(torch.where(inside, cell, zero_cell).flatten(1))
 
     def to(self, device: torch.device) -> None:
-        """Move the tables."""
+        """Move the index tables to a device."""
         self.reads = self.reads.to(device)
         self.readers = [table.to(device) for table in self.readers]
 
 
 class ConvPool:
-    """One block Conv1d -> MaxPool1d -> ReLU (as good as ReLU before the pool)."""
+    """One block Conv1d -> MaxPool1d -> ReLU (equivalent to ReLU before the pool)."""
 
     def __init__(
         self,
@@ -186,7 +187,7 @@ class ConvPool:
         self.leads = [workspace.gradient(f"{name}l{j}", *shape) for j in range(1, pool)]
         self.forward_only = workspace.forward_only
         self.out = out[..., :n]
-        # The same cells, window by window.
+        # The same values with a dimension for the windows.
         self.best_windows = self.best.unflatten(1, (b, n_windows))
         self.out_windows = self.out.unflatten(2, (n_windows, -1))
         self.d_out = workspace.gradient(name + "do", K, b, n)
@@ -198,10 +199,10 @@ class ConvPool:
         self.d_z = workspace.plain(name + "dz", *z.shape) if pool > 1 else self.d_best
         self.d_places = self.d_z.split(columns // pool, dim=2)
         self.x_t = x.transpose(1, 2)
-        # Rows of the constants pass no gradient down.
+        # The constants need no gradient.
         self.matrix_t = self.matrix[:, :-2].transpose(1, 2)
-        # The kernel's matrix is read for the last time before its gradient is
-        # written, but d_x still needs it: two different pieces of memory.
+        # d_x is computed from the matrix after the matrix's gradient is written, so
+        # the two need separate memory.
         self.d_matrix = workspace.plain(name + "dw", K, *layout.matrix_shape)
         self.d_cells = self.d_matrix.view(K, -1)
         self.used = workspace.plain(name + "u", K, *layout.uses.shape)
@@ -217,13 +218,13 @@ class ConvPool:
             self.mask.forward()
         for place, lead in zip(self.places[1:], self.leads, strict=True):
             if not self.forward_only:
-                # Positive where this place wins; a tie stays with the earlier one.
+                # Positive where this place wins; in a tie the earlier one wins.
                 torch.sub(place, self.best, out=lead)
             torch.maximum(self.best, place, out=self.best)
         torch.clamp_min(self.best_windows, 0, out=self.out_windows)
 
     def backward(self) -> None:
-        """Turn `d_out` into gradients, and into `d_x`."""
+        """Compute the gradients of the weights and `d_x` from `d_out`."""
         relu_backward(self.d_out, self.out, 0, grad_input=self.d_out)
         d_best = self.d_best
         for j in range(len(self.leads), 0, -1):
@@ -240,7 +241,7 @@ class ConvPool:
 
 
 class _Mask:
-    """Zeros at the positions beyond each row's end."""
+    """Sets the positions beyond each row's end to zero."""
 
     def __init__(
         self,
@@ -255,7 +256,7 @@ class _Mask:
         self.ends, self.positions, self.lengths = ends, positions, lengths
         self.row_ends = z.new_empty(n_rows)
         self.column = self.row_ends.unsqueeze(1)
-        # 1 before the end and 0 beyond it, of the product's numbers.
+        # 1 before the end of a row, 0 beyond.
         self.inside = workspace.plain(name + "m", 1, n_rows, n_positions)[0]
         self.factors = self.inside.unsqueeze(2)
         self.z = z.view(n_rows, n_positions, -1)
@@ -267,7 +268,7 @@ class _Mask:
 
 
 class _Windows:
-    """The windows of the rows of a block's input, below one another."""
+    """Copies a block's input into windows, and gradients back."""
 
     def __init__(
         self,
@@ -279,13 +280,13 @@ class _Windows:
     ):
         K, b, _ = x.shape
         self.x = workspace.plain(name + "x", K, b * layout.n, layout.n_cells)
-        # index_select is several times slower in three dimensions.
+        # Two dimensions: index_select is several times slower in three.
         self.rows, self.cells = x.view(K * b, -1), self.x.view(K * b, -1)
         self.reads = layout.reads
         self.d_x = None
         if d_x is None or workspace.forward_only:
             return
-        # When d_x is written, x has been read for the last time; its constants stay.
+        # x is no longer needed when d_x is written; its constants must stay.
         self.d_x = self.x[..., :-2]
         self.d_rows = d_x.view(K * b, -1)
         self.first_readers, *self.more_readers = layout.readers

@@ -1,4 +1,4 @@
-"""Dropout masks, for each network of a stack from its own generator."""
+"""Dropout masks for a stack, drawn from one generator per network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-# Values of the masks that are drawn at once.
+# Number of mask values that are drawn at once.
 _MOST_VALUES = 2_000_000
 
 
@@ -19,32 +19,33 @@ def draw_masks(
     width: int,
     dropout: float,
 ) -> Iterator[torch.Tensor]:
-    """Draw what each step keeps; a network's masks don't depend on the others.
+    """Draw dropout masks step by step; networks do not affect each other's masks.
 
     Parameters
     ----------
     rngs : sequence of K numpy.random.Generator
     counts : ndarray of int, shape (K, n_steps)
-        Rows of each network at each step.
+        Number of rows of each network at each step.
     n_rows : int
-        Rows of the longest batch; nothing is drawn for those beyond a network's own.
+        Number of rows of the longest batch. Nothing is drawn for rows that a network
+        does not have.
     width : int
-        Values of a row.
+        Number of values per row.
     dropout : float
-        Share of the values to leave out.
+        Probability that a value is set to zero.
 
     Yields
     ------
     keep : torch.Tensor of bool, shape (K, n_rows, width)
-        For one step after the other.
+        The mask of each step; False where a value is set to zero.
     """
     K, n_steps = counts.shape
     chunk = max(1, _MOST_VALUES // (K * n_rows * width))
     for start in range(0, n_steps, chunk):
-        own_counts = counts[:, start : start + chunk, None]
-        own = np.arange(n_rows) < own_counts  # (K, T, b)
-        keep = np.ones((own.shape[1], K, n_rows, width), dtype=bool)
+        chunk_counts = counts[:, start : start + chunk, None]
+        inside = np.arange(n_rows) < chunk_counts  # (K, T, b)
+        keep = np.ones((inside.shape[1], K, n_rows, width), dtype=bool)
         for k, rng in enumerate(rngs):
-            drawn = rng.random((own_counts[k].sum(), width), dtype=np.float32)
-            keep[:, k][own[k]] = drawn >= dropout
+            drawn = rng.random((chunk_counts[k].sum(), width), dtype=np.float32)
+            keep[:, k][inside[k]] = drawn >= dropout
         yield from torch.from_numpy(keep)

@@ -15,19 +15,19 @@ from skrebatch._engine.nn.workspace import Workspace
 
 
 class LinearLayout(NamedTuple):
-    """Where the weights of a linear layer are, its bias the last column."""
+    """Where the weights of a linear layer are; the bias is the last column."""
 
-    cells: slice  # of the parameters
+    cells: slice  # into the parameters
     rows: int
     columns: int
 
 
 class NormLayout(NamedTuple):
-    """Where a batch norm has its weight and bias, its running mean and variance."""
+    """Where the weight, bias, running mean and variance of a batch norm are."""
 
-    weight: slice  # of the parameters, as is the bias
+    weight: slice  # into the parameters
     bias: slice
-    mean: slice  # of the running statistics, as is the variance
+    mean: slice  # into the running statistics
     variance: slice
 
 
@@ -58,7 +58,7 @@ class Linear:
             return
         self.d_out_t = self.d_out.transpose(1, 2)
         self.grad = grad[:, cells].view(K, rows, columns)
-        self.own_grad = workspace.contiguous(name + "g", self.grad)
+        self.dense_grad = workspace.contiguous(name + "g", self.grad)
         self.weight_body = self.weight[..., :-1]
 
     def forward(self) -> None:
@@ -69,10 +69,10 @@ class Linear:
             torch.bmm(self.x, self.weight_t, out=self.out)
 
     def backward(self) -> None:
-        """Turn `d_out` into gradients, and into `d_x`."""
-        torch.bmm(self.d_out_t, self.x, out=self.own_grad)
-        if self.own_grad is not self.grad:
-            self.grad.copy_(self.own_grad)
+        """Compute the gradients of the weights and `d_x` from `d_out`."""
+        torch.bmm(self.d_out_t, self.x, out=self.dense_grad)
+        if self.dense_grad is not self.grad:
+            self.grad.copy_(self.dense_grad)
         if self.d_x is None:
             return
         if self.is_single:
@@ -82,11 +82,11 @@ class Linear:
 
 
 class BatchShares:
-    """What each row counts in the statistics of its batch.
+    """The weight of each row in the mean and variance of its batch.
 
-    The batches of a stack may differ in length. A row beyond a network's own counts
-    nothing. A single row has no variance: it is normalised by the running
-    statistics, which it leaves as they are.
+    The batches of a stack may differ in length; rows beyond a network's batch have
+    weight 0. A batch of a single row has no variance: it is normalised with the
+    running statistics and does not update them.
     """
 
     def __init__(self, workspace: Workspace, K: int, b: int, dtype: torch.dtype):
@@ -96,7 +96,7 @@ class BatchShares:
         self.unbias = workspace.plain("unbias", K, 1, 1, dtype=dtype)
 
     def count(self, counts: torch.Tensor) -> None:
-        """Take in how many rows each network has (K,)."""
+        """Set the number of rows of each network, (K,)."""
         counts = counts.to(self.shares).view(-1, 1, 1)
         places = torch.arange(self.shares.shape[-1], device=counts.device)
         alone = counts < 2
@@ -107,7 +107,7 @@ class BatchShares:
 
 
 class BatchNorm:
-    """A batch norm, in place on the outputs of a linear layer."""
+    """A batch norm that works in place on the outputs of a linear layer."""
 
     eps, momentum = 1e-5, 0.1  # as in torch
 
@@ -140,12 +140,12 @@ class BatchNorm:
         self.bias_grad = grad[:, layout.bias].unsqueeze(1)
         self.normal = workspace.plain(name + "n", K, b, n, **kind)
         self.product = workspace.plain("product" + name, K, b, n, **kind)
-        self.exact = self.z  # in the precision of the statistics
+        self.exact = self.z  # in the dtype of the statistics
         if self.z.dtype != running.dtype:
             self.exact = workspace.plain(name + "e", K, b, n, **kind)
 
     def forward(self) -> None:
-        """Turn `z` into its normalised self."""
+        """Normalise `z` in place."""
         if self.forward_only:
             torch.add(self.running_var, self.eps, out=self.factor)
             self.factor.rsqrt_().mul_(self.weight)
@@ -172,19 +172,19 @@ class BatchNorm:
         torch.add(self.product, self.bias, out=self.z)
 
     def backward(self) -> None:
-        """Turn `d_z` into the gradient before the norm, and those of its own."""
+        """Compute the gradients of weight and bias, and that of the input in `d_z`."""
         if self.exact is not self.z:
             self.exact.copy_(self.d_z)
             d_z = self.exact
         else:
             d_z = self.d_z
-        # Mean and variance have been read: their memory takes the gradients.
+        # Mean and variance are no longer needed: their memory holds the gradients.
         torch.sum(d_z, 1, keepdim=True, out=self.mean)
         torch.mul(d_z, self.normal, out=self.product)
         torch.sum(self.product, 1, keepdim=True, out=self.variance)
         self.bias_grad.copy_(self.mean)
         self.weight_grad.copy_(self.variance)
-        # What mean and variance of the batch hand back to each of its rows.
+        # The part of the gradient that passes through the mean and variance.
         self.normal.mul_(self.variance).add_(self.mean).mul_(self.shares.shares_t)
         torch.sub(d_z, self.normal, out=self.normal)
         self.factor.mul_(self.weight)
@@ -217,7 +217,7 @@ class Hidden:
             self.out.mul_(self.mask)
 
     def backward(self) -> None:
-        """Turn `d_out` into gradients, and into `d_x`."""
+        """Compute the gradients of the weights and `d_x` from `d_out`."""
         if self.mask is not None:
             self.d_out.mul_(self.mask)
         relu_backward(self.d_out, self.out, 0, grad_input=self.d_out)
@@ -225,6 +225,6 @@ class Hidden:
             self.norm.backward()
         self.linear.backward()
         if self.norm is not None:
-            # A batch's own mean takes the bias away again: its gradient is 0. What
-            # rounding leaves of it, Adam would take for a gradient.
+            # The batch mean cancels the bias, so its exact gradient is 0. Adam would
+            # scale leftover rounding errors up to full steps.
             self.bias_grad.mul_(self.norm.shares.borrowed)

@@ -1,8 +1,8 @@
 """Per-sample losses and their gradients, in closed form.
 
-Every loss here is the negative log-likelihood of its link function, so that
-the gradient with respect to the network's outputs is `link(outputs) - targets`
-up to a constant.
+Every loss is the negative log-likelihood that belongs to its link function, so the
+gradient with respect to the network's outputs is `link(outputs) - targets` times a
+constant.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Loss(nn.Module):
         raise NotImplementedError
 
     def slope(self, n_outputs: int) -> float:
-        """Return the constant before `link(outputs) - targets` in the gradient."""
+        """Return the factor of `link(outputs) - targets` in the gradient."""
         return 1.0
 
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -76,7 +76,7 @@ class SquaredError(Loss):
 
 
 def _check_shapes(outputs: torch.Tensor, targets: torch.Tensor) -> None:
-    """Refuse shapes that would broadcast to a wrong loss."""
+    """Raise ValueError for shapes that would broadcast to a wrong loss."""
     if outputs.shape != targets.shape:
         raise ValueError(
             f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} must "

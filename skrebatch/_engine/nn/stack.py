@@ -1,12 +1,12 @@
-"""K networks of one architecture, trained side by side with written-out gradients.
+"""K networks of one architecture, trained together with explicit gradients.
 
-Dispatch, not arithmetic, is what training a tiny network costs: autograd and
-``Conv1d`` spend most of a step deciding what to do. :class:`CNNStack` therefore
-holds K networks in one matrix of parameters and runs forward and backward as
-about forty batched operations on preallocated memory.
+For tiny networks the overhead of each operation dominates the training time, not the
+arithmetic. :class:`CNNStack` therefore holds K networks in one matrix of parameters.
+Its forward and backward passes are about forty batched operations on preallocated
+memory, without autograd.
 
-Parameter 0 of each network is a constant zero, which taps beyond the border of a
-sequence read. Its gradient is always zero, so every optimizer leaves it there.
+Parameter 0 of each network is a constant zero; kernel taps beyond the border of a
+sequence read it. Its gradient is always zero, so it stays zero under every optimizer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import nn
 
 from skrebatch._engine.nn.architecture import Architecture, shorten
 from skrebatch._engine.nn.linear import LinearLayout
+from skrebatch._engine.nn.short_rows import ShortStep
 from skrebatch._engine.nn.step import (
     FIRST_SCALE,
     Layout,
@@ -39,25 +40,25 @@ class CNNStack(nn.Module):
     architecture : Architecture
         Sizes of every network.
     group_sizes : sequence of int, default=(1,)
-        The networks of a group take their optimizer steps together; each group
-        is one parameter of the module, of shape (group size, n_parameters).
-        Their sum is K.
+        Number of networks of each group; the sum is K. The networks of a group take
+        optimizer steps together: each group is one parameter of the module, of shape
+        (group size, n_parameters).
     dtype : torch.dtype, default=torch.float32
     device : torch.device or str, default="cpu"
     precision : torch.dtype, default=None
-        What steps of training compute in, a lower precision than `dtype`; the
-        parameters keep theirs, and so does evaluation. None is `dtype`.
+        Lower-precision dtype of the training steps; parameters and evaluation keep
+        `dtype`. None means `dtype`.
 
     Attributes
     ----------
     groups : torch.nn.ParameterList
-        The parameters; rows of `flat`.
+        The parameters of each group; views of rows of `flat`.
     flat, grad : torch.Tensor of shape (K, n_parameters)
-        The parameters (of the groups kept) and, after `backward` of a step, their
+        The parameters of the live groups and, after `backward` of a step, their
         gradients.
     running : torch.Tensor of shape (K, n_running)
-        What else training leaves: running means and variances of batch norms; in
-        float16, the scale of the gradients and the steps since that changed.
+        Other state: running means and variances of batch norms; in float16 also the
+        gradient scale and the number of steps since its last change.
     """
 
     def __init__(
@@ -84,11 +85,11 @@ class CNNStack(nn.Module):
 
     @property
     def _scales(self) -> bool:
-        """Whether gradients are scaled, lest they vanish."""
+        """Whether gradients are scaled, to prevent underflow."""
         return self.precision == torch.float16
 
     def _first_running(self) -> torch.Tensor:
-        """Make what one network begins with."""
+        """Return the initial running values of a network."""
         values = torch.zeros(self.layout.n_running + 2 * self._scales)
         for norm in self.layout.norms:
             values[norm.variance] = 1
@@ -97,7 +98,7 @@ class CNNStack(nn.Module):
         return values
 
     def _rebind_views(self, live: Sequence[bool] | None = None) -> None:
-        """Make the groups, or those that live, blocks of rows of one matrix."""
+        """Rebuild `flat`, and make the (live) groups views of its rows."""
         on = [i for i in range(len(self.groups)) if live is None or live[i]]
         self.live_groups = [self.groups[i] for i in on]
         with torch.no_grad():
@@ -108,50 +109,50 @@ class CNNStack(nn.Module):
                 group.grad, group.data = None, group.detach().clone()
             for group, share in zip(self.live_groups, rows, strict=True):
                 group.data = share
-            own = [buffer.clone() for buffer in self.buffers()]
-            self.running = torch.cat([own[i] for i in on])
+            buffers = [buffer.clone() for buffer in self.buffers()]
+            self.running = torch.cat([buffers[i] for i in on])
             for i, share in zip(
-                on, self.running.split([len(own[i]) for i in on]), strict=True
+                on, self.running.split([len(buffers[i]) for i in on]), strict=True
             ):
-                own[i] = share
-            for i, buffer in enumerate(own):
+                buffers[i] = share
+            for i, buffer in enumerate(buffers):
                 setattr(self, f"running{i}", buffer)
         self.layout.to(self.flat.device)
         self._workspaces: dict[bool, tuple[Workspace, dict[tuple[int, int], Step]]] = {}
         self._shorts: dict[Architecture, CNNStack] = {}
-        self._short_steps: dict[Any, _ShortStep] = {}
+        self._short_steps: dict[Any, ShortStep] = {}
 
     def _apply(self, fn: Any, recurse: bool = True) -> CNNStack:
-        """Move or cast the parameters, and what hangs on them."""
+        """Move or cast the parameters, and rebuild the views."""
         super()._apply(fn, recurse)
         self._rebind_views()
         return self
 
     def set_live_groups(self, live: Sequence[bool]) -> None:
-        """Take only some groups into `flat`, so that steps leave the others out.
+        """Restrict `flat`, and thus the steps, to some groups.
 
-        The others keep their parameters, and come back when they are kept again.
+        The other groups keep their parameters and can be made live again.
 
         Parameters
         ----------
-        live : sequence of bool, one for each group
+        live : sequence of bool, one per group
         """
         self._rebind_views(live)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what can be made again from the parameters."""
+        """Exclude what can be rebuilt from the parameters."""
         state = self.__dict__.copy()
         for name in ("flat", "grad", "running", "live_groups", "layout", "_workspaces"):
             del state[name]
         del state["_shorts"], state["_short_steps"]
-        # A pickled view would bring the whole matrix along, once for each group.
+        # Each pickled view would contain the whole matrix.
         copies = (nn.Parameter(group.detach().clone()) for group in self.groups)
         state["_modules"] = {**self._modules, "groups": nn.ParameterList(copies)}
         state["_buffers"] = {n: buffer.clone() for n, buffer in self.named_buffers()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the parameters and what hangs on them."""
+        """Restore the parameters, and rebuild the views."""
         super().__setstate__(state)
         self.layout = Layout(self.architecture)
         self._rebind_views()
@@ -159,8 +160,7 @@ class CNNStack(nn.Module):
     def step(self, K: int, b: int, forward_only: bool = False) -> Step:
         """Return the step of the first K networks on batches of b rows.
 
-        The memory behind all steps is shared and as large as the largest batch
-        asked for, so use one step at a time.
+        All steps share their memory, so only one step can be used at a time.
         """
         workspace, steps = self._workspaces.get(forward_only, (None, {}))
         if workspace is None or workspace.b < b:
@@ -169,7 +169,7 @@ class CNNStack(nn.Module):
                 like = self.flat.new_empty(0, dtype=self.precision)
             workspace, steps = Workspace(like, len(self.flat), b, forward_only), {}
             self._workspaces[forward_only] = workspace, steps
-            # The largest step first: it claims the memory that the others share.
+            # The largest step comes first: it allocates the memory for all steps.
             steps[len(self.flat), b] = self._make_step(workspace, len(self.flat), b)
         step = steps.get((K, b))
         if step is None:
@@ -185,8 +185,8 @@ class CNNStack(nn.Module):
 
     def short_step(
         self, K: int, b: int, length: int, forward_only: bool = False
-    ) -> Step | _ShortStep:
-        """Return a step like that of `step`, for rows of at most a length."""
+    ) -> Step | ShortStep:
+        """Return a step like :meth:`step` does, for rows of at most `length` values."""
         architecture = shorten(self.architecture, length)
         if architecture == self.architecture:
             return self.step(K, b, forward_only)
@@ -197,17 +197,27 @@ class CNNStack(nn.Module):
             self._shorts[architecture] = short
         step = short.step(K, b, forward_only)
         key = architecture, K, b, forward_only
-        known = self._short_steps.get(key)
-        if known is None or known.step is not step:
+        short_step = self._short_steps.get(key)
+        if short_step is None or short_step.step is not step:
             workspace = short._workspaces[forward_only][0]
-            known = self._short_steps[key] = _ShortStep(self, short, workspace, step, K)
-        return known
+            short_step = self._short_steps[key] = ShortStep(
+                step,
+                workspace,
+                (short.layout, self.layout),
+                (short.flat[:K], self.flat[:K]),
+                (short.grad[:K], self.grad[:K]),
+            )
+        return short_step
 
     def activate(self, active: Sequence[bool]) -> None:
-        """Say which networks the next optimizer steps move.
+        """Set which networks the next optimizer steps update.
 
-        A group without an active network has no gradient, so that an optimizer
-        leaves it and its own state untouched.
+        Groups without active networks get no gradient, so the optimizer changes
+        neither their parameters nor its state for them.
+
+        Parameters
+        ----------
+        active : sequence of bool, one per network
         """
         start = 0
         for group in self.live_groups:
@@ -216,15 +226,15 @@ class CNNStack(nn.Module):
             start = stop
 
     def skip_overflows(self, active: Sequence[bool]) -> None:
-        """Leave networks whose gradient overflowed out of the next optimizer step.
+        """Exclude networks with overflowed gradients from the next optimizer step.
 
-        It also brings their scales up to date. For gradients in float16 whose
-        groups have one network each; others need none of it.
+        The gradient scales are updated as well. Only for float16, where every group
+        has one network.
 
         Parameters
         ----------
         active : sequence of bool
-            Which networks the step before was for.
+            Which networks took part in the last step.
         """
         finite = self.grad.isfinite().all(dim=1)
         at_work = torch.tensor(active, device=finite.device)
@@ -234,18 +244,18 @@ class CNNStack(nn.Module):
         self.activate((finite & at_work).tolist())
 
     def state_of(self, k: int) -> torch.Tensor:
-        """Return all that makes up network k: parameters, then running values."""
+        """Return the state of network k: its parameters, then its running values."""
         if not self.running.shape[1]:
             return self.flat[k]
         return torch.cat([self.flat[k], self.running[k]])
 
     def restore(self, k: int, state: torch.Tensor) -> None:
-        """Put network k into a state that it, or its like, had."""
+        """Set network k to a state from :meth:`state_of`."""
         n_parameters = self.flat.shape[1]
         self.flat[k], self.running[k] = state[:n_parameters], state[n_parameters:]
 
     def release(self) -> None:
-        """Give the memory of all steps and gradients back."""
+        """Free the memory of all steps and gradients."""
         self._workspaces, self._shorts, self._short_steps = {}, {}, {}
         for group in self.groups:
             group.grad = None
@@ -268,7 +278,7 @@ class CNNStack(nn.Module):
             return step.forward().clone()
 
     def read_all(self) -> list[TabularCNN]:
-        """Copy every network into an ordinary module.
+        """Copy every network into a :class:`TabularCNN`.
 
         Returns
         -------
@@ -277,50 +287,54 @@ class CNNStack(nn.Module):
         """
         networks: list[TabularCNN] = []
         with torch.no_grad():
-            # Put in torch's order for all networks at once.
+            # Reorder to torch's layout for all networks at once.
             layers = [view.contiguous().unbind() for view in self._views()]
             for values in zip(*layers, strict=True):
                 network = TabularCNN.from_architecture(
                     self.architecture, self.flat.dtype, self.flat.device
                 )
-                for own, theirs in zip(values, network.parameters(), strict=True):
-                    theirs.copy_(own.view(theirs.shape))
+                for value, parameter in zip(values, network.parameters(), strict=True):
+                    parameter.copy_(value.view(parameter.shape))
                 for mean, variance, norm in self._norms(len(networks), network):
                     norm.running_mean, norm.running_var = mean.clone(), variance.clone()
                 networks.append(network.eval())
         return networks
 
     def write(self, k: int, network: TabularCNN) -> None:
-        """Copy the weights of an ordinary module into network k.
+        """Copy the weights of a :class:`TabularCNN` into network k.
 
         Parameters
         ----------
         k : int
-            Number of the network, in [0, K).
+            Index of the network, in [0, K).
         network : TabularCNN
-            Of the same architecture.
+            A network of the same architecture.
 
         Raises
         ------
         ValueError
-            If it is of another architecture.
+            If the architectures differ.
         """
         if network.architecture != self.architecture:
-            raise ValueError("The network is of another architecture than the stack.")
+            raise ValueError(
+                "The architecture of the network differs from that of the stack."
+            )
         with torch.no_grad():
-            for view, theirs in zip(self._views(), network.parameters(), strict=True):
-                view[k].copy_(theirs.view(view[k].shape))
+            for view, parameter in zip(
+                self._views(), network.parameters(), strict=True
+            ):
+                view[k].copy_(parameter.view(view[k].shape))
             for mean, variance, norm in self._norms(k, network):
                 mean.copy_(norm.running_mean)
                 variance.copy_(norm.running_var)
 
     def draw(self, k: int, generator: torch.Generator) -> None:
-        """Draw new weights for network k, the very ones that TabularCNN draws.
+        """Draw new weights for network k, equal to those that TabularCNN draws.
 
         Parameters
         ----------
         k : int
-            Number of the network, in [0, K).
+            Index of the network, in [0, K).
         generator : torch.Generator
             Source of the weights.
         """
@@ -338,16 +352,16 @@ class CNNStack(nn.Module):
     def _norms(
         self, k: int, network: TabularCNN
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
-        """Pair the running means and variances of network k with a module's norms."""
+        """Pair the running statistics of network k with the norms of a module."""
         row = self.running[k]
         for layout, norm in zip(self.layout.norms, network.norms(), strict=True):
             yield row[layout.mean], row[layout.variance], norm
 
     def _views(self) -> list[torch.Tensor]:
-        """View all parameters in the order of torch, weight and bias in turn.
+        """Return views of all parameters in torch's order: weight, bias, weight, ...
 
-        The shapes are (K, torch's shape), but that the head's first weight is (K,
-        hidden, channels, positions) where there are blocks.
+        The shapes are K followed by torch's shape, except for the first weight of the
+        head after blocks: it is (K, hidden, channels, positions).
         """
         views = []
         if self.layout.projection is not None:
@@ -364,7 +378,7 @@ class CNNStack(nn.Module):
             weight = matrix[..., :-1]
             if i == 0 and self.architecture.blocks:
                 last = self.architecture.blocks[-1]
-                # Here position by position, in torch channel by channel.
+                # Ordered by position first; in torch by channel first.
                 shape = last.pooled_length, last.out_channels
                 weight = weight.unflatten(2, shape).transpose(2, 3)
             views += [weight, matrix[..., -1]]
@@ -373,64 +387,8 @@ class CNNStack(nn.Module):
         return views
 
     def _matrix(self, layout: LinearLayout) -> torch.Tensor:
-        """View the weights of a linear layer, its bias the last column."""
+        """View a linear layer (K, rows, columns); the bias is the last column."""
         return self.flat[:, layout.cells].unflatten(1, (layout.rows, layout.columns))
-
-
-class _ShortStep:
-    """A step on rows that are short, by a smaller stack with copies of the weights."""
-
-    def __init__(
-        self,
-        module: CNNStack,
-        short: CNNStack,
-        workspace: Workspace,
-        step: Step,
-        K: int,
-    ):
-        n, m = module.architecture.n_features, short.architecture.n_features
-        self.step = step
-        table = workspace.plain("table", workspace.K * workspace.b, n + 3)
-        self.rows = table[: len(step.rows)]
-        self.inputs = [
-            (step.rows[:, :m], self.rows[:, :m]),
-            (step.rows[:, m:], self.rows[:, n:]),
-        ]
-        self.weights = _shared_parts(short, module, "flat", K)
-        self.gradients = _shared_parts(short, module, "grad", K)
-        self.grad = module.grad[:K]
-        self.d_outputs = step.d_outputs
-
-    def forward(self) -> torch.Tensor:
-        """Return the outputs (K, b, O) of the rows in `rows`."""
-        for own, theirs in itertools.chain(self.inputs, self.weights):
-            own.copy_(theirs)
-        return self.step.forward()
-
-    def backward(self) -> None:
-        """Turn `d_outputs` into the gradient of every parameter."""
-        self.step.backward()
-        self.grad.zero_()
-        for own, theirs in self.gradients:
-            theirs.copy_(own)
-
-
-def _shared_parts(
-    short: CNNStack, module: CNNStack, name: str, K: int
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Pair what a smaller stack and a stack have in common of a matrix by name."""
-    own, theirs = getattr(short, name)[:K], getattr(module, name)[:K]
-    own_cells, rows, columns = short.layout.linears[0]
-    cells, _, all_columns = module.layout.linears[0]
-    own_first = own[:, own_cells].unflatten(1, (rows, columns))
-    first = theirs[:, cells].unflatten(1, (rows, all_columns))
-    return [
-        (own[:, : own_cells.start], theirs[:, : cells.start]),
-        # The first positions' columns, and the bias.
-        (own_first[..., :-1], first[..., : columns - 1]),
-        (own_first[..., -1], first[..., -1]),
-        (own[:, own_cells.stop :], theirs[:, cells.stop :]),
-    ]
 
 
 def append_constants(x: torch.Tensor, variable_length: bool = False) -> torch.Tensor:
@@ -440,8 +398,8 @@ def append_constants(x: torch.Tensor, variable_length: bool = False) -> torch.Te
     ----------
     x : torch.Tensor of shape (n_samples, n_features)
     variable_length : bool, default=False
-        Whether rows may end in NaN: zeros take its place, and a last column tells
-        the length.
+        Whether rows may end in NaN. NaN is replaced by zero, and a last column holds
+        the length of each row.
 
     Returns
     -------

@@ -18,7 +18,7 @@ from skrebatch._engine.nn.workspace import Workspace
 
 
 class Layout:
-    """Where every layer of a network has its parameters and running statistics."""
+    """Where the parameters and running statistics of each layer are."""
 
     def __init__(self, architecture: Architecture):
         self.architecture = architecture
@@ -55,7 +55,7 @@ class Layout:
         self.n_parameters = stop
 
     def to(self, device: torch.device) -> None:
-        """Move the tables."""
+        """Move the index tables to a device."""
         for block in self.blocks:
             block.to(device)
 
@@ -63,20 +63,20 @@ class Layout:
 class Step:
     """Forward and backward of the first K networks on batches of b rows.
 
-    Everything that a step touches is a view prepared here once, because making
-    views costs as much as the arithmetic. A step that only goes forward evaluates:
-    by running statistics, and without dropout.
+    All views that a step needs are created once, in the constructor, because creating
+    views costs as much as the arithmetic. A forward-only step computes in evaluation
+    mode: with running statistics and without dropout.
 
     Parameters
     ----------
     layout : Layout
     flat, grad : torch.Tensor of shape (K, n_parameters)
-        The parameters, and where their gradients go.
+        The parameters, and the memory for their gradients.
     running : torch.Tensor of shape (K, n_running or more)
         The running statistics.
     workspace : Workspace
     b : int
-        Rows of a batch.
+        Number of rows of a batch.
     """
 
     def __init__(
@@ -96,22 +96,22 @@ class Step:
         self.x = x = rows[..., :width]
         self.lengths = None
         if is_variable:
-            # As a table holds them, and as numbers to look up.
+            # As floats, from the table, and as integers, to index with.
             self.row_ends = self.rows[:, -1]
             self.lengths = torch.empty_like(self.row_ends, dtype=torch.long)
         d_x = None
         if layout.projection is not None:
             name, n = "projection", layout.projection.rows
-            read = x[..., :-1]  # a linear layer reads the constant 1 alone
+            read = x[..., :-1]  # a linear layer needs only the constant 1
             linear = Linear(flat, grad, layout.projection, workspace, name, read, d_x)
             x, d_x = workspace.padded(name, K, b, n, 2), linear.d_out
             self.layers.append(Hidden(linear, x))
-        for i, own in enumerate(layout.blocks):
+        for i, block_layout in enumerate(layout.blocks):
             name = f"block{i}"
             constants = 2 if i < len(layout.blocks) - 1 else 1
-            out = workspace.padded(name, K, b, own.n_outputs, constants)
+            out = workspace.padded(name, K, b, block_layout.n_outputs, constants)
             block = ConvPool(
-                own, name, flat, grad, workspace, x, out, d_x, self.lengths
+                block_layout, name, flat, grad, workspace, x, out, d_x, self.lengths
             )
             self.layers.append(block)
             x, d_x = out, block.d_out
@@ -126,28 +126,35 @@ class Step:
             self.keep_probability = 1 - architecture.dropout
             self.masks = workspace.plain("masks", K, b, sum(architecture.hidden_sizes))
             masks = list(self.masks.split(architecture.hidden_sizes, dim=2))
-        for i, own_linear in enumerate(layout.linears[:-1]):
+        for i, linear_layout in enumerate(layout.linears[:-1]):
             name = f"hidden{i}"
-            linear = Linear(flat, grad, own_linear, workspace, name, x, d_x)
+            linear = Linear(flat, grad, linear_layout, workspace, name, x, d_x)
             norm = None
             if self.shares is not None:
-                own_norm = layout.norms[i]
+                norm_layout = layout.norms[i]
                 norm = BatchNorm(
-                    own_norm, name, flat, grad, running, self.shares, workspace, linear
+                    norm_layout,
+                    name,
+                    flat,
+                    grad,
+                    running,
+                    self.shares,
+                    workspace,
+                    linear,
                 )
-            out = workspace.padded(name, K, b, own_linear.rows, 1)
+            out = workspace.padded(name, K, b, linear_layout.rows, 1)
             self.layers.append(Hidden(linear, out, norm, masks[i]))
             x, d_x = out, linear.d_out
         self.last = Linear(flat, grad, layout.linears[-1], workspace, "output", x, d_x)
         self.outputs, self.d_outputs = self.last.out, self.last.d_out
 
     def count_rows(self, counts: torch.Tensor) -> None:
-        """Say how many rows of the next batches are each network's own (K,)."""
+        """Set the number of rows of each network in the next batches, (K,)."""
         if self.shares is not None:
             self.shares.count(counts)
 
     def drop(self, keep: torch.Tensor) -> None:
-        """Take the dropout masks of the next batches (K, b, all hidden layers)."""
+        """Set the dropout masks of the next batches, (K, b, all hidden sizes)."""
         if self.masks is not None:
             self.masks.copy_(keep).div_(self.keep_probability)
 
@@ -161,23 +168,24 @@ class Step:
         return self.outputs
 
     def backward(self) -> None:
-        """Turn `d_outputs` into the gradient of every parameter."""
+        """Compute the gradient of every parameter from `d_outputs`."""
         self.last.backward()
         for layer in reversed(self.layers):
             layer.backward()
 
 
 class MixedStep(Step):
-    """A step that computes in the 16 bits of its workspace, float32 at either end.
+    """A step in mixed precision: float32 outside, the workspace's 16 bits inside.
 
-    The parameters are rounded before a step, and their gradients widened after it.
+    Parameters and inputs are rounded before a step; outputs and gradients are
+    converted back to float32.
 
     Parameters
     ----------
     layout, flat, grad, running, workspace, b
         As for a :class:`Step`, in float32 except for the workspace.
     scale : torch.Tensor of shape (K,), default=None
-        What the losses are multiplied by, so that their gradients don't vanish.
+        Factors of the losses, so that gradients do not underflow.
     """
 
     def __init__(
@@ -194,7 +202,7 @@ class MixedStep(Step):
         self.flat, self.grad = flat, grad
         self.low_flat = workspace.plain("flat", K, n_parameters)
         self.low_grad = workspace.plain("grad", K, n_parameters)
-        self.low_grad[:, 0] = 0  # that of the constant, which no layer writes
+        self.low_grad[:, 0] = 0  # gradient of the constant; no layer writes it
         super().__init__(layout, self.low_flat, self.low_grad, running, workspace, b)
         self.low_x, self.low_outputs = self.x, self.outputs
         self.low_d_outputs = self.d_outputs
@@ -216,7 +224,7 @@ class MixedStep(Step):
         return self.outputs.copy_(self.low_outputs)
 
     def backward(self) -> None:
-        """Turn `d_outputs` into the gradient of every parameter."""
+        """Compute the gradient of every parameter from `d_outputs`."""
         if self.scale is not None:
             self.d_outputs.mul_(self.scale.view(-1, 1, 1))
         self.low_d_outputs.copy_(self.d_outputs)
@@ -226,7 +234,7 @@ class MixedStep(Step):
             self.grad.div_(self.scale.view(-1, 1))
 
 
-# As torch.amp.GradScaler has them, but for a bound.
+# The values of torch.amp.GradScaler, and an upper bound.
 FIRST_SCALE = 2.0**16
 _LARGEST_SCALE = 2.0**24
 _STEPS_TO_GROW = 2000
@@ -235,12 +243,12 @@ _STEPS_TO_GROW = 2000
 def update_scales(
     scale: torch.Tensor, steps: torch.Tensor, finite: torch.Tensor
 ) -> None:
-    """Halve the scale of gradients that overflowed, double it after a long calm.
+    """Halve the scales of gradients that overflowed; double them after many steps.
 
     Parameters
     ----------
     scale, steps : torch.Tensor of shape (K,)
-        Changed in place: scales, and numbers of steps since they changed.
+        Scales, and numbers of steps since their last change; updated in place.
     finite : torch.Tensor of shape (K,)
         Whether the gradients of each network are finite.
     """

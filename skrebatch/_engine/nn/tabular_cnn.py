@@ -15,22 +15,22 @@ from skrebatch._engine.nn.architecture import Architecture, build_architecture
 def draw_weights(
     weight: torch.Tensor, bias: torch.Tensor, generator: torch.Generator | None
 ) -> None:
-    """Draw a layer's weights (out, ...) and bias as torch's own layers draw them.
+    """Draw the weights (out, ...) and bias of a layer as torch does by default.
 
-    Weights without a second dimension are a batch norm's, which begins with 1 and 0.
+    One-dimensional weights belong to a batch norm: they become 1, its bias 0.
     """
     if weight.ndim == 1:
         weight.data.fill_(1)
         bias.data.fill_(0)
         return
-    # What kaiming_uniform_ with a = sqrt(5) comes to.
+    # Equal to kaiming_uniform_ with a = sqrt(5), the default of torch.
     bound = weight[0].numel() ** -0.5
     nn.init.uniform_(weight, -bound, bound, generator=generator)
     nn.init.uniform_(bias, -bound, bound, generator=generator)
 
 
 class _BareConv1d(nn.Conv1d):
-    """A convolution in its input's dtype; its weights are drawn by the network."""
+    """A convolution in the dtype of its input; the network draws the weights."""
 
     bias: nn.Parameter
 
@@ -42,7 +42,7 @@ class _BareConv1d(nn.Conv1d):
 
 
 class _BareLinear(nn.Linear):
-    """A linear layer in its input's dtype; its weights are drawn by the network."""
+    """A linear layer in the dtype of its input; the network draws the weights."""
 
     def reset_parameters(self) -> None:
         pass
@@ -52,7 +52,7 @@ class _BareLinear(nn.Linear):
 
 
 class _CastBatchNorm1d(nn.BatchNorm1d):
-    """A batch norm that evaluates in its input's dtype."""
+    """A batch norm that evaluates in the dtype of its input."""
 
     running_mean: torch.Tensor
     running_var: torch.Tensor
@@ -68,53 +68,54 @@ class _CastBatchNorm1d(nn.BatchNorm1d):
 class TabularCNN(nn.Module):
     """A 1D CNN that reads each row of a table as a sequence with one channel.
 
-    Blocks of Conv1d -> ReLU -> MaxPool1d, then a head: hidden layers of Linear ->
-    BatchNorm1d -> ReLU -> Dropout, of which the norm and the dropout are options, and
-    a linear layer to the outputs. By default it is the paper's network [1]_ (Table
-    3). A kernel or a pool that is longer than its sequence is clamped to it.
+    The network consists of blocks Conv1d -> ReLU -> MaxPool1d and a head. The head has
+    hidden layers Linear -> BatchNorm1d -> ReLU -> Dropout, where batch norm and dropout
+    are optional, and a linear output layer. The defaults give the network of the paper
+    [1]_ (Table 3). A kernel or a pool that is longer than its sequence is clamped to
+    it.
 
     Parameters
     ----------
     n_features : int
         Number of columns of the table, the length of the sequence.
     n_outputs : int, default=1
-        Number of outputs: one logit for two classes, one for each class or
-        regression target otherwise.
+        Number of outputs: one logit for two classes, otherwise one output per class
+        or regression target.
     conv_channels : tuple of int, default=(8, 16)
-        Output channels of each block; its length is the number of blocks. () leaves
-        the head alone: a multilayer perceptron.
+        Output channels of each block; its length is the number of blocks. () gives a
+        multilayer perceptron: the head without blocks.
     kernel_size, pool_size : int or tuple of int, default=3 and 2
-        Kernel of the convolutions and of the pools, one for all blocks or one
+        Kernel size of the convolutions and of the pools, one for all blocks or one
         per block.
     pool_stride : int or tuple of int, default=None
         Stride of the pools, `pool_size` if None.
     padding : int or "same", default="same"
-        Zeros on either side of each sequence before its convolution; "same"
-        keeps its length.
+        Number of zeros added on either side of each sequence before the convolution;
+        "same" keeps the length.
     hidden_size : int or "auto", default="auto"
-        Width of the head's hidden layer; "auto" is twice the flattened size.
+        Width of the hidden layer of the head; "auto" is twice the size of the
+        flattened output of the blocks.
     hidden_layers : tuple of int, default=None
-        Widths of several hidden layers; None is one layer of `hidden_size`.
+        Widths of several hidden layers; None means one layer of `hidden_size`.
     batch_norm : bool, default=False
-        Whether to normalise the values of each hidden layer over a batch.
+        Whether the hidden layers have batch normalisation.
     dropout : float, default=0.0
-        Share of the values of each hidden layer that training leaves out, in [0, 1).
+        Dropout probability of the hidden layers, in [0, 1).
     variable_length : bool, default=False
-        Whether rows may end in NaN padding, which is never seen: convolutions meet
-        zeros beyond a row's end, pools leave them out, and the head reads zeros at
-        the positions that a row doesn't have. A batch is computed as far as its
-        longest row reaches.
+        Whether rows may end in NaN padding, which is ignored: beyond the end of a
+        row, convolutions read zeros, pools skip the positions, and the head reads
+        zeros. A batch is computed up to the end of its longest row.
     projection : tuple of int, default=None
-        Channels and positions to which the columns are projected before the blocks,
-        by a linear layer and a ReLU; None leaves the columns the positions of one
-        channel. Not with `variable_length`.
+        Channels and positions to which a linear layer and a ReLU project the columns
+        before the blocks. None means no projection: each column is one position of a
+        single channel. Not supported with `variable_length`.
     generator : torch.Generator, default=None
-        Source of the initial weights; None is torch's global generator.
+        Source of the initial weights; None means torch's global generator.
 
     Attributes
     ----------
     architecture : Architecture
-        Every size of the network.
+        All sizes of the network.
 
     Raises
     ------
@@ -123,7 +124,7 @@ class TabularCNN(nn.Module):
 
     See Also
     --------
-    ReBatchCNNClassifier : Trains it; ``module_`` is one.
+    ReBatchCNNClassifier : Trains this network; its ``module_`` is one.
 
     References
     ----------
@@ -184,21 +185,21 @@ class TabularCNN(nn.Module):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> TabularCNN:
-        """Make the network of the given sizes, its weights yet undefined.
+        """Create a network of the given sizes with undefined weights.
 
         Parameters
         ----------
         architecture : Architecture
-            Every size of the network.
+            All sizes of the network.
         dtype : torch.dtype, default=torch.float32
-            Of its parameters.
+            Dtype of the parameters.
         device : torch.device or str, default=None
-            Where they are; None is torch's default.
+            Device of the parameters; None means torch's default.
 
         Returns
         -------
         network : TabularCNN
-            Its parameters have shapes, but no values yet.
+            Its parameters are allocated but not initialised.
         """
         network = cls.__new__(cls)
         nn.Module.__init__(network)
@@ -245,17 +246,17 @@ class TabularCNN(nn.Module):
         Returns
         -------
         norms : list of torch.nn.BatchNorm1d
-            Those of the hidden layers of the head, in order.
+            The batch norms of the hidden layers, in order.
         """
         return [layer for layer in self.head if isinstance(layer, nn.BatchNorm1d)]
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw new weights, distributed as torch's own layers draw them.
+        """Draw new weights from the default distributions of torch.
 
         Parameters
         ----------
         generator : torch.Generator, default=None
-            Source of the weights; None is torch's global generator.
+            Source of the weights; None means torch's global generator.
         """
         for norm in self.norms():
             norm.reset_running_stats()
@@ -264,12 +265,12 @@ class TabularCNN(nn.Module):
             draw_weights(weight, bias, generator)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the raw outputs, before any sigmoid or softmax, in the dtype of x.
+        """Compute the raw outputs, before sigmoid or softmax, in the dtype of x.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
-            With `variable_length`, rows that may end in NaN.
+            With `variable_length`, rows may end in NaN.
 
         Returns
         -------
@@ -279,7 +280,7 @@ class TabularCNN(nn.Module):
         Raises
         ------
         TypeError
-            If x is not of a floating-point dtype.
+            If the dtype of x is not a floating-point dtype.
         """
         if not x.is_floating_point():
             raise TypeError(f"x must hold floating-point numbers, got {x.dtype}.")
@@ -289,7 +290,7 @@ class TabularCNN(nn.Module):
         return self.head(x.flatten(1))  # (n, C * L) -> (n, n_outputs)
 
     def _as_sequences(self, x: torch.Tensor) -> torch.Tensor:
-        """Make each row (n, F) a sequence (n, C, L): its columns, or projected."""
+        """Turn rows (n, F) into sequences (n, C, L), projected if so configured."""
         if self.architecture.projection is None:
             return x.unsqueeze(1)  # (n, 1, F)
         channels, positions = self.architecture.projection
@@ -306,11 +307,11 @@ class TabularCNN(nn.Module):
             conv_ends, ends = block.conv_ends(ends), block.pooled_ends(ends)
             pooled_length = int(ends.max()) if len(ends) else 1
             length = (pooled_length - 1) * block.pool_stride + block.pool_size
-            # What is cut off here lies beyond every row's end.
+            # Cuts only positions beyond the end of every row.
             right = length + block.kernel_size - 1 - block.left - x.shape[-1]
             x = layer[1:-1](F.pad(x, (block.left, right)))  # (n, C, L)
             beyond = torch.arange(length, device=x.device) >= conv_ends[:, None]
-            # ReLU has left nothing below zero: pools ignore zeros.
+            # After ReLU no value is negative, so zeros do not affect the pools.
             x = layer[-1](x.masked_fill(beyond[:, None], 0))
         first: Any = self.head[0]
         weight = first.weight.unflatten(1, (x.shape[1], -1))[..., :pooled_length]
@@ -319,7 +320,7 @@ class TabularCNN(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Several networks on the same rows.
+    """Several networks that are applied to the same rows.
 
     Parameters
     ----------
@@ -354,10 +355,10 @@ class Ensemble(nn.Module):
 
 
 def as_module(networks: Sequence[TabularCNN]) -> TabularCNN | Ensemble:
-    """Make one module of one network or several."""
+    """Return the only network, or an :class:`Ensemble` of several."""
     return networks[0] if len(networks) == 1 else Ensemble(networks)
 
 
 def networks_of(module: TabularCNN | Ensemble) -> list[TabularCNN]:
-    """Return the networks of such a module."""
+    """Return the networks of a module made by :func:`as_module`."""
     return [module] if isinstance(module, TabularCNN) else module.members()

@@ -1,4 +1,4 @@
-"""How many threads a piece of work is worth."""
+"""The number of threads for small computations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 from skrebatch._engine.nn.architecture import Architecture
 
-# Below this many multiplications a step, a second thread costs more than it does.
+# Below this many multiplications per step, a second thread costs more than it saves.
 _MULTIPLICATIONS_PER_THREAD = 100_000_000
 
 
 @contextlib.contextmanager
 def one_thread_if(small: bool) -> Iterator[None]:
-    """Run on one thread where the work is small; restore the number afterwards."""
+    """Run on one thread if `small`; restore the number of threads afterwards."""
     before = torch.get_num_threads()
     if small:
         torch.set_num_threads(1)
@@ -27,5 +27,5 @@ def one_thread_if(small: bool) -> Iterator[None]:
 
 
 def is_small(architecture: Architecture, n_rows: int) -> bool:
-    """Tell whether a step on so many rows is too small for several threads."""
+    """Return whether a step on `n_rows` rows is too small for several threads."""
     return n_rows * architecture.multiplications < _MULTIPLICATIONS_PER_THREAD

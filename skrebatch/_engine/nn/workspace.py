@@ -1,4 +1,4 @@
-"""The preallocated memory that steps of training share."""
+"""Preallocated memory that training steps share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class Workspace:
-    """Workspace for the steps of at most K networks and b rows, by name."""
+    """Named buffers for steps of at most K networks and b rows."""
 
     def __init__(self, like: torch.Tensor, K: int, b: int, forward_only: bool):
         self.like, self.K, self.b = like, K, b
@@ -18,27 +18,27 @@ class Workspace:
     def plain(
         self, name: str, K: int, *shape: int, dtype: torch.dtype | None = None
     ) -> torch.Tensor:
-        """Return contiguous memory of the shape; what it holds is undefined."""
+        """Return contiguous memory of the given shape with undefined values."""
         size = K * math.prod(shape)
         if name not in self.pieces:
             self.pieces[name] = self.like.new_empty(size, dtype=dtype)
         return self.pieces[name][:size].view(K, *shape)
 
     def gradient(self, name: str, K: int, *shape: int) -> torch.Tensor:
-        """Return memory for a gradient: none where steps only go forward."""
+        """Return memory for a gradient; empty for forward-only steps."""
         return self.like[:0] if self.forward_only else self.plain(name, K, *shape)
 
     def contiguous(self, name: str, target: torch.Tensor) -> torch.Tensor:
-        """Return the target, or memory for it where it lies in pieces.
+        """Return the target if it is contiguous, else contiguous memory of its shape.
 
-        A batched product into pieces is a loop over the batch.
+        torch computes a batched product into non-contiguous memory in a slow loop.
         """
         if target.is_contiguous():
             return target
         return self.plain(name, *target.shape)
 
     def padded(self, name: str, K: int, b: int, n: int, extra: int) -> torch.Tensor:
-        """Return (K, b, n + extra) memory that ends in a 1, and a 0 if extra is 2."""
+        """Return memory (K, b, n + extra) that ends in 1, and in a 0 if extra is 2."""
         piece = self.pieces.get(name)
         if piece is None:
             piece = self.like.new_zeros(self.K * self.b, n + extra)
