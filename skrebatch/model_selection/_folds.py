@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import sklearn
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
-from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.validation import indexable
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
 
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._sklearn_callbacks import is_watched
@@ -27,7 +25,8 @@ class Fold:
 
     X: Any  # training data, after the earlier steps; None once they are in jobs
     y: Any
-    before: Pipeline | None  # the earlier steps, fitted
+    fit_params: dict[str, Any]  # of the last step, or of what is fitted alone
+    pipeline: Any  # with its earlier steps fitted and without its last; None if alone
     scored: list[tuple[Any, Any, dict[str, Any]]]  # X, y, parameters: test, training
 
 
@@ -40,14 +39,20 @@ class Task:
     estimator: Any  # the last step, if that can share a stack, else the whole
     fuses: bool
     fold: Any  # Fold, its place in the data of a stack, or why it could not be made
-    fit_params: dict[str, Any]
 
 
-class _Keep(BaseEstimator):
-    """The last step of a pipeline that keeps what the earlier ones make of the data."""
+class _LastStep(BaseEstimator):
+    """Stands in for the last step of a pipeline and keeps what its fit is given."""
 
-    def fit(self, X: Any, y: Any = None) -> _Keep:
-        self.X_, self.y_ = X, y
+    def __init__(self, step: Any):
+        self.step = step
+
+    def get_metadata_routing(self) -> Any:
+        """Request what the step requests."""
+        return self.step.get_metadata_routing()
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> _LastStep:
+        self.given_ = X, y, params
         return self
 
 
@@ -72,7 +77,6 @@ class FoldData:
         n_scored: int,
     ):
         self.estimator, self.X, self.y, self.splits = estimator, X, y, splits
-        self.n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
         self.fit_params, self.score_params = fit_params, score_params
         self.n_scored = n_scored
         self.folds: dict[Any, Fold | Exception] = {}
@@ -93,90 +97,48 @@ class FoldData:
         watched = any(map(is_watched, [estimator, *(step for _, step in steps)]))
         fuses = isinstance(final, BaseReBatchCNN) and not reason_not_stackable(final)
         fuses = fuses and not watched
-        early, fit_params = None, self.fit_params
-        early_params: dict[str, Any] = {}
-        if fuses and len(steps) > 1:
-            early = estimator[:-1]
-            fit_params, early_params = self._part(estimator, early)
-        # Candidates that differ in nothing but the last step share their folds.
-        key = None
-        if early is not None:
-            key = tuple(
+        key: Any = get_tags(estimator).input_tags.pairwise
+        pipeline = estimator if fuses and len(steps) > 1 else None
+        if pipeline is not None:
+            # Candidates that differ in nothing but the last step share their folds,
+            # if it requests the same of the pipeline.
+            early = [
                 (n, id(value))
                 for n, value in candidate.items()
                 if n.partition("__")[0] != name
-            )
-        for fold, (rows, _) in enumerate(self.splits):
-            own = self._of_rows(fit_params, rows)
-            data = self._fold((fold, key), early, early_params, name)
-            fitted = copy.deepcopy(final) if fuses else clone(estimator)
-            yield Task(first + fold, name, fitted, fuses, data, own)
-
-    def _part(
-        self, pipeline: Pipeline, early: Pipeline
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Part fit parameters into those of the last and of the earlier steps."""
-        last = pipeline.steps[-1][0]
-        if sklearn.get_config()["enable_metadata_routing"]:
-            routed = process_routing(pipeline, "fit", **self.fit_params)
-            early_names = early.get_metadata_routing().consumes("fit", self.fit_params)
-            return routed[last].fit, {n: self.fit_params[n] for n in early_names}
-        own, others = {}, {}
-        for name, value in self.fit_params.items():
-            step, _, parameter = name.partition("__")
-            if step == last and parameter:
-                own[parameter] = value
-            else:
-                others[name] = value
-        return own, others
-
-    def _fold(
-        self,
-        key: tuple[Any, ...],
-        early: Pipeline | None,
-        early_params: dict[str, Any],
-        last: str,
-    ) -> Fold | Exception:
-        """Cut out the data of a fold and fit the earlier steps on it, once."""
-        if key not in self.folds:
-            train, test = self.splits[key[0]]
-            scored = [
-                (
-                    _safe_indexing(self.X, rows),
-                    None if self.y is None else _safe_indexing(self.y, rows),
-                    self._of_rows(self.score_params, rows),
-                )
-                for rows in (test, train)
             ]
-            X, y, _ = scored[1]
-            try:
-                if early is not None:
-                    early = clone(early)
-                    # Of imbalanced-learn's samplers a fit alone tells the new labels.
-                    early.steps.append((last, _Keep()))
-                    early.fit(X, y, **self._of_rows(early_params, train))
-                    _, kept = early.steps.pop()
-                    X, y = kept.X_, kept.y_
-                self.folds[key] = Fold(X, y, early, scored[: self.n_scored])
-            except Exception as error:
-                self.folds[key] = error
-        return self.folds[key]
+            key = *early, str(final.get_metadata_routing())
+        for fold in range(len(self.splits)):
+            if (fold, key) not in self.folds:
+                self.folds[fold, key] = self._cut(fold, estimator, pipeline)
+            fitted = copy.deepcopy(final) if fuses else clone(estimator)
+            yield Task(first + fold, name, fitted, fuses, self.folds[fold, key])
 
-    def _of_rows(self, params: dict[str, Any], rows: Any) -> dict[str, Any]:
-        """Cut parameters that hold a value for each sample."""
-        return {
-            name: _safe_indexing(indexable(value)[0], rows)
-            if self._is_per_sample(value)
-            else value
-            for name, value in params.items()
-        }
+    def _cut(self, fold: int, estimator: Any, pipeline: Any) -> Fold | Exception:
+        """Cut out the data of a fold and fit the earlier steps on it."""
+        train, test = self.splits[fold]
+        X, y = _safe_split(estimator, self.X, self.y, train)
+        scored = [
+            (*_safe_split(estimator, self.X, self.y, test, train), self._score(test)),
+            (X, y, self._score(train)),
+        ][: self.n_scored]
+        params = _check_method_params(self.X, self.fit_params, train)
+        if pipeline is None:
+            return Fold(X, y, params, None, scored)
+        pipeline = clone(pipeline)
+        name, final = pipeline.steps.pop()
+        pipeline.steps.append((name, _LastStep(final)))
+        try:
+            pipeline.fit(X, y, **params)
+        except Exception as error:
+            return error
+        _, last = pipeline.steps.pop()
+        X, y, params = last.given_
+        return Fold(X, y, params, pipeline, scored)
 
-    def _is_per_sample(self, value: Any) -> bool:
-        if isinstance(value, str | dict):
-            return False
-        if not hasattr(value, "__len__"):
-            value = np.atleast_1d(np.asarray(value))
-        return len(value) == self.n_samples
+    def _score(self, rows: Any) -> dict[str, Any]:
+        """Return the parameters of the scorer for some rows."""
+        return _check_method_params(self.X, self.score_params, rows)
 
 
 def is_pipeline(estimator: Any) -> bool:

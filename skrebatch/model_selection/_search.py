@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from functools import partial
@@ -9,15 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import sklearn
 from joblib import parallel_config
 from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import check_scoring
+from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
-from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import indexable
+from sklearn.utils.validation import _check_method_params, indexable
 from tqdm.auto import tqdm
 
 from skrebatch._engine.serialization.checkpoint import (
@@ -197,17 +196,27 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             return self._fit_side_by_side(X, y, params)
 
     def _fit_side_by_side(self, X: Any, y: Any, params: dict[str, Any]) -> Self:
-        scorer = self._check_scorer()
+        scorer, _ = self._get_scorers()
+        several = isinstance(scorer, _MultimetricScorer)
+        self.scorer_ = scorer._scorers if several else scorer
         X, y = indexable(X, y)
-        fit_params, split_params, score_params = self._route(params)
+        params = _check_method_params(X, params)
+        routed = self._get_routed_params_for_fit(params)
+        fit_params, split_params = routed.estimator.fit, routed.splitter.split
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        n_splits = cv.get_n_splits(X, y, **split_params)
         splits = list(cv.split(X, y, **split_params))
+        if len(splits) != n_splits:
+            raise ValueError(
+                f"cv makes {len(splits)} splits, but its get_n_splits returns "
+                f"{n_splits}."
+            )
         if not splits:
             raise ValueError("cv makes no folds: there is nothing to fit.")
         check_splits(splits, X)
         n_scored = 1 + self.return_train_score
         data = FoldData(
-            self.estimator, X, y, splits, fit_params, score_params, n_scored
+            self.estimator, X, y, splits, fit_params, routed.scorer.score, n_scored
         )
         candidates = list(ParameterGrid(self.param_grid))
         mark = None
@@ -231,7 +240,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             best = clone(self.estimator).set_params(
                 **clone(self.best_params_, safe=False)
             )
-            self.best_estimator_ = best.fit(X, y, **fit_params)
+            _fit(best, X, y, fit_params)
+            self.best_estimator_ = best
             self.refit_time_ = time.time() - start
             if hasattr(best, "feature_names_in_"):
                 self.feature_names_in_ = best.feature_names_in_
@@ -239,43 +249,6 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             if file is not None:
                 file.remove()
         return self
-
-    def _route(
-        self, params: dict[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Part parameters into those of the fit, the splitter and the scorer."""
-        if sklearn.get_config()["enable_metadata_routing"]:
-            routed = process_routing(self, "fit", **params)
-            return routed.estimator.fit, routed.splitter.split, routed.scorer.score
-        params = dict(params)
-        split_params, score_params = {"groups": params.pop("groups", None)}, {}
-        # From scikit-learn 1.9 on the weights of the fit weigh the scores, too.
-        forwards = getattr(self, "_check_scorers_accept_sample_weight", None)
-        if params.get("sample_weight") is not None and forwards and forwards():
-            score_params["sample_weight"] = params["sample_weight"]
-        return params, split_params, score_params
-
-    def _check_scorer(self) -> Any:
-        """Return what to score with: one scorer, or one that gives several scores."""
-        if callable(self.scoring):
-            self.scorer_ = self.scoring
-            return self.scoring
-        scorer = check_scoring(
-            self.estimator, self.scoring, raise_exc=self.error_score == "raise"
-        )
-        if self.scoring is None or isinstance(self.scoring, str):
-            self.scorer_ = scorer
-            return scorer
-        named = self.scoring
-        if not isinstance(named, dict):
-            named = {name: name for name in named}
-        self.scorer_ = {k: check_scoring(self.estimator, s) for k, s in named.items()}
-        if self.refit and not callable(self.refit) and self.refit not in named:
-            raise ValueError(
-                "With several scores refit must name one of them, be a callable or "
-                f"False; got {self.refit!r}, the scores are {list(named)}."
-            )
-        return scorer
 
     def _run(
         self, tasks: list[Task], scorer: Any, mark: dict[str, str] | None
@@ -296,10 +269,10 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
                 if not task.fuses:
                     alone.append(task)
                     continue
-                data = task.fold.X, task.fold.y
+                fold = task.fold
                 prepared.append(
                     task.estimator.__rebatch_prepare__(
-                        *data, cache=cache, **task.fit_params
+                        fold.X, fold.y, cache=cache, **fold.fit_params
                     )
                 )
                 stacked.append(task)
@@ -312,7 +285,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         for task in stacked:
             if id(task.fold) not in read:
                 task.fold.X = task.fold.y = None
-            task.fit_params = {}
+                task.fold.fit_params = {}
         jobs = [fit.job for fit in prepared]
         stacks: list[tuple[list[Task], list[PreparedFit] | None]] = [
             ([stacked[i] for i in stack], [prepared[i] for i in stack])
@@ -401,6 +374,11 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
                 setattr(self, name, getattr(table, name))
 
 
+def _fit(estimator: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
+    """Fit an estimator, one that takes no targets where there are none."""
+    estimator.fit(X, *(() if y is None else (y,)), **params)
+
+
 def _train_and_score(
     scorer: Any,
     file: Checkpoint | None,
@@ -431,7 +409,7 @@ def _train_and_score(
         try:
             if fits is None:
                 with interrupts_raised():
-                    estimator.fit(task.fold.X, task.fold.y, **task.fit_params)
+                    _fit(estimator, task.fold.X, task.fold.y, task.fold.fit_params)
                 outcome.fit_time = time.perf_counter() - start
             else:
                 estimator.__rebatch_finish__(fits[i], results[i])
@@ -439,9 +417,10 @@ def _train_and_score(
         except Exception as error:
             outcome.error = error
             continue
-        if task.fold.before is not None:
-            before = task.fold.before
-            estimator = type(before)([*before.steps, (task.name, estimator)])
+        if task.fold.pipeline is not None:
+            pipeline = copy.copy(task.fold.pipeline)
+            pipeline.steps = [*pipeline.steps, (task.name, estimator)]
+            estimator = pipeline
         begin = time.perf_counter()
         for X, y, params in task.fold.scored:
             try:

@@ -23,7 +23,7 @@ from helpers.estimators import (
     make_data,
     weights_of,
 )
-from helpers.searches import assert_same_search, both
+from helpers.searches import assert_same_search, both, described
 from joblib._parallel_backends import ThreadingBackend
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import TransformedTargetRegressor
@@ -41,7 +41,13 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    KernelCenterer,
+    MinMaxScaler,
+    PolynomialFeatures,
+    StandardScaler,
+)
+from sklearn.svm import SVC
 from skorch.callbacks import EarlyStopping, GradientNormClipping
 
 from skrebatch import (
@@ -405,6 +411,19 @@ def test_all_candidates_see_the_same_folds():
     assert (scores == scores[:, :1]).all()
 
 
+class Miscounts(KFold):
+    """A splitter that tells another number of folds than it makes."""
+
+    def get_n_splits(self, *args, **kwargs):
+        return self.n_splits + 1
+
+
+def test_a_splitter_that_miscounts_its_folds():
+    X, y = make_data(n=ROWS)
+    with pytest.raises(ValueError, match="cv makes 2 splits, but its get_n_splits"):
+        FusedGridSearchCV(net(), RATIOS, cv=Miscounts(2)).fit(X, y)
+
+
 def test_groups():
     X, y = make_data(n=ROWS)
     groups = np.random.default_rng(0).integers(5, size=ROWS)
@@ -503,6 +522,123 @@ def test_routed_groups_and_weights():
         model = requests(net(), score=False)
         cv = GroupKFold(3).set_split_request(groups=True)
         both(model, RATIOS, X, y, fit=fit, cv=cv)
+
+
+def watches_validation(**params):
+    """A net that asks for validation data and stops by them."""
+    params = {"early_stopping": True, "n_iter_no_change": 1, "max_epochs": 8, **params}
+    return net(**params).set_fit_request(X_val=True, y_val=True)
+
+
+def test_validation_data_go_through_the_earlier_steps():
+    X, y = make_data(n=ROWS)
+    X_val, y_val = make_data(n=25)
+    fit = {"X_val": X_val * 10 + 3, "y_val": y_val}
+    with routing():
+        last = watches_validation()
+        steps = [("scale", StandardScaler()), ("net", last)]
+        model = Pipeline(steps, transform_input=["X_val"])
+        scaled = both(model, NET_RATIOS, X * 10 + 3, y, fit=fit)
+        grid = {"transform_input": [["X_val"], None], **NET_RATIOS}
+        choice = both(model, grid, X * 10 + 3, y, fit=fit)
+    own, without = scores_of(choice)[:, ::2], scores_of(choice)[:, 1::2]
+    np.testing.assert_array_equal(own, scores_of(scaled))
+    assert (own != without).any()
+
+
+def test_validation_data_are_transformed_as_the_earlier_steps_ask():
+    X, y = make_data(n=ROWS)
+    X_val, y_val = make_data(n=25)
+    fit = {"X_val": X_val, "y_val": y_val, "shift": 2.0}
+    with routing():
+        shifts = Shifts().set_fit_request(shift=True)
+        shifts.set_transform_request(shift=True)
+        model = Pipeline(
+            [
+                ("shift", shifts),
+                ("scale", MinMaxScaler()),
+                ("net", watches_validation()),
+            ],
+            transform_input=["X_val"],
+        )
+        both(model, NET_RATIOS, X, y, fit=fit)
+
+
+class Shifts(TransformerMixin, BaseEstimator):
+    """Move a table by a number that comes with it."""
+
+    def fit(self, X, y=None, shift=0.0):
+        self.shift_ = shift
+        return self
+
+    def transform(self, X, shift=0.0):
+        return X + shift + self.shift_
+
+    def fit_transform(self, X, y=None, shift=0.0):
+        return self.fit(X, y, shift).transform(X, shift)
+
+
+def test_last_steps_that_ask_for_different_things():
+    X, y = make_data(n=ROWS)
+    fit = {"sample_weight": weights()}
+    with routing():
+        asks, declines = (net(max_epochs=10) for _ in range(2))
+        asks.set_fit_request(sample_weight=True)
+        declines.set_fit_request(sample_weight=False)
+        scale = requests(StandardScaler())
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=False)
+        model = Pipeline([("scale", scale), ("net", asks)])
+        search = both(model, {"net": [asks, declines]}, X, y, fit=fit, scoring=scorer)
+    asked, declined = scores_of(search)[:3].T
+    assert (asked != declined).any()
+
+
+def test_the_scorer_sees_the_pipeline_as_it_is():
+    X, y = make_data(n=ROWS)
+    seen = []
+
+    def scorer(estimator, X, y):
+        seen.append((type(estimator), estimator.get_params(), len(estimator)))
+        return estimator.score(X, y)
+
+    model = pipe().set_params(transform_input=None, memory=None, verbose=False)
+    model.set_output(transform="pandas")
+    both(model, NET_RATIOS, X, y, scoring=scorer)
+    plain, fused = seen[:6], seen[6:]
+    assert list(map(described, plain)) == list(map(described, fused))
+
+
+# --- kernels: tables whose columns are the training rows ---
+
+
+def test_kernels():
+    X, y = make_data(n=ROWS)
+    model, grid = SVC(kernel="precomputed"), {"C": [0.1, 1]}
+    both(model, grid, X @ X.T, y, return_train_score=True)
+
+
+def test_kernels_before_a_network():
+    X, y = make_data(n=ROWS)
+    model = Pipeline([("center", KernelCenterer()), ("net", net())])
+    grids = [
+        NET_RATIOS,
+        {"net": [SVC(kernel="precomputed")]},
+        {"center": [StandardScaler()], **NET_RATIOS},  # on the whole kernel
+    ]
+    search = both(model, grids, X @ X.T, y, return_train_score=True)
+    assert len(np.unique(scores_of(search))) > 3
+
+
+def test_whether_a_table_is_a_kernel_may_be_searched():
+    X, y = make_data(n=ROWS)
+    both(SVC(), {"kernel": ["rbf", "precomputed"]}, X @ X.T, y)
+
+
+def test_kernels_must_be_square():
+    X, y = make_data(n=ROWS)
+    model = Pipeline([("center", KernelCenterer()), ("net", net())])
+    with pytest.raises(ValueError, match="square"):
+        FusedGridSearchCV(model, NET_RATIOS).fit(X, y)
 
 
 # --- tables of any kind ---
