@@ -178,6 +178,13 @@ def check_params(params: dict[str, Any], owner: Any) -> None:
             )
 
 
+def check_option(value: Any, name: str, options: tuple[str, ...]) -> None:
+    """Refuse what is not one of several strings."""
+    if not isinstance(value, str) or value not in options:
+        known = ", ".join(f'"{option}"' for option in options)
+        raise ValueError(f"{name} must be one of {known}, got {value!r}.")
+
+
 def check_bool(value: Any, name: str) -> None:
     """Raise ValueError if the value is not a bool."""
     if not isinstance(value, bool | np.bool_):

@@ -26,12 +26,15 @@ from skrebatch._engine.nn.tabular_cnn import (
 from skrebatch._engine.nn.threads import is_small, one_thread_if
 from skrebatch._engine.tables.memmapped import MappedRows, map_rows
 from skrebatch._engine.tables.sharded import ShardedRows
+from skrebatch._engine.training.early_stopping import mean_over_networks
+from skrebatch._engine.training.members import Member
 from skrebatch._engine.training.net import ReBatchNet, make_net
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
+from skrebatch._utils.typing import Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
     as_array,
@@ -68,6 +71,9 @@ _PREDICTION_ROWS = 1024
 
 # What checking the data teaches an estimator.
 _SEEN = "n_features_in_", "feature_names_in_"
+
+# What networks that hold out different rows leave.
+_OUT_OF_FOLD = "oof_decision_function_", "oof_prediction_", "oof_score_"
 
 # What record_losses leaves.
 _RECORDED = (
@@ -290,6 +296,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             cache=cache,
             seed=seed,
         )
+        prepared.sample_weight = weights
         index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
         if self.record_losses and index is not None:
             prepared.learned["sample_index_"] = index
@@ -415,7 +422,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         attributes: dict[str, Any] = {}
         if earlier is not None:
             kept = {n: v for n, v in vars(self).items() if _is_fitted(n)}
-            for name in _RECORDED:
+            for name in (*_RECORDED, *_OUT_OF_FOLD):
                 kept.pop(name, None)
             unknown = [math.nan] * len(self.loss_curve_)
             validated = kept.pop("validation_loss_curve_", unknown) + validated
@@ -424,7 +431,8 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         attributes |= prepared.learned | {
             "module_": as_module(networks),
             "sample_losses_": np.mean(losses, axis=0),
-            "chosen_": chosen[0] if len(chosen) == 1 else chosen,
+            "chosen_": _chosen_by_most(chosen, members),
+            "chosen_by_network_": chosen,
             "n_redistributed_": first.selection.n_chosen,
             "batch_size_": first.batch_size,
             "loss_curve_": trained,
@@ -441,7 +449,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         }
         if not np.isnan(validated).all():
             attributes["validation_loss_curve_"] = validated
-        return attributes
+        return attributes | _out_of_fold(prepared)
 
     def _summarise_logs(self) -> None:
         """Average what the networks recorded, if they did."""
@@ -510,6 +518,30 @@ def _is_fitted(name: str) -> bool:
     """Tell whether an attribute comes from a fit."""
     is_public = name.endswith("_") and not name.startswith("_")
     return is_public or name in ("_fit_state", "_is_1d")
+
+
+def _chosen_by_most(chosen: list[Indices], members: list[Member]) -> Indices:
+    """Return the rows chosen by at least half of the networks that train on them."""
+    if len(chosen) == 1:
+        return chosen[0]
+    size = 1 + max(int(member.rows.max()) for member in members)
+    times, trained = np.zeros(size, dtype=np.intp), np.zeros(size, dtype=np.intp)
+    for rows, member in zip(chosen, members, strict=True):
+        times[rows] += 1
+        trained[member.rows] += 1
+    return np.flatnonzero((times > 0) & (2 * times >= trained))
+
+
+def _out_of_fold(prepared: PreparedFit) -> dict[str, Any]:
+    """Return the out-of-fold predictions and their score, where rows were held out."""
+    job = prepared.job
+    n_samples = len(job.X[0])
+    predictions = [m.held_out for m in job.members if m.held_out is not None]
+    rows = [m.valid_rows for m in job.members if m.valid_rows is not None]
+    if len(rows) < 2 or len(predictions) < 2 or rows[0][-1] >= n_samples:
+        return {}
+    means = mean_over_networks(predictions, rows, n_samples)
+    return prepared.targets.out_of_fold(means, job.targets[0], prepared.sample_weight)
 
 
 def _mean_curve(curves: list[list[float]]) -> list[float]:

@@ -16,10 +16,10 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from skrebatch._utils.validation import check_bool
+from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
-    ATTRIBUTES,
+    CLASSIFIER_ATTRIBUTES,
     CLASSIFIER_PARAMETERS,
     fill_in,
 )
@@ -28,7 +28,7 @@ from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.strategies import Strategy
 
 
-@fill_in(parameters=CLASSIFIER_PARAMETERS, attributes=ATTRIBUTES)
+@fill_in(parameters=CLASSIFIER_PARAMETERS, attributes=CLASSIFIER_ATTRIBUTES)
 class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     """Classifier: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
@@ -111,6 +111,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
         n_iter_no_change: int = 10,
+        stopping_score: str = "auto",
         class_weight: dict[Any, float] | str | None = None,
         device: str | torch.device = "cpu",
         dtype: str = "float32",
@@ -159,6 +160,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.stopping_score = stopping_score
         self.class_weight = class_weight
         self.device = device
         self.dtype = dtype
@@ -255,6 +257,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        check_option(self.stopping_score, "stopping_score", ("auto", "brier", "loss"))
         check_bool(self.class_balanced, "class_balanced")
 
     def _learn_targets(

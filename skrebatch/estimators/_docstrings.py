@@ -118,13 +118,24 @@ default=None
     noise_std : float, default=0.0
         Standard deviation of that noise, in the units of X.
     early_stopping : bool, default=False
-        Whether to stop when the loss on the validation set has not improved for
+        Whether to stop when the score on the validation rows has not improved for
         `n_iter_no_change` epochs, and to keep the parameters of the best epoch.
+        Several networks rotate their validation rows, and stop together: see
+        `validation_fraction` and `stopping_score`.
     validation_fraction : float, default=0.2
-        Share of the training rows set aside for `early_stopping` where `fit` is
-        given no validation set{stratified}.
+        Share of the training rows that `early_stopping` holds out, where `fit` is
+        given no validation set{stratified}. One network holds out one set of rows.
+        With several networks the rows are cut into round(1 / `validation_fraction`)
+        folds, at least 2, and each network holds out another fold; when each fold has
+        been held out, the rows are shuffled and cut anew.
     n_iter_no_change : int, default=10
         Epochs without improvement that `early_stopping` waits.
+    stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
+        Score of an epoch for `early_stopping`; lower is better. Of several networks
+        it is the score of their out-of-fold prediction: for each row the mean over the
+        networks that hold it out. The best epoch is that of the best running mean of
+        these scores. "auto" is "loss" for one network and {bounded_text} for several:
+        a wrong {label} changes it by less than the loss.
     {own}
     device : str or torch.device, default="cpu"
         Where to train; "auto" takes the best device there is.
@@ -174,16 +185,24 @@ ATTRIBUTES = """n_features_in_ : int
         Epochs trained.
     loss_curve_ : list of float
         Mean training loss of each epoch, over the batches as they were trained
-        on.
+        on, and over the networks. Of several networks with `early_stopping` it ends
+        with the best epoch, as do the other attributes of the epochs.
     validation_loss_curve_ : list of float
-        Loss on the validation set after each epoch, where there is one, weighted where
-        `early_stopping` has set weighted rows aside; NaN for epochs of an earlier or
-        later call that had none.
+        Loss on the validation rows after each epoch, where there are any, weighted
+        where they have weights; NaN for epochs of an earlier or later call that had
+        none.
+    {oof}
+    oof_score_ : float
+        `score` of the out-of-fold predictions.
     sample_losses_ : ndarray of shape (n_samples,)
         Loss of every row of X under the fitted network, without weights; the mean
         over several networks.
-    chosen_ : ndarray of int, or list of n_networks such arrays
-        Rows of X that the last epoch redistributed, or held not just once.
+    chosen_ : ndarray of int
+        Rows of X that the last epoch redistributed, or held not just once; of several
+        networks, the rows for which at least half of the networks that train on them
+        did so.
+    chosen_by_network_ : list of n_networks ndarrays of int
+        The same for each network.
     n_redistributed_ : int
         B of eq. 2, how many samples an epoch redistributes unless the strategy
         settles that itself; none in the first epoch and during the warm-up.
@@ -224,8 +243,23 @@ def fill_in(**fragments: str) -> Callable[[type[T]], type[T]]:
     return fill
 
 
+CLASSIFIER_ATTRIBUTES = ATTRIBUTES.format(
+    oof="""oof_decision_function_ : ndarray of shape (n_samples, n_classes)
+        Out-of-fold probabilities of the training rows: the mean over the networks
+        that held out the row. NaN where there are none. Only of several networks with
+        `early_stopping` and without a validation set."""
+)
+REGRESSOR_ATTRIBUTES = ATTRIBUTES.format(
+    oof="""oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Out-of-fold predictions of the training rows: the mean over the networks that
+        held out the row. NaN where there are none. Only of several networks with
+        `early_stopping` and without a validation set."""
+)
 CLASSIFIER_PARAMETERS = PARAMETERS.format(
     stratified=", stratified by class",
+    bounded="brier",
+    bounded_text="the Brier score",
+    label="label",
     balanced="""
     class_balanced : bool, default=False
         Whether to choose within each class in proportion to its size. Without it
@@ -237,6 +271,9 @@ CLASSIFIER_PARAMETERS = PARAMETERS.format(
 )
 REGRESSOR_PARAMETERS = PARAMETERS.format(
     stratified="",
+    bounded="absolute_error",
+    bounded_text="the mean absolute error",
+    label="target",
     balanced="",
     own="""standardize_target : bool, default=True
         Whether to train on the target scaled to mean 0 and variance 1; losses are

@@ -63,6 +63,7 @@ class Parameters:
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int
+    stopping_score: str
     device: str | torch.device
     dtype: str
     precision: str

@@ -7,6 +7,7 @@ takes it over when the training has ended well.
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,18 +15,26 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
 from skrebatch._engine.nn.architecture import Architecture, build_architecture
 from skrebatch._engine.nn.tabular_cnn import TabularCNN
 from skrebatch._engine.optim.lr_schedules import LRSchedule
 from skrebatch._engine.optim.optimizers import resolve_optimizer
+from skrebatch._engine.training.early_stopping import EarlyStopping
 from skrebatch._engine.training.members import Job, Member
 from skrebatch._utils.dtypes import resolve_device, resolve_dtype, resolve_precision
 from skrebatch._utils.padding import row_lengths
 from skrebatch._utils.typing import Floats, Indices
+from skrebatch._utils.user_warnings import warn_user
 from skrebatch.estimators._parameters import Parameters, optimizer_of
+from skrebatch.estimators._splitting import (
+    Split,
+    iter_folds,
+    make_split,
+    mean_one,
+    split_once,
+)
 from skrebatch.estimators._targets import Targets
 from skrebatch.sampling._by_length import check_lengths
 from skrebatch.sampling._interval import redistribution_size
@@ -77,14 +86,13 @@ class CheckedData:
 
 
 @dataclass(frozen=True)
-class Split:
-    """The training and the validation rows of a fit, and its batches."""
+class Rows:
+    """The rows that a fit uses, and its batches."""
 
-    n_samples: int  # of the training data, before the split
-    train: Indices  # (N,)
-    valid: Indices | None  # of the same data, or of a set that follows them
-    weights: Floats | None  # (N,), of mean 1
-    valid_weights: Floats | None  # of mean 1; None for a set that follows
+    n_samples: int  # of the training data
+    used: Indices  # those that any network trains on
+    splits: list[Split]  # one for each network
+    weights: Floats | None  # (n_samples,), of all rows
     batch_size: int
     lengths: Indices | None  # (N,), where batches have a budget of elements
     seed: int | None  # of the split
@@ -96,10 +104,12 @@ class PreparedFit:
 
     job: Job
     learned: dict[str, Any]  # fitted attributes
+    targets: Targets
     split_seed: int | None
     data_hash: str | None
     max_epochs: int  # in which ratio schedule and strategy run their course
     continues: EarlierFit | None = field(default=None, repr=False)
+    sample_weight: Floats | None = None  # as the fit was given it
 
 
 def prepare_fit(
@@ -142,11 +152,12 @@ def prepare_fit(
     cache = {} if cache is None else cache
     state = None if earlier is None else earlier.state
     seeds, rngs = _draw_seeds(params, seed, state)
-    split = _choose_rows(params, data, weights, state, rngs[0])
+    rows = _choose_rows(params, data, weights, state, seeds, rngs[0])
     targets = data.targets
     if earlier is None:
-        targets = targets.scale_to(data.y[0][split.train], split.weights, standardize)
-    encoded, labels = _encode(data, targets, split.train, cache)
+        used_weights = mean_one(weights, rows.used)
+        targets = targets.scale_to(data.y[0][rows.used], used_weights, standardize)
+    encoded = _encode(data, targets, cache)
     architecture = _architecture_of(
         params, data.learned["n_features_in_"], encoded[0].shape[1]
     )
@@ -155,16 +166,18 @@ def prepare_fit(
     data_hash, is_same_data = None, False
     if params.record_losses or params.loss_smoothing or params.refresh_every > 1:
         # Running means, plans and records of single samples hold for the same data.
-        data_hash = joblib.hash((data.X[0], data.y[0], split.train))
+        data_hash = joblib.hash((data.X[0], data.y[0], rows.used))
         is_same_data = state is not None and data_hash == state.data_hash
     max_epochs = int(params.max_epochs)
     if state is not None:
         max_epochs = state.max_epochs or max_epochs
+    stopping = _early_stopping(params, data, rows, targets)
     members = [
         _make_member(
             params,
-            split,
-            labels,
+            rows,
+            _labels_of(data, targets, encoded[0], rows.splits[k].train, cache),
+            stopping,
             class_balanced=class_balanced,
             earlier=earlier,
             remembers=is_same_data,
@@ -194,7 +207,8 @@ def prepare_fit(
     return PreparedFit(
         job,
         {**data.learned, **targets.fitted_attributes},
-        split.seed,
+        targets,
+        rows.seed,
         data_hash,
         max_epochs,
         earlier,
@@ -219,60 +233,74 @@ def _choose_rows(
     data: CheckedData,
     weights: Floats | None,
     state: FitState | None,
+    seeds: NDArray[np.int_],
     rng: np.random.Generator,
-) -> Split:
+) -> Rows:
     """Leave out rows without weight, set rows aside for validation, size batches."""
-    rows, n_samples = data.rows, len(data.rows)
+    used, n_samples = data.rows, len(data.rows)
     seed = None if state is None else state.split_seed
     if weights is not None:
-        rows = np.flatnonzero(weights > 0)
-    valid = valid_weights = None
+        used = np.flatnonzero(weights > 0)
+    K = params.n_networks
     if len(data.X) > 1:
         valid = np.arange(n_samples, n_samples + len(data.X[1]))
+        splits = [make_split(used, valid, weights)] * K
     elif params.early_stopping:
-        if seed is None:
+        if seed is None and K == 1:
             seed = int(rng.integers(2**31))
-        strata = data.targets.strata(data.y[0][rows])
-        rows, valid = _split(rows, strata, params.validation_fraction, seed)
-        valid_weights = _scaled(weights, valid)
+        elif seed is None:
+            # So that every network is the one that is trained alone on its rows.
+            sequence = np.random.SeedSequence([int(seeds[0]), 0])
+            seed = int(sequence.generate_state(1)[0])
+        strata = data.targets.strata(data.y[0][used])
+        args = used, strata, params.validation_fraction, seed
+        if K == 1:
+            splits = [make_split(*split_once(*args), weights)]
+            used = splits[0].train
+        else:
+            folds = itertools.islice(iter_folds(*args), K)
+            splits = [make_split(*fold, weights) for fold in folds]
+            _warn_of_rows_never_held_out(splits, used)
     elif (params.lr_schedule_params or {}).get("monitor") == "valid_loss":
         raise ValueError(
             'lr_schedule_params={"monitor": "valid_loss"} needs a validation set: '
             "set early_stopping=True or pass X_val and y_val."
         )
-    return Split(
-        n_samples,
-        rows,
-        valid,
-        _scaled(weights, rows),
-        valid_weights,
-        *_size_batches(params, data.X[0], rows),
-        seed,
+    else:
+        splits = [make_split(used, None, weights)] * K
+    batch_size, lengths = _size_batches(params, data.X[0], splits[0].train)
+    return Rows(n_samples, used, splits, weights, batch_size, lengths, seed)
+
+
+def _warn_of_rows_never_held_out(splits: list[Split], used: Indices) -> None:
+    held_out = [split.valid for split in splits if split.valid is not None]
+    n_missing = len(np.setdiff1d(used, np.concatenate(held_out)))
+    if n_missing:
+        warn_user(
+            f"With n_networks={len(splits)}, no network holds out {n_missing} of "
+            f"{len(used)} rows, and they get no out-of-fold prediction. Set n_networks "
+            "to at least 1 / validation_fraction to hold out every row."
+        )
+
+
+def _early_stopping(
+    params: Parameters, data: CheckedData, rows: Rows, targets: Targets
+) -> EarlyStopping | None:
+    """Return what stops the networks of a fit together, if anything does."""
+    valid = [split.valid for split in rows.splits if split.valid is not None]
+    if not params.early_stopping:
+        return None
+    score = params.stopping_score
+    if score == "auto":
+        score = "loss" if params.n_networks == 1 else targets.stopping_score
+    return EarlyStopping(
+        patience=int(params.n_iter_no_change),
+        score=score,
+        n_networks=int(params.n_networks),
+        valid_rows=np.unique(np.concatenate(valid)),
+        # A validation set that is passed has no weights.
+        weights=rows.weights if len(data.X) == 1 else None,
     )
-
-
-def _scaled(weights: Floats | None, rows: Indices) -> Floats | None:
-    """Return the weights of some rows, scaled to mean 1."""
-    return None if weights is None else weights[rows] / weights[rows].mean()
-
-
-def _split(
-    rows: Indices, strata: NDArray[Any] | None, fraction: float, seed: int
-) -> tuple[Indices, Indices]:
-    """Set validation rows aside."""
-    options = {"test_size": float(fraction), "random_state": seed}
-    try:
-        train, valid = train_test_split(rows, stratify=strata, **options)
-    except ValueError:
-        # A class too small to be split, or more classes than validation rows.
-        try:
-            train, valid = train_test_split(rows, **options)
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping can't set validation_fraction={fraction} of "
-                f"{len(rows)} rows aside: no row would be left to train on."
-            ) from error
-    return np.sort(train), np.sort(valid)
 
 
 def _size_batches(
@@ -296,20 +324,29 @@ def _size_batches(
     return batch_size, lengths
 
 
-def _encode(
-    data: CheckedData, targets: Targets, rows: Indices, cache: dict[Any, Any]
-) -> tuple[list[Floats], NDArray[Any]]:
-    """Return the targets as a network learns them, and the labels of some rows."""
+def _encode(data: CheckedData, targets: Targets, cache: dict[Any, Any]) -> list[Floats]:
+    """Return the targets as a network learns them."""
     key = "targets", *data.key, targets.key
     if key not in cache:
         cache[key] = [targets.encode(part) for part in data.y]
-    encoded = cache[key]
+    encoded: list[Floats] = cache[key]
+    return encoded
+
+
+def _labels_of(
+    data: CheckedData,
+    targets: Targets,
+    encoded: Floats,
+    rows: Indices,
+    cache: dict[Any, Any],
+) -> NDArray[Any]:
+    """Return the labels of some rows, which strategies are given."""
     # With the rows, which keep their identity that way.
-    key = "labels", *key, id(rows)
+    key = "labels", *data.key, targets.key, id(rows)
     if key not in cache:
-        cache[key] = rows, targets.labels(encoded[0])[rows]
-    _, labels = cache[key]
-    return encoded, labels
+        cache[key] = rows, targets.labels(encoded)[rows]
+    labels: NDArray[Any] = cache[key][1]
+    return labels
 
 
 def _architecture_of(
@@ -362,8 +399,9 @@ def _check_networks(
 
 def _make_member(
     params: Parameters,
-    split: Split,
+    rows: Rows,
     labels: NDArray[Any],
+    stopping: EarlyStopping | None,
     *,
     class_balanced: bool,
     earlier: EarlierFit | None,
@@ -379,9 +417,11 @@ def _make_member(
     Parameters
     ----------
     params : Parameters
-    split : Split
+    rows : Rows
     labels : ndarray of shape (N, ...)
         Of the training rows.
+    stopping : EarlyStopping or None
+        Shared by the networks of a fit.
     class_balanced : bool
         Whether to choose samples within each class.
     earlier : EarlierFit or None
@@ -399,6 +439,7 @@ def _make_member(
         Whether to train one epoch.
     """
     state = None if earlier is None else earlier.state
+    split = rows.splits[k]
     selection = Selection(
         n_samples=len(split.train),
         strategy=clone(check_strategy(params.strategy)),
@@ -415,41 +456,43 @@ def _make_member(
         labels=labels,
         epoch=0 if earlier is None else earlier.n_epochs,
     )
-    log = LossLog(split.n_samples) if params.record_losses else None
+    log = LossLog(rows.n_samples) if params.record_losses else None
     if state is not None and remembers:
         selection.remember(state.memories[k])
         if log is not None:
             log = copy.deepcopy(state.logs[k]) or log
     together = params.n_networks > 1 and params.choose == "together"
+    rotates = rows.splits[0] is not rows.splits[-1]
     return Member(
         network=None if earlier is None else earlier.networks[k],
         rows=split.train,
         selection=selection,
-        batch_size=split.batch_size,
+        batch_size=rows.batch_size,
         max_epochs=1 if incremental else int(params.max_epochs),
         lr=float(params.lr),
         weight_decay=float(params.weight_decay),
         optimizer_params=params.optimizer_params or {},
         lr_schedule=_lr_schedule(
-            params, None if state is None else state.lr_schedules[k], split
+            params, None if state is None else state.lr_schedules[k], rows, k
         ),
         n_augments=int(params.n_augments),
         noise_std=params.noise_std,
         weights=split.weights,
         valid_rows=split.valid,
         valid_weights=split.valid_weights,
-        patience=int(params.n_iter_no_change) if params.early_stopping else None,
+        early_stopping=stopping,
         seed=seed,
         may_skip=params.precision == "fp16",
         team=id(params) if together else None,
+        team_rows=np.arange(rows.n_samples) if together and rotates else None,
         log=log,
-        lengths=split.lengths,
+        lengths=rows.lengths,
         max_elements=int(params.max_elements or 0),
     )
 
 
 def _lr_schedule(
-    params: Parameters, before: LRSchedule | None, split: Split
+    params: Parameters, before: LRSchedule | None, rows: Rows, k: int
 ) -> LRSchedule | None:
     """Return the schedule of the learning rate: that of the last fit if it holds."""
     if params.lr_schedule is None:
@@ -461,6 +504,6 @@ def _lr_schedule(
     )
     if before is not None and before.asked == settings:
         return copy.deepcopy(before)
-    n_entries = len(split.train) * (1 + int(params.n_augments))
-    n_steps = -(-n_entries // split.batch_size)
+    n_entries = len(rows.splits[k].train) * (1 + int(params.n_augments))
+    n_steps = -(-n_entries // rows.batch_size)
     return LRSchedule(*settings, int(params.max_epochs), n_steps)

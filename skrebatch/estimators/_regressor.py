@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from skrebatch._utils.validation import check_bool
+from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
-    ATTRIBUTES,
+    REGRESSOR_ATTRIBUTES,
     REGRESSOR_PARAMETERS,
     fill_in,
 )
@@ -25,7 +25,7 @@ from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.strategies import Strategy
 
 
-@fill_in(parameters=REGRESSOR_PARAMETERS, attributes=ATTRIBUTES)
+@fill_in(parameters=REGRESSOR_PARAMETERS, attributes=REGRESSOR_ATTRIBUTES)
 class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
     """Regressor: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
@@ -107,6 +107,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
         n_iter_no_change: int = 10,
+        stopping_score: str = "auto",
         standardize_target: bool = True,
         device: str | torch.device = "cpu",
         dtype: str = "float32",
@@ -154,6 +155,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.stopping_score = stopping_score
         self.standardize_target = standardize_target
         self.device = device
         self.dtype = dtype
@@ -242,6 +244,9 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        check_option(
+            self.stopping_score, "stopping_score", ("auto", "absolute_error", "loss")
+        )
         check_bool(self.standardize_target, "standardize_target")
 
     def _learn_targets(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -57,8 +58,27 @@ class Targets(Protocol):
         """The loss of a network."""
 
     @property
+    def stopping_score(self) -> str:
+        """The score by which several networks stop, unless another is chosen."""
+
+    @property
     def key(self) -> bytes:
         """The same for targets that encode alike."""
+
+    def out_of_fold(
+        self, predictions: Floats, encoded: Floats, weights: Floats | None
+    ) -> dict[str, Any]:
+        """Return the fitted attributes made of out-of-fold predictions.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (n_samples, n_outputs)
+            What the networks predict; NaN where no network held the row out.
+        encoded : ndarray of shape (n_samples, n_outputs)
+            The encoded targets.
+        weights : ndarray of shape (n_samples,) or None
+            Weights of the samples in the score.
+        """
 
     @property
     def fitted_attributes(self) -> dict[str, Any]:
@@ -146,9 +166,30 @@ class ClassTargets:
         return BinaryCrossEntropy if len(self.classes) == 2 else CrossEntropy
 
     @property
+    def stopping_score(self) -> str:
+        """The Brier score, which a wrong label changes by a bounded amount."""
+        return "brier"
+
+    @property
     def key(self) -> bytes:
         """The same for targets that encode alike."""
         return b""
+
+    def out_of_fold(
+        self, predictions: Floats, encoded: Floats, weights: Floats | None
+    ) -> dict[str, Any]:
+        """Return the probabilities and their accuracy."""
+        known = ~np.isnan(predictions[:, 0])
+        # Sums of float32 probabilities may miss 1 by more than rounding of float64.
+        probabilities = predictions / predictions.sum(axis=1, keepdims=True)
+        if predictions.shape[1] == 1:
+            probabilities = np.concatenate([1 - predictions, predictions], axis=1)
+        score = accuracy_score(
+            self.labels(encoded[known]),
+            probabilities[known].argmax(axis=1),
+            sample_weight=None if weights is None else weights[known],
+        )
+        return {"oof_decision_function_": probabilities, "oof_score_": float(score)}
 
     @property
     def fitted_attributes(self) -> dict[str, Any]:
@@ -222,9 +263,28 @@ class NumericTargets:
         return SquaredError
 
     @property
+    def stopping_score(self) -> str:
+        """The mean absolute error, which a wrong target changes least."""
+        return "absolute_error"
+
+    @property
     def key(self) -> bytes:
         """The same for targets that encode alike."""
         return self.mean.tobytes() + self.scale.tobytes()
+
+    def out_of_fold(
+        self, predictions: Floats, encoded: Floats, weights: Floats | None
+    ) -> dict[str, Any]:
+        """Return the predictions in the units of y and their R²."""
+        known = ~np.isnan(predictions[:, 0])
+        predicted, y = (v * self.scale + self.mean for v in (predictions, encoded))
+        score = r2_score(
+            y[known],
+            predicted[known],
+            sample_weight=None if weights is None else weights[known],
+        )
+        predicted = predicted[:, 0] if self.is_1d else predicted
+        return {"oof_prediction_": predicted, "oof_score_": float(score)}
 
     @property
     def fitted_attributes(self) -> dict[str, Any]:

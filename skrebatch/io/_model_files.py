@@ -68,7 +68,11 @@ _LEARNED: dict[str, Any] = {
     "history_": History,
     "sample_losses_": np.ndarray,
     "sample_index_": object,
+    "oof_decision_function_": dict,
+    "oof_prediction_": dict,
+    "oof_score_": Real,
     "chosen_": np.ndarray | list,
+    "chosen_by_network_": list,
     "n_redistributed_": Integral,
     "batch_size_": Integral,
     "ratio_": Real,
@@ -94,6 +98,10 @@ _STATE = {
     "_memories": "memories",
     "_logs": "logs",
 }
+
+
+# Arrays with rows of NaN, which arrays in files do not have.
+_MAY_BE_MISSING = {"oof_decision_function_", "oof_prediction_"}
 
 
 def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -156,6 +164,8 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     check_savable(estimator, "save_model")
     attributes, fit_state = estimator.__rebatch_getstate__()
     state = {**attributes, **_state_to_names(fit_state)}
+    for name in _MAY_BE_MISSING & state.keys():
+        state[name] = _without_missing_rows(state[name])
     arrays: Arrays = {}
     content = {
         "format_version": FORMAT_VERSION,
@@ -309,6 +319,22 @@ def _learned_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
         raise ValueError(f"{error} Pickle the estimator instead.") from error
 
 
+def _without_missing_rows(values: np.ndarray) -> dict[str, Any]:
+    """Return the rows of an array that are not NaN, and what restores the others."""
+    rows = np.flatnonzero(~np.isnan(values.reshape(len(values), -1)[:, 0]))
+    return {"n_rows": len(values), "rows": rows, "values": values[rows]}
+
+
+def _with_missing_rows(parts: dict[str, Any], per_row: np.ndarray) -> np.ndarray:
+    """Restore an array from what :func:`_without_missing_rows` returned."""
+    rows, values = parts["rows"], parts["values"]
+    if parts["n_rows"] != len(per_row):
+        raise ValueError("the out-of-fold predictions are not those of the rows")
+    restored = np.full((len(per_row), *values.shape[1:]), np.nan)
+    restored[rows] = values
+    return restored
+
+
 def _sizes_of(architecture: Architecture) -> dict[str, Any]:
     """Return the arguments of :func:`build_architecture` for an architecture."""
     blocks = architecture.blocks
@@ -424,6 +450,8 @@ def _build(content: dict[str, Any], arrays: Arrays) -> BaseReBatchCNN:
         raise ValueError(f"the tensor {min(arrays)} is not used")
     _check_fit(estimator, learned, architecture, len(networks))
     state = {_STATE[name]: learned.pop(name) for name in _STATE if name in learned}
+    for name in _MAY_BE_MISSING & learned.keys():
+        learned[name] = _with_missing_rows(learned[name], learned["sample_losses_"])
     learned["module_"] = as_module(networks)
     estimator.__rebatch_setstate__(learned, FitState(**state))
     return estimator

@@ -202,6 +202,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
         n_iter_no_change: int = 10,
+        stopping_score: str = "auto",
         class_weight: dict[Any, float] | str | None = None,
         device: str | torch.device = "cpu",
         dtype: str = "float32",
@@ -253,6 +254,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.stopping_score = stopping_score
         self.class_weight = class_weight
         self.device = device
         self.dtype = dtype
@@ -399,6 +401,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
         n_iter_no_change: int = 10,
+        stopping_score: str = "auto",
         standardize_target: bool = True,
         device: str | torch.device = "cpu",
         dtype: str = "float32",
@@ -449,6 +452,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.stopping_score = stopping_score
         self.standardize_target = standardize_target
         self.device = device
         self.dtype = dtype

@@ -62,6 +62,12 @@ class LossLog:
             self.losses = [self.losses[i] for i in every]
             self.choices = [self.choices[i] for i in every]
 
+    def rewind(self, epoch: int, times_chosen: Indices) -> None:
+        """Return to the state after an epoch, when the choices had been counted so."""
+        n = int(np.searchsorted(self.epochs, epoch, side="right"))
+        del self.epochs[n:], self.losses[n:], self.choices[n:]
+        self.times_chosen = times_chosen
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the log as a dict of numbers and arrays."""
         shape = len(self.epochs), self.n_samples

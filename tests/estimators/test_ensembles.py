@@ -88,19 +88,19 @@ def test_networks_are_those_of_estimators_with_the_next_seeds(params):
     assert_networks(model, singles)
     assert_close(model.sample_losses_, np.mean([m.sample_losses_ for m in singles], 0))
     assert_close(model.loss_curve_, np.mean([m.loss_curve_ for m in singles], 0))
-    np.testing.assert_array_equal(model.chosen_, [m.chosen_ for m in singles])
+    np.testing.assert_array_equal(
+        model.chosen_by_network_, [m.chosen_ for m in singles]
+    )
     assert model.n_iter_ == 8
     assert model.n_redistributed_ == singles[0].n_redistributed_
     assert model.batch_size_ == singles[0].batch_size_
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("task", TASKS)
-def test_the_first_network_is_that_of_the_same_seed(task, early_stopping):
+def test_the_first_network_is_that_of_the_same_seed(task):
     X, y = make_data(task)
-    params = {"max_epochs": 20, "early_stopping": early_stopping}
-    model = ensemble(task, **params, n_iter_no_change=2).fit(X, y)
-    one = make(task, dtype="float64", **params, n_iter_no_change=2).fit(X, y)
+    model = ensemble(task, max_epochs=20).fit(X, y)
+    one = make(task, dtype="float64", max_epochs=20).fit(X, y)
     first = network_weights(model.module_.networks[0])
     assert_close(first, weights_of(one), 1e-10)
 
@@ -230,7 +230,7 @@ def test_together_they_choose_by_their_mean_losses(task, strategy):
     first = [single(k, task, max_epochs=1, **params).fit(X, y) for k in range(K)]
     mean = np.mean([m.sample_losses_ for m in first], axis=0)
     ranked = np.argsort(mean if strategy == "min-loss" else -mean, kind="stable")
-    np.testing.assert_array_equal(model.chosen_, np.tile(ranked[:8], (K, 1)))
+    np.testing.assert_array_equal(model.chosen_by_network_, np.tile(ranked[:8], (K, 1)))
     # And each has trained on what they have chosen.
     params["strategy"] = Fixed(ranked[:8])
     assert_networks(
@@ -238,19 +238,23 @@ def test_together_they_choose_by_their_mean_losses(task, strategy):
     )
     # Each by itself would have chosen others.
     own = ensemble(task, max_epochs=2, strategy=strategy, repeats=2).fit(X, y)
-    assert not np.equal(own.chosen_, model.chosen_).all(axis=1).any()
+    assert (
+        not np.equal(own.chosen_by_network_, model.chosen_by_network_).all(axis=1).any()
+    )
 
 
 @pytest.mark.parametrize("choose", ["own", "together"])
 def test_shapes_of_what_was_chosen(choose):
     X, y = make_data()
     model = ensemble(choose=choose, max_epochs=5).fit(X, y)
-    assert [rows.shape for rows in model.chosen_] == [(8,)] * K
+    assert [rows.shape for rows in model.chosen_by_network_] == [(8,)] * K
     assert model.n_redistributed_ == 8
-    assert (len({tuple(row) for row in model.chosen_}) == 1) == (choose == "together")
+    assert (len({tuple(row) for row in model.chosen_by_network_}) == 1) == (
+        choose == "together"
+    )
     assert model.sample_losses_.shape == (N,)
     for params in ({"max_epochs": 1}, {"ratio": 0}):
-        chosen = ensemble(choose=choose, **params).fit(X, y).chosen_
+        chosen = ensemble(choose=choose, **params).fit(X, y).chosen_by_network_
         assert [rows.shape for rows in chosen] == [(0,)] * K
 
 
@@ -276,41 +280,6 @@ class TwinOf:
 # --- early stopping ---
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_every_network_stops_for_itself(task):
-    X, y = make_data(task, n=60)
-    X, X_val, y, y_val = X[:40], X[40:], y[:40], y[40:]
-    params = {"early_stopping": True, "n_iter_no_change": 2, "lr": 0.03}
-    params["max_epochs"] = 40
-    model = ensemble(task, **params).fit(X, y, X_val=X_val, y_val=y_val)
-    singles = [
-        single(k, task, **params).fit(X, y, X_val=X_val, y_val=y_val) for k in range(K)
-    ]
-    epochs = [one.n_iter_ for one in singles]
-    assert len(set(epochs)) > 1
-    assert_networks(model, singles)
-    assert model.n_iter_ == max(epochs)
-    for curve in ("loss_curve_", "validation_loss_curve_"):
-        # The mean over those that have got so far.
-        by_epoch = [
-            np.mean([getattr(m, curve)[e] for m in singles if m.n_iter_ > e])
-            for e in range(max(epochs))
-        ]
-        assert_close(getattr(model, curve), by_epoch)
-
-
-def test_one_validation_set_is_set_aside_for_all():
-    X, y = make_data()
-    params = {"early_stopping": True, "n_iter_no_change": 99, "ratio": 1}
-    model = ensemble(n_networks=10, **params, strategy="random").fit(X, y)
-    # Of 41 rows 9 are set aside, and the ten choose 16 of the others.
-    assert np.shape(model.chosen_) == (10, 16)
-    assert 16 < len(np.unique(model.chosen_)) <= 32
-    one = make(dtype="float64", **params, strategy="random").fit(X, y)
-    assert one.n_redistributed_ == 16
-    np.testing.assert_array_equal(model.chosen_[0], one.chosen_)
-
-
 class Recorded(Strategy):
     """Choose the easiest, or by a script, and note all losses."""
 
@@ -325,30 +294,6 @@ class Recorded(Strategy):
         if self.script is None:
             return np.argsort(losses, kind="stable")[: epoch.n_chosen]
         return self.script[self.calls_ - 1]
-
-
-def test_those_that_have_stopped_have_no_say_in_what_is_chosen():
-    X, y = make_data(n=60)
-    X, X_val, y, y_val = X[:40], X[40:], y[:40], y[40:]
-    params = {"early_stopping": True, "n_iter_no_change": 2, "lr": 0.03}
-
-    def fit(model, strategy):
-        Recorded.losses.clear()
-        model.set_params(max_epochs=40, strategy=strategy, **params)
-        model.fit(X, y, X_val=X_val, y_val=y_val)
-        return list(Recorded.losses)
-
-    model = ensemble(n_networks=2, choose="together")
-    seen = fit(model, Recorded())
-    assert len(seen) == model.n_iter_ - 1  # one choice an epoch, for both
-    # Each network trained alone on those choices, to learn its own losses.
-    script = [np.argsort(losses, kind="stable")[:8] for losses in seen]
-    own = [fit(single(k), Recorded(script)) for k in range(2)]
-    short, long = sorted(own, key=len)
-    n_short = len(short)
-    assert 0 < n_short < len(long) == len(seen)
-    assert_close(seen[:n_short], np.mean([short, long[:n_short]], axis=0))
-    assert_close(seen[n_short:], long[n_short:])
 
 
 # --- going on ---
@@ -374,17 +319,6 @@ def test_partial_fit_goes_on_after_fit(choose):
     model = ensemble(choose=choose, max_epochs=EPOCHS - 2).fit(X, y)
     model.partial_fit(X, y).partial_fit(X, y)
     assert_same_bits(model, ensemble(choose=choose, max_epochs=EPOCHS).fit(X, y))
-
-
-def test_partial_fit_goes_on_after_early_stopping():
-    X, y = make_data()
-    params = {"early_stopping": True, "n_iter_no_change": 1, "lr": 0.05}
-    model = ensemble(max_epochs=30, **params).fit(X, y)
-    one = make(dtype="float64", max_epochs=30, **params).fit(X, y)
-    for each in model, one:
-        each.set_params(early_stopping=False).partial_fit(X, y).partial_fit(X, y)
-    first = TwinOf(model.module_.networks[0])
-    assert_close(weights_of(first), weights_of(one), 1e-10)
 
 
 @pytest.mark.parametrize("choose", ["own", "together"])
@@ -554,19 +488,6 @@ def test_callbacks_see_the_mean_losses():
     assert model.history_[:, "train_loss"] == pytest.approx(model.loss_curve_)
 
 
-def test_the_history_counts_those_still_training():
-    X, y = make_data(n=60)
-    params = {"early_stopping": True, "n_iter_no_change": 1, "lr": 0.03}
-    model = make(n_networks=8, max_epochs=50, **params).fit(X, y)
-    lengths = {single(k, max_epochs=50, **params).fit(X, y).n_iter_ for k in range(8)}
-    assert len(lengths) > 1
-    for name, curve in (
-        ("train_loss", model.loss_curve_),
-        ("valid_loss", model.validation_loss_curve_),
-    ):
-        assert model.history_[:, name] == pytest.approx(curve, rel=1e-15)
-
-
 # --- every method ---
 
 
@@ -583,7 +504,7 @@ def test_together_means_one_plan_for_all_networks(name):
         for _ in range(4):
             together.partial_fit(X, y)
             own.partial_fit(X, y)
-        first, *others = together.chosen_
+        first, *others = together.chosen_by_network_
         assert len(others) == K - 1
         for chosen in others:
             np.testing.assert_array_equal(chosen, first)
@@ -593,7 +514,7 @@ def test_together_means_one_plan_for_all_networks(name):
             assert last.tolist() == sorted(first)
         # By its own losses each network has a plan of its own, if any.
         plans_nothing = name in ("ohem", "tsw")
-        one, *its = own.chosen_
+        one, *its = own.chosen_by_network_
         assert all(np.array_equal(one, other) for other in its) == plans_nothing
         same = np.allclose(
             outputs_by_hand(together, X), outputs_by_hand(own, X), rtol=1e-10
@@ -640,19 +561,6 @@ def test_records_are_the_mean_over_the_networks(strategy):
     np.testing.assert_array_equal(model.recorded_choices_, choices > 0.5)
     assert_close(model.times_chosen_, times)
     assert not np.array_equal(times, np.round(times))
-
-
-def test_records_of_networks_that_stop_at_different_epochs():
-    X, y = make_data()
-    params = {"early_stopping": True, "n_iter_no_change": 2, "lr": 0.05}
-    model = ensemble(record_losses=True, max_epochs=60, **params).fit(X, y)
-    ends = [log.epochs[-1] for log in model._fit_state.logs]
-    assert len(set(ends)) > 1
-    assert model.recorded_epochs_.tolist() == list(range(1, max(ends) + 1))
-    last = [
-        log.losses[-1] for log in model._fit_state.logs if log.epochs[-1] == max(ends)
-    ]
-    assert_close(model.recorded_losses_[-1], np.mean(last, axis=0), 1e-6)
 
 
 def test_networks_that_part_no_longer_step_together():

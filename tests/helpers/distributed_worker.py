@@ -133,7 +133,7 @@ def summarise(model):
         "validation": getattr(model, "validation_loss_curve_", []),
         "recorded": getattr(model, "recorded_losses_", np.empty(0)).ravel(),
     }
-    chosen = model.chosen_ if model.n_networks > 1 else [model.chosen_]
+    chosen = model.chosen_by_network_
     return {
         **{
             name: np.hstack([np.empty(0), *map(np.ravel, v)])

@@ -5,6 +5,7 @@ import torch
 
 from skrebatch._engine.nn.architecture import build_architecture
 from skrebatch._engine.nn.losses import BinaryCrossEntropy, SquaredError
+from skrebatch._engine.training.early_stopping import EarlyStopping
 from skrebatch._engine.training.members import Job, Member
 from skrebatch._engine.training.run import run_jobs
 from skrebatch.sampling._selector import Selection
@@ -33,6 +34,10 @@ def make_member(
 ):
     """A network to be trained on some rows, as an estimator would ask for it."""
     selection = {name: fields.pop(name) for name in SELECTION if name in fields}
+    if "patience" in fields:
+        fields["early_stopping"] = EarlyStopping(
+            fields.pop("patience"), "loss", 1, fields["valid_rows"]
+        )
     return Member(
         network=None,
         rows=rows,

@@ -52,7 +52,7 @@ def predictions_of(model, X):
 
 
 def choices_of(model):
-    return model.chosen_ if isinstance(model.chosen_, list) else [model.chosen_]
+    return model.chosen_by_network_
 
 
 def assert_twins(model, twin, X, tolerance=1e-10):

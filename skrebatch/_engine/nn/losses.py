@@ -19,6 +19,10 @@ class Loss(nn.Module):
         """Map raw outputs to predictions: probabilities, or means."""
         raise NotImplementedError
 
+    def inverse_link(self, predictions: torch.Tensor) -> torch.Tensor:
+        """Return raw outputs that :meth:`link` maps to the predictions."""
+        raise NotImplementedError
+
     def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of every sample: (..., O), (..., O) -> (...)."""
         raise NotImplementedError
@@ -39,6 +43,10 @@ class BinaryCrossEntropy(Loss):
         """Return the probability of class 1."""
         return torch.sigmoid(outputs)
 
+    def inverse_link(self, predictions: torch.Tensor) -> torch.Tensor:
+        """Return the logit of the probability of class 1."""
+        return torch.logit(predictions, eps=torch.finfo(predictions.dtype).tiny)
+
     def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of every sample: (..., 1), (..., 1) -> (...)."""
         loss = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
@@ -52,6 +60,10 @@ class CrossEntropy(Loss):
         """Return the probability of each class."""
         return torch.softmax(outputs, dim=-1)
 
+    def inverse_link(self, predictions: torch.Tensor) -> torch.Tensor:
+        """Return the logarithm of each probability."""
+        return predictions.clamp(min=torch.finfo(predictions.dtype).tiny).log()
+
     def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of every sample: (..., C), (..., C) -> (...)."""
         _check_shapes(outputs, targets)
@@ -64,6 +76,10 @@ class SquaredError(Loss):
     def link(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the outputs."""
         return outputs
+
+    def inverse_link(self, predictions: torch.Tensor) -> torch.Tensor:
+        """Return the predictions."""
+        return predictions
 
     def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of every sample: (..., T), (..., T) -> (...)."""

@@ -113,7 +113,8 @@ class ShardedTable(Table):
         computed = compute([asked[mine] for asked, mine in zip(rows, own, strict=True)])
         features = self.features
         # Adding zeros changes no bit, so that ties are the ties of one process.
-        together = np.zeros(ends[-1], numpy_dtype(features.dtype))
+        shape = ends[-1], *computed[0].shape[1:]
+        together = np.zeros(shape, numpy_dtype(features.dtype))
         for start, mine, part in zip(ends[:-1], own, computed, strict=True):
             together[start + mine] = part
         sums = torch.from_numpy(together).to(features.device)

@@ -67,7 +67,12 @@ def plan_orders(members: list[Member], losses: list[Floats]) -> list[Indices]:
         if member.done:
             continue
         try:
-            if member.team in leaders:
+            if member.team_rows is not None:
+                team = [i for i, m in enumerate(members) if m.team == member.team]
+                own = [losses[i] for i in team if len(losses[i])]
+                mean = np.mean(own, axis=0)[member.rows] if own else losses[k]
+                member.begin_epoch(mean)
+            elif member.team in leaders:
                 leader = leaders[member.team]
                 if leader.error is not None:
                     raise leader.error

@@ -24,7 +24,8 @@ def mean_history(members: list[Member]) -> History:
     if len(members) == 1:
         return members[0].history
     history = History()
-    for epoch in range(1, 1 + max(member.epochs for member in members)):
+    lengths = [min(m.epochs, len(m.curves["train_loss"])) for m in members]
+    for epoch in range(1, 1 + max(lengths)):
         history.new_epoch()
         history.record("epoch", epoch)
         for name in ("train_loss", "valid_loss"):

@@ -19,6 +19,7 @@ from skrebatch._engine.optim.lr_schedules import LRSchedule
 from skrebatch._engine.optim.optimizers import optimizer_options
 from skrebatch._engine.tables.memmapped import MappedRows
 from skrebatch._engine.tables.sharded import ShardedRows
+from skrebatch._engine.training.early_stopping import EarlyStopping
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import choose_stretch, group_by_length
@@ -44,7 +45,7 @@ class Member:
     weights: Floats | None = None  # (N,), of mean 1
     valid_rows: Indices | None = None
     valid_weights: Floats | None = None  # of mean 1, one for each of these rows
-    patience: int | None = None  # None: no early stopping
+    early_stopping: EarlyStopping | None = None  # shared by the members of a job
     seed: int = 0
     may_skip: bool = False  # steps in which its gradient overflows
     team: int | None = None  # members of a team choose by their mean losses
@@ -65,7 +66,9 @@ class Member:
         default_factory=lambda: {"train_loss": [], "valid_loss": []}
     )
     losses: Floats | None = None  # of every row of its job, in the end
-    _best_epoch: int = 0
+    held_out: Floats | None = None  # (n_valid, O), in the end, with several networks
+    team_rows: Indices | None = None  # of all networks of a team, where they differ
+    _best_times_chosen: Indices | None = None  # of the log, after the best epoch
     _best: torch.Tensor | None = None  # (n_parameters + n_running,)
     final: torch.Tensor | None = None  # (n_parameters + n_running,)
 
@@ -73,8 +76,7 @@ class Member:
     def steps_alone(self) -> bool:
         """Whether no other network may share its steps or its learning rate."""
         return (
-            self.patience is not None
-            or self.selection.entries is None
+            self.selection.entries is None
             or self.may_skip
             or (self.lr_schedule is not None and self.lr_schedule.steps_alone)
         )
@@ -158,24 +160,23 @@ class Member:
         )
         return entries, are_copies
 
-    def record(self, name: str, loss: float) -> bool:
-        """Write a loss into the history; return whether it is the best yet."""
+    def record(self, name: str, loss: float) -> None:
+        """Write a loss into the history, and whether it is the best yet."""
         curve = self.curves[name]
         is_best = loss < min(curve, default=np.inf)
         curve.append(loss)
         self.history.record(name, loss)
         self.history.record(f"{name}_best", is_best)
-        return is_best
 
-    def end_epoch(self, state: torch.Tensor, improved: bool) -> None:
-        """Count the epoch; keep the best parameters and stop where it is time."""
+    def end_epoch(self, state: torch.Tensor, is_best: bool) -> None:
+        """Count the epoch; keep its parameters if they are the best, or stop."""
         self.epochs += 1
-        waited_out = False
-        if self.patience is not None:
-            if improved:
-                self._best_epoch, self._best = self.epochs, state.clone()
-            waited_out = self.epochs - self._best_epoch >= self.patience
-        if waited_out or self.epochs >= self.max_epochs:
+        if is_best:
+            self._best = state.clone()
+            if self.log is not None:
+                self._best_times_chosen = self.log.times_chosen.copy()
+        stopped = self.early_stopping is not None and self.early_stopping.is_over
+        if stopped or self.epochs >= self.max_epochs:
             self.finish(state)
 
     def finish(self, state: torch.Tensor) -> None:
@@ -184,6 +185,13 @@ class Member:
         self.final = (
             state if self.restorable_state is None else self.restorable_state
         ).clone()
+        stopping = self.early_stopping
+        if stopping is None or stopping.n_networks == 1 or not stopping.best_epoch:
+            return
+        for curve in (self.history, *self.curves.values()):
+            del curve[stopping.best_epoch :]
+        if self.log is not None and self._best_times_chosen is not None:
+            self.log.rewind(stopping.best_epoch, self._best_times_chosen)
 
     @property
     def restorable_state(self) -> torch.Tensor | None:
@@ -200,7 +208,8 @@ class Member:
         parts = {
             "epochs": self.epochs,
             "done": self.done,
-            "best_epoch": self._best_epoch,
+            "early_stopping": self.early_stopping and self.early_stopping.state_dict(),
+            "best_times_chosen": self._best_times_chosen,
             "curves": self.curves,
             "history": self.history,
             "latest": self.latest,
@@ -215,7 +224,12 @@ class Member:
     ) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.epochs, self.done = parts["epochs"], parts["done"]
-        self._best_epoch, self.curves = parts["best_epoch"], parts["curves"]
+        self.curves, self._best_times_chosen = (
+            parts["curves"],
+            parts["best_times_chosen"],
+        )
+        if self.early_stopping is not None:
+            self.early_stopping.load_state_dict(parts["early_stopping"])
         self.history[:], self.latest = parts["history"], parts["latest"]
         if parts["log"] is not None:
             losses = parts["log"]["losses"].view(np.float32)
@@ -231,14 +245,21 @@ class Member:
             "curves": {name: list(curve) for name, curve in self.curves.items()},
             "history": list(self.history),
             "log": copy.deepcopy(self.log),
+            "stopping_state": self.early_stopping and self.early_stopping.state_dict(),
             "lr_schedule": None if schedule is None else schedule.state_dict(),
             "selection": self.selection.state_dict(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Become what the member was when the snapshot was taken."""
-        schedule = snapshot["lr_schedule"]
+        snapshot = dict(snapshot)
+        schedule, stopping_state = (
+            snapshot["lr_schedule"],
+            snapshot.pop("stopping_state"),
+        )
         self.selection.load_state_dict(snapshot["selection"])
+        if self.early_stopping is not None:
+            self.early_stopping.load_state_dict(stopping_state)
         self.__dict__ |= {
             **snapshot,
             "history": History(snapshot["history"]),
@@ -333,10 +354,18 @@ def group_by_steps(members: list[Member]) -> list[list[Member]]:
 
     Near the end of an epoch only the first networks of a stack are still at work.
     """
+    # Networks that stop together take their steps together, and nobody else's.
+    teams: dict[int, int] = {id(None): 0}
+    for member in members:
+        teams.setdefault(id(member.early_stopping), len(teams))
+
+    def key_of(member: Member) -> tuple[Any, ...]:
+        return *member.step_group_key, teams[id(member.early_stopping)]
+
     groups: list[list[Member]] = []
-    for member in sorted(members, key=lambda member: member.step_group_key):
+    for member in sorted(members, key=key_of):
         last = groups[-1][-1] if groups and not member.steps_alone else None
-        if last is not None and last.step_group_key == member.step_group_key:
+        if last is not None and key_of(last) == key_of(member):
             groups[-1].append(member)
         else:
             groups.append([member])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
 
+from skrebatch._engine.nn.losses import Loss
 from skrebatch._engine.nn.stack import CNNStack
 from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN, as_module
 from skrebatch._engine.nn.threads import is_small
@@ -193,6 +194,10 @@ class ReBatchNet(NeuralNet):
         for k, member in enumerate(self.members):
             if member.final is not None:
                 self.module_.restore(k, member.final)
+        stopping = self.members[0].early_stopping
+        is_one_job = all(m.early_stopping is stopping for m in self.members)
+        if is_one_job and stopping is not None and stopping.n_networks > 1:
+            del self.history[stopping.best_epoch or len(self.history) :]
 
     @property
     def is_small(self) -> bool:
@@ -210,7 +215,21 @@ class ReBatchNet(NeuralNet):
             member.losses = losses[k]
             if member.error is None and not np.isfinite(losses[k]).all():
                 member.fail(DivergedError.at(member.epochs, "after its last batch"))
+        self._predict_held_out(table)
         self.module_.release()
+
+    def _predict_held_out(self, table: Table) -> None:
+        """Let networks that stop together predict the rows that each held out."""
+        rows = [
+            NO_ROWS
+            if m.early_stopping is None or m.valid_rows is None
+            else m.valid_rows
+            for m in self.members
+        ]
+        if any(len(own) for own in rows):
+            predicted = self._evaluate(table, rows, _prediction_alone)
+            for member, own in zip(self.members, predicted, strict=True):
+                member.held_out = own
 
     def snapshot(self) -> TabularCNN | Ensemble:
         """Copy the networks as they would be if training ended now."""
@@ -380,7 +399,12 @@ class ReBatchNet(NeuralNet):
         """Return every member's losses as they are now, where its plan needs them."""
         members = self.live
         rows = [
-            m.rows if m.needs_losses and m.latest is None else NO_ROWS for m in members
+            NO_ROWS
+            if m.latest is not None or not m.needs_losses
+            else m.rows
+            if m.team_rows is None
+            else m.team_rows
+            for m in members
         ]
         losses = self.sample_losses(table, rows)
         return [
@@ -442,28 +466,71 @@ class ReBatchNet(NeuralNet):
     def _end_epoch(self, table: Table | None) -> None:
         """Validate, and settle which members are done."""
         members = self.live
-        losses: list[Floats | None] = [None] * len(members)
+        is_best: set[int] = set()  # ids of the members whose best epoch it is
         if table is not None:
-            rows = [NO_ROWS if m.valid_rows is None else m.valid_rows for m in members]
-            losses = list(self.sample_losses(table, rows))
-        improved = [False] * len(members)
-        for k, (member, own) in enumerate(zip(members, losses, strict=True)):
-            if not member.done and member.valid_rows is not None and own is not None:
-                if np.isfinite(own).all():
-                    improved[k] = member.record(
-                        "valid_loss", member.validation_loss(own)
-                    )
-                else:
-                    member.fail(
-                        DivergedError.at(member.epochs + 1, "on the validation set")
-                    )
+            is_best = self._validate(table)
         for scheduled in self.scheduled:
             scheduled.end_epoch()
         for k, member in enumerate(members):
             if not member.done:
-                member.end_epoch(self.module_.state_of(k), improved[k])
+                member.end_epoch(self.module_.state_of(k), id(member) in is_best)
         if table is not None:
             self._record_means("valid_loss")
+
+    def _validate(self, table: Table) -> set[int]:
+        """Record the validation losses, and score the networks that stop together.
+
+        Returns
+        -------
+        is_best : set of int
+            The ids of the members for which no epoch was better.
+        """
+        rows = [NO_ROWS if m.valid_rows is None else m.valid_rows for m in self.live]
+        validated = self._evaluate(table, rows, _loss_and_prediction)
+        predictions: dict[int, Floats] = {}
+        for member, own in zip(self.live, validated, strict=True):
+            if member.done or member.valid_rows is None:
+                continue
+            predictions[id(member)] = own[:, 1:]
+            if np.isfinite(own).all():
+                member.record("valid_loss", member.validation_loss(own[:, 0]))
+            else:
+                place = "on the validation set"
+                member.fail(DivergedError.at(member.epochs + 1, place))
+        is_best: set[int] = set()
+        for team in _teams(self.live):
+            if any(member.error is not None for member in team):
+                for member in team:  # without the others there is no estimator
+                    member.done = True
+            elif not team[0].done and self._score_epoch(table, team, predictions):
+                is_best |= {id(member) for member in team}
+        return is_best
+
+    def _score_epoch(
+        self, table: Table, team: list[Member], predictions: dict[int, Floats]
+    ) -> bool:
+        """Score networks that stop together; return whether no epoch was better.
+
+        Parameters
+        ----------
+        table : Table
+        team : list of Member
+        predictions : dict
+            What each member predicts for its validation rows, by its id.
+        """
+        stopping = team[0].early_stopping
+        assert stopping is not None
+        if stopping.score == "loss" and len(team) == 1:
+            return stopping.add(team[0].curves["valid_loss"][-1])
+        first = team[0].start + team[0].shift
+        place = torch.from_numpy(stopping.valid_rows + first)
+        score = stopping.score_of(
+            self.criterion_,
+            [predictions[id(member)] for member in team],
+            [rows for member in team if (rows := member.valid_rows) is not None],
+            table.targets[place.to(table.targets.device)],
+        )
+        return stopping.add(score)
 
     def _record_means(self, name: str) -> None:
         """Write the mean over several networks into the net's own history."""
@@ -484,9 +551,35 @@ class ReBatchNet(NeuralNet):
         -------
         losses : list of K ndarrays, one entry a row
         """
-        return table.per_row(partial(self._losses_of, table), rows)
+        return self._evaluate(table, rows, _loss_alone)
 
-    def _losses_of(self, table: Table, rows: list[Indices]) -> list[Floats]:
+    def _evaluate(
+        self,
+        table: Table,
+        rows: list[Indices],
+        value: Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor],
+    ) -> list[Floats]:
+        """Compute a value for given rows under each network.
+
+        Parameters
+        ----------
+        table : Table
+        rows : list of K ndarrays of int
+        value : callable
+            Of a loss, outputs and targets (K, n, O), what to keep (K, n, ...).
+
+        Returns
+        -------
+        values : list of K ndarrays, one entry for each row
+        """
+        return table.per_row(partial(self._evaluate_here, table, value), rows)
+
+    def _evaluate_here(
+        self,
+        table: Table,
+        value: Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor],
+        rows: list[Indices],
+    ) -> list[Floats]:
         module, loss = self.module_, self.criterion_
         K, n = len(rows), max(len(own) for own in rows)
         padded = np.zeros((K, n), dtype=np.intp)
@@ -500,7 +593,7 @@ class ReBatchNet(NeuralNet):
             # So that only a few chunks are as wide as the longest row.
             by_length = table.features[index, -1].amax(0).argsort(stable=True)
             index = index[:, by_length]
-        losses = []
+        values = []
         chunk = min(n, max(64, _CACHED_VALUES // (K * module.architecture.width)))
         for part in index.split(chunk, dim=1) if n else []:
             if by_length is None:
@@ -509,11 +602,42 @@ class ReBatchNet(NeuralNet):
                 longest = int(table.features[part, -1].max())
                 step = module.short_step(K, part.shape[1], longest, forward_only=True)
             table.read(part.reshape(-1), step.rows)
-            losses.append(loss.per_sample(step.forward(), table.targets[part + shifts]))
-        together = torch.cat(losses, dim=1).cpu().numpy() if losses else padded
+            values.append(value(loss, step.forward(), table.targets[part + shifts]))
+        if not values:
+            empty = table.targets[:0].expand(K, 0, -1)
+            values = [value(loss, empty, empty)]
+        together = torch.cat(values, dim=1).cpu().numpy()
         if by_length is not None:
             together = together[:, by_length.argsort().cpu().numpy()]
         return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
+
+
+def _loss_alone(
+    loss: Loss, outputs: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    return loss.per_sample(outputs, targets)
+
+
+def _loss_and_prediction(
+    loss: Loss, outputs: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    losses = loss.per_sample(outputs, targets).unsqueeze(-1)
+    return torch.cat([losses, loss.link(outputs)], dim=-1)  # (K, n, 1 + O)
+
+
+def _prediction_alone(
+    loss: Loss, outputs: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    return loss.link(outputs)
+
+
+def _teams(members: list[Member]) -> list[list[Member]]:
+    """Group the members that stop together, those of one estimator."""
+    teams: dict[int, list[Member]] = {}
+    for member in members:
+        if member.early_stopping is not None:
+            teams.setdefault(id(member.early_stopping), []).append(member)
+    return list(teams.values())
 
 
 def _lr_and_decay_of(member: Member) -> tuple[float, float]:

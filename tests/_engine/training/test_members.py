@@ -41,8 +41,10 @@ def end_epochs(member, losses):
     """End epochs with the given losses on the validation set."""
     for epoch, loss in enumerate(losses, start=1):
         member.history.new_epoch()
-        improved = member.record("valid_loss", loss)
-        member.end_epoch(torch.full((3,), float(epoch)), improved)
+        member.record("valid_loss", loss)
+        stopping = member.early_stopping
+        is_best = stopping is not None and stopping.add(loss)
+        member.end_epoch(torch.full((3,), float(epoch)), is_best)
         if member.done:
             break
     return member
@@ -75,7 +77,7 @@ def test_without_patience_the_last_epoch_counts():
 
 def test_final_parameters_are_a_copy():
     member, parameters = make_member(max_epochs=1), torch.ones(3)
-    member.end_epoch(parameters, improved=False)
+    member.end_epoch(parameters, is_best=False)
     parameters.fill_(7)
     assert member.final.tolist() == [1] * 3
 
