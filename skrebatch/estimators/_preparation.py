@@ -97,6 +97,11 @@ class Rows:
     lengths: Indices | None  # (N,), where batches have a budget of elements
     seed: int | None  # of the split
 
+    @property
+    def rotates(self) -> bool:
+        """Whether the networks train on different rows."""
+        return self.splits[0] is not self.splits[-1]
+
 
 @dataclass
 class PreparedFit:
@@ -166,7 +171,10 @@ def prepare_fit(
     data_hash, is_same_data = None, False
     if params.record_losses or params.loss_smoothing or params.refresh_every > 1:
         # Running means, plans and records of single samples hold for the same data.
-        data_hash = joblib.hash((data.X[0], data.y[0], rows.used))
+        hashed = (data.X[0], data.y[0], rows.used)
+        if rows.rotates:
+            hashed = *hashed, [split.train for split in rows.splits]
+        data_hash = joblib.hash(hashed)
         is_same_data = state is not None and data_hash == state.data_hash
     max_epochs = int(params.max_epochs)
     if state is not None:
@@ -462,7 +470,6 @@ def _make_member(
         if log is not None:
             log = copy.deepcopy(state.logs[k]) or log
     together = params.n_networks > 1 and params.choose == "together"
-    rotates = rows.splits[0] is not rows.splits[-1]
     return Member(
         network=None if earlier is None else earlier.networks[k],
         rows=split.train,
@@ -484,7 +491,7 @@ def _make_member(
         seed=seed,
         may_skip=params.precision == "fp16",
         team=id(params) if together else None,
-        team_rows=np.arange(rows.n_samples) if together and rotates else None,
+        team_rows=np.arange(rows.n_samples) if together and rows.rotates else None,
         log=log,
         lengths=rows.lengths,
         max_elements=int(params.max_elements or 0),
