@@ -171,7 +171,7 @@ def prepare_fit(
     data_hash, is_same_data = None, False
     if params.record_losses or params.loss_smoothing or params.refresh_every > 1:
         # Running means, plans and records of single samples hold for the same data.
-        hashed = (data.X[0], data.y[0], rows.used)
+        hashed: tuple[Any, ...] = (data.X[0], data.y[0], rows.used)
         if rows.rotates:
             hashed = *hashed, [split.train for split in rows.splits]
         data_hash = joblib.hash(hashed)
