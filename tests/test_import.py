@@ -1,4 +1,6 @@
 import importlib.metadata
+import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +21,26 @@ def test_import_is_silent():
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize(
-    "extra", ["matplotlib", "onnx", "pandas", "polars", "safetensors"]
-)
-def test_import_needs_no_extra(extra):
-    result = run(f"import sys; sys.modules[{extra!r}] = None; import skrebatch")
+# What is imported where it is first needed.
+HEAVY = {
+    "dask",
+    "distributed",
+    "imblearn",
+    "matplotlib",
+    "onnx",
+    "pandas",
+    "polars",
+    "ray",
+    "safetensors",
+}
+
+
+def test_import_needs_no_extra():
+    result = run(
+        f"import sys; sys.modules |= dict.fromkeys({HEAVY})\n"
+        "import skrebatch\n"
+        "for name in skrebatch.__all__: getattr(skrebatch, name)"
+    )
     assert result.returncode == 0, result.stderr
 
 
@@ -34,7 +51,7 @@ def test_import_adds_no_extra():
         "before = set(sys.modules)\n"
         "import skrebatch\n"
         "added = {name.split('.')[0] for name in set(sys.modules) - before}\n"
-        "print(added & {'matplotlib', 'onnx', 'pandas', 'polars', 'safetensors'})"
+        f"print(added & {HEAVY})"
     )
     assert result.stdout == "set()\n", result.stderr
 
@@ -62,25 +79,49 @@ def test_version_is_the_installed_one():
     assert skrebatch.__version__ == importlib.metadata.version("skrebatch")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "IntervalInsertionSampler",
-        "ModelFileError",
-        "LossCurveDisplay",
-        "RatioCurveDisplay",
-        "ReBatch",
-        "ReBatchCNNClassifier",
-        "ReBatchCNNRegressor",
-        "SampleDynamicsDisplay",
-        "interval_insertion",
-        "load_model",
-        "redistribution_size",
-        "save_model",
-        "to_onnx",
-        "training_dynamics",
-    ],
-)
-def test_public_names_import_from_the_root(name):
-    assert name in skrebatch.__all__
-    assert getattr(skrebatch, name).__name__ == name
+PUBLIC = [
+    importlib.import_module(f"skrebatch.{module.name}")
+    for module in pkgutil.iter_modules(skrebatch.__path__)
+    if not module.name.startswith("_")
+]
+# Exported by a package and not by the root.
+NOT_IN_ROOT = {"skrebatch.strategies": {"check_balances", "check_strategy"}}
+
+
+def public_names(module):
+    """The classes and functions of ours that a module has under a public name."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isroutine(value) or inspect.isclass(value))
+        and value.__module__.startswith("skrebatch")
+    }
+
+
+@pytest.mark.parametrize("module", [skrebatch, *PUBLIC], ids=lambda m: m.__name__)
+def test_all_names_what_is_public(module):
+    names = module.__all__
+    assert sorted(names) == sorted(public_names(module))
+    for name in names:
+        assert getattr(module, name).__name__ == name
+        assert inspect.getdoc(getattr(module, name))
+
+
+def test_packages_and_the_root_name_the_same():
+    by_package = {}
+    for module in PUBLIC:
+        extra = NOT_IN_ROOT.get(module.__name__, set())
+        assert extra <= public_names(module)
+        for name in public_names(module) - extra:
+            assert getattr(skrebatch, name) is getattr(module, name)
+            assert by_package.setdefault(name, module) is module
+    # Exported by the root alone.
+    assert set(skrebatch.__all__) - set(by_package) == {"TabularCNN", "row_lengths"}
+
+
+def test_a_star_imports_all():
+    names = {}
+    exec("from skrebatch import *", names)
+    del names["__builtins__"]
+    assert names == {name: getattr(skrebatch, name) for name in skrebatch.__all__}

@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("imblearn", reason="needs imbalanced-learn, the extra imbalance")
 
 import lecture
-from datasets import ENTRIES, SHARED_DATA
+from imblearn.over_sampling import SMOTE
+from sklearn.model_selection import train_test_split
+
+from skrebatch import ReBatchCNNClassifier
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,17 +49,70 @@ def test_the_verdict_goes_by_both_scores():
     assert "reaches" in lecture.verdict(made_up({42: [0.999]}))
 
 
-def test_every_condition_is_trained_with_its_seed_and_split():
-    if not (SHARED_DATA / ENTRIES["heart"].file.name).is_file():
-        pytest.skip("needs the heart data; see SKREBATCH_DATA")
+@pytest.fixture
+def heart(tmp_path, monkeypatch):
+    """A made-up file of the shape of the heart data, with gaps."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(50, 9, size=(303, 9))).add_prefix("x")
+    for name in lecture.CATEGORICAL:
+        table[name] = rng.integers(4, size=303).astype(float)
+    score = table["x0"] + 9 * (table["cp"] == 2) + rng.normal(0, 9, size=303)
+    table = table.mask(rng.random(table.shape) < 0.03)
+    table["num"] = (score.rank() > 303 - 139).astype(int)
+    table.to_csv(tmp_path / "heart_cleveland.csv", index=False)
+    monkeypatch.setenv("SKREBATCH_DATA", str(tmp_path))
+    return table
+
+
+def prepared(table, train):
+    """Categories as zeros and ones, then numbers, by what the training rows are."""
+    categories = [
+        (column == value).astype(float)
+        for name in lecture.CATEGORICAL
+        for column in [table[name].fillna(table[name][train].mode()[0])]
+        for value in np.sort(column[train].unique())
+    ]
+    numbers = table.drop(columns=lecture.CATEGORICAL)
+    numbers = numbers.fillna(numbers.loc[train].median())
+    numbers = (numbers - numbers.loc[train].mean()) / numbers.loc[train].std(ddof=0)
+    return np.column_stack([*categories, numbers])
+
+
+def test_every_condition_is_trained_with_its_seed_and_split(heart):
     results = lecture.run(n_seeds=2, max_epochs=2, n_jobs=1)
-    assert len(results["runs"]) == len(lecture.CONDITIONS) * 4
-    for condition in lecture.CONDITIONS:
-        for score in ("accuracy", "F1"):
-            for own_split in (True, False):
-                scores = lecture.scores_of(results, condition, score, own_split)
-                assert len(scores) == 2
-                assert all(0 <= value <= 1 for value in scores)
+    runs = {
+        (run["condition"], run["split"], run["seed"]): (run["accuracy"], run["F1"])
+        for run in results["runs"]
+    }
+    assert len(results["runs"]) == len(runs) == len(lecture.CONDITIONS) * 4
+    y = heart.pop("num").to_numpy()
+    for split, seed in ((42, 0), (42, 1), (0, 0), (1, 1)):
+        train, test = train_test_split(
+            np.arange(303), test_size=0.2, random_state=split, stratify=y
+        )
+        X = prepared(heart, train)
+        more = SMOTE(random_state=seed).fit_resample(X[train], y[train])
+        for condition, (samples, parameters, _) in lecture.CONDITIONS.items():
+            settings = {**lecture.NETWORK, **parameters, "max_epochs": 2}
+            model = ReBatchCNNClassifier(random_state=seed, **settings)
+            model.fit(*(more if samples else (X[train], y[train])))
+            predicted = model.predict(X[test])
+            accuracy = np.mean(predicted == y[test])
+            f1 = 2 * np.sum(predicted & y[test]) / (predicted.sum() + y[test].sum())
+            expected = pytest.approx((accuracy, f1), abs=1e-6)
+            assert runs[condition, split, seed] == expected
+    assert len(set(runs.values())) > len(runs) / 2  # they differ
+
+
+def test_scores_are_those_of_the_condition_and_the_split():
+    results = made_up({42: [0.7, 0.8], 0: [0.5], 1: [0.6]})
+    for run in results["runs"]:
+        run["accuracy"] += run["condition"] == "SMOTE"
+    own, others = (
+        lecture.scores_of(results, "SMOTE", "accuracy", own_split=own)
+        for own in (True, False)
+    )
+    assert (own, others) == ([1.7, 1.8], [1.5, 1.6])
 
 
 def test_the_page_is_written_from_the_results(tmp_path):

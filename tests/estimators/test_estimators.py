@@ -831,8 +831,18 @@ def test_two_rows():
 
 def test_two_rows_may_still_stop_early():
     X, y = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1])
-    model = make(ratio=0, early_stopping=True).fit(X, y)
-    assert len(model.validation_loss_curve_) == model.n_iter_
+    params = {"ratio": 0, "early_stopping": True, "n_iter_no_change": 3}
+    model = make(**params, max_epochs=99).fit(X, y)
+    [train], [valid] = validation_split(np.arange(2), y, stratify=False)
+    # What is learnt from one row alone is ever more wrong of the other.
+    curve = model.validation_loss_curve_
+    assert model.n_iter_ == len(curve) == np.argmin(curve) + 1 + 3 < 99
+    assert_close(model.sample_losses_[valid], min(curve), 1e-6)
+    # The same as to name the row that is watched.
+    is_trained = np.arange(2) == train
+    twin = make(**params, max_epochs=99)
+    twin.fit(X, y, is_trained, X_val=X[[valid]], y_val=y[[valid]])
+    assert_same_bits(model, twin)
 
 
 # --- going on ---
@@ -1680,12 +1690,20 @@ def test_weights_are_routed():
 
 def test_a_validation_set_is_routed():
     X, y = make_data()
+    X_val, y_val = make_data(n=25)
+    scaler = StandardScaler().fit(X)
     with sklearn.config_context(enable_metadata_routing=True):
-        model = make_pipeline(
-            StandardScaler(), make().set_fit_request(X_val=True, y_val=True)
-        )
-        model.fit(X, y, X_val=X[:9], y_val=y[:9])
-    assert len(model[-1].validation_loss_curve_) == 4
+        steps = StandardScaler(), make().set_fit_request(X_val=True, y_val=True)
+        # Scaled as the training rows are, where the pipeline is asked to.
+        for names, rows in ((None, X_val), (["X_val"], scaler.transform(X_val))):
+            model = make_pipeline(*map(clone, steps), transform_input=names)
+            model.fit(X, y, X_val=X_val, y_val=y_val)
+            expected = make().fit(scaler.transform(X), y, X_val=rows, y_val=y_val)
+            assert_same_bits(model[-1], expected)
+            curve = model[-1].validation_loss_curve_
+            p = expected.predict_proba(rows)[np.arange(25), y_val]
+            assert len(curve) == 4
+            assert_close(curve[-1], -np.log(p).mean(), 1e-5)
 
 
 def test_a_search_with_scikit_learn_s_callbacks():

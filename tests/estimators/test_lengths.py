@@ -538,12 +538,26 @@ def test_a_search_over_budgets_and_batch_sizes():
     )
 
 
+CHOSEN = ["ratio", "strategy", "repeats"]  # what a search is over
+
+
 def test_an_estimator_that_finds_its_ratio_takes_padding():
     X, y = make_data()
-    model = ReBatchCNNClassifierCV(
-        ratios=(0.1, 0.3), cv=2, max_epochs=2, variable_length=True, random_state=0
+    ratios, options = (0.6, 0.1), {"cv": 3, "scoring": "neg_log_loss"}
+    params = padded(max_epochs=6, lr=0.03).get_params()
+    fixed = {name: params[name] for name in params if name not in CHOSEN}
+    model = ReBatchCNNClassifierCV(ratios, **fixed, **options).fit(X, y)
+    plain = GridSearchCV(padded(**fixed), {"ratio": ratios}, **options).fit(X, y)
+    name = "mean_test_score"
+    np.testing.assert_allclose(
+        model.cv_results_[name], plain.cv_results_[name], rtol=1e-9
     )
-    assert model.fit(X, y).predict(X[:, :4][row_lengths(X) < 4]).shape[0] > 0
+    assert model.ratio_ == plain.best_params_["ratio"] == 0.1  # not just the first
+    assert_same(model, padded(**fixed, ratio=model.ratio_).fit(X, y))
+    short = row_lengths(X) < 5
+    np.testing.assert_allclose(
+        model.predict_proba(X[short, :4]), model.predict_proba(X)[short], rtol=1e-9
+    )
 
 
 def test_several_networks_take_padding():

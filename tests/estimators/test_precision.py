@@ -17,7 +17,7 @@ from helpers.estimators import (
 )
 from helpers.refusals import refused
 from helpers.searches import both
-from helpers.twins import fit_alone
+from helpers.twins import choices_of, fit_alone
 
 from skrebatch import DivergedError, ReBatchCNNClassifierCV, fit_fused
 from skrebatch._utils.dtypes import resolve_precision
@@ -159,12 +159,28 @@ def test_optimizers_rates_and_noise(options, precision):
 def test_every_strategy(strategy, precision):
     X, y = make_data()
     weights = np.random.default_rng(0).uniform(0.5, 2, size=len(y))
-    params = {"strategy": strategy, "n_networks": 2, **ALL}
-    model = make(precision=precision, **params).fit(X, y, sample_weight=weights)
-    exact = make(**params).fit(X, y, sample_weight=weights)
-    # Before the first choice there is nothing but rounding between them.
-    assert_close(model.loss_curve_[0], exact.loss_curve_[0], 0.02)
-    assert np.isfinite(model.sample_losses_).all()
+    params = {"strategy": strategy, "n_networks": 2, "hidden_layers": (9, 5)}
+    params |= {"dropout": 0.3, "optimizer": "sgd", "lr": 0.02, "warm_start": True}
+    model, exact = (
+        make(precision=precision, max_epochs=3, **params).fit(X, y, weights)
+        for _ in range(2)
+    )
+    before = weights_of(model)
+    # In an epoch from here on they have the same losses and chance, but for rounding.
+    for each in (model, exact.set_params(precision="float32")):
+        each.set_params(max_epochs=1).fit(X, y, weights)
+    for own, its in zip(choices_of(model), choices_of(exact), strict=True):
+        np.testing.assert_array_equal(own, its)
+    assert_close(model.loss_curve_[3], exact.loss_curve_[3], 0.003)
+    moved, off = weights_of(exact) - before, weights_of(model) - weights_of(exact)
+    assert 0 < np.linalg.norm(off) < 0.1 * np.linalg.norm(moved)
+    # The losses that choose next are those of the networks, in 32 bits.
+    losses = []
+    for network in model.module_.networks:
+        with torch.no_grad():
+            outputs = network(torch.tensor(X, dtype=torch.float32))
+        losses.append(sample_losses("binary", outputs, torch.tensor(y)))
+    assert_close(model.sample_losses_, torch.stack(losses).mean(0), 2e-6)
 
 
 @HALF

@@ -1,11 +1,15 @@
-"""The training loop by itself: stacks against networks trained alone."""
+"""The training loop by itself: stacks against plain torch and networks alone."""
+
+import copy
 
 import numpy as np
 import pytest
 import torch
-from helpers.jobs import ALL, N, make_data, make_job, make_member, train
+from helpers.jobs import ALL, FEATURES, N, make_data, make_job, make_member, train
+from torch import nn
+from torch.nn import functional as F
 
-from skrebatch import DivergedError
+from skrebatch import DivergedError, TabularCNN
 from skrebatch._engine.nn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from skrebatch._engine.training.epoch_plan import stack_table
 from skrebatch._engine.training.net import make_net
@@ -29,8 +33,6 @@ def assert_twins(member, twin, tolerance=1e-10):
         np.testing.assert_array_equal(own.chosen, its.chosen)
     np.testing.assert_array_equal(own.drawn, its.drawn)
 
-
-# --- a stack against its networks alone ---
 
 WEIGHTS = np.random.default_rng(5).uniform(0.2, 3, size=N)
 SPECS = {
@@ -82,6 +84,130 @@ SPECS = {
         "lr": 0.1,
     },
 }
+
+
+# --- a stack against torch's own layers, optimizers and gradients ---
+
+
+class Plain:
+    """A member's training in plain torch; of ours it has its start alone."""
+
+    def __init__(self, member, X, targets, loss, optimizer, **method):
+        generator = torch.Generator().manual_seed(member.seed)
+        sizes = {"n_outputs": targets.shape[1], "hidden_size": 6}
+        self.network = layers_of(TabularCNN(FEATURES, **sizes, generator=generator))
+        options = {"lr": member.lr, "weight_decay": member.weight_decay}
+        self.optimizer = optimizer(self.network.parameters(), **options)
+        self.X, self.targets, self.loss = X, targets, LOSSES[loss]
+        self.train_loss, self.valid_loss = [], []
+        best, rng = None, np.random.default_rng(member.seed)
+        order = rng.permutation(len(member.rows))
+        for epoch in range(1, member.max_epochs + 1):
+            self.train_epoch(order, member)
+            order = next_order(self.losses(member.rows).numpy(), rng, **method)
+            if member.valid_rows is None:
+                continue
+            self.valid_loss.append(self.losses(member.valid_rows).mean().item())
+            if member.patience and min(self.valid_loss) == self.valid_loss[-1]:
+                best, best_epoch = copy.deepcopy(self.network), epoch
+            if member.patience and epoch == best_epoch + member.patience:
+                break
+        self.network = best or self.network
+
+    def train_epoch(self, order, member):
+        total = 0.0
+        for start in range(0, len(order), member.batch_size):
+            batch = order[start : start + member.batch_size]
+            rows = member.rows[batch]
+            outputs = self.network(torch.tensor(self.X[rows]))
+            losses = self.loss(outputs, torch.tensor(self.targets[rows]))
+            if member.weights is not None:
+                losses = losses * torch.tensor(member.weights[batch])
+            self.optimizer.zero_grad()
+            losses.mean().backward()
+            self.optimizer.step()
+            total += losses.sum().item()
+        self.train_loss.append(total / len(order))
+
+    @torch.no_grad()
+    def losses(self, rows):
+        outputs = self.network(torch.tensor(self.X[rows]))
+        return self.loss(outputs, torch.tensor(self.targets[rows]))
+
+
+def layers_of(network):
+    """Layers of torch with the parameters of a network of four columns."""
+    layers = nn.Sequential(
+        nn.Unflatten(1, (1, FEATURES)),
+        nn.Conv1d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.ConstantPad1d((0, 1), 0.0),  # two positions are left: a kernel of two
+        nn.Conv1d(8, 16, 2),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Flatten(),
+        nn.Linear(16, 6),
+        nn.ReLU(),
+        nn.Linear(6, network.architecture.n_outputs),
+    )
+    nn.utils.vector_to_parameters(
+        nn.utils.parameters_to_vector(network.parameters()), layers.parameters()
+    )
+    return layers.double()
+
+
+def next_order(losses, rng, ratio=0.25, strategy="min-loss", repeats=1, shuffle=True):
+    """The chosen at equal distances among the others, by list.insert."""
+    size = int(len(losses) * ratio / (1 + ratio) + 1e-9)
+    if strategy == "random":
+        chosen = rng.choice(len(losses), size=size, replace=False)
+    else:
+        sign = {"min-loss": 1, "max-loss": -1}[strategy]
+        chosen = np.argsort(sign * losses, kind="stable")[:size]
+    others = np.setdiff1d(np.arange(len(losses)), chosen)
+    if shuffle:
+        rng.shuffle(others)
+    order, inserted = list(others), list(chosen) * repeats
+    for i, index in enumerate(inserted):
+        order.insert((i + 1) * (len(others) // len(inserted)) + i, index)
+    return np.array(order)
+
+
+LOSSES = {
+    SquaredError: lambda outputs, y: ((outputs - y) ** 2).mean(1),
+    BinaryCrossEntropy: lambda outputs, y: F.binary_cross_entropy(
+        outputs.sigmoid(), y, reduction="none"
+    )[:, 0],
+    CrossEntropy: lambda outputs, y: F.cross_entropy(
+        outputs, y.argmax(1), reduction="none"
+    ),
+}
+# Noisy copies and weighted batches are followed by the estimators' tests.
+FOLLOWED = [spec for name, spec in SPECS.items() if "copies" not in name]
+METHOD = {"ratio", "strategy", "repeats", "shuffle"}
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SGD"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_network_of_a_stack_equals_one_of_plain_torch(loss, optimizer):
+    X, targets = make_data(loss)
+    members = [make_member(**spec) for spec in FOLLOWED]
+    train([make_job(members, X, targets, loss, optimizer)])
+    for spec, member in zip(FOLLOWED, members, strict=True):
+        method = {name: spec[name] for name in METHOD & spec.keys()}
+        optimizer_class = getattr(torch.optim, optimizer)
+        plain = Plain(member, X, targets, loss, optimizer_class, **method)
+        close = {"rtol": 1e-9, "atol": 1e-9}
+        weights = nn.utils.parameters_to_vector(plain.network.parameters())
+        torch.testing.assert_close(weights_of(member), weights.detach(), **close)
+        for name in ("train_loss", "valid_loss"):
+            curve = getattr(plain, name)
+            np.testing.assert_allclose(member.curves[name], curve, **close)
+        np.testing.assert_allclose(member.losses, plain.losses(ALL), **close)
+
+
+# --- a stack against its networks alone ---
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SGD"])
