@@ -4,18 +4,16 @@
     python benchmarks/paper.py --quick   # a look, in under two minutes
     python benchmarks/paper.py --page    # docs/paper.md from results
 
-S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training", 2025. The text calls
-a permutation what the discussion calls repeated exposure; it says nothing of the order
-of the samples that are not chosen; and its ratio also sets the size of the
-mini-batches. So each reading is run: chosen samples 0, 1, 2 or 3 times, the others
-shuffled or in their natural order, and the ratio with a batch size of its own. Then a
-search for the ratio follows.
+S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training", 2025, leaves open
+how often a chosen sample is repeated, in which order the others come, and whether the
+ratio sets the size of the mini-batches. So each reading is run: chosen samples 0, 1, 2
+or 3 times, the others shuffled or in their natural order, and the ratio with a batch
+size of its own. Then a search for the ratio follows.
 
-Networks of the same data set are trained side by side, over methods and repeats. A run
-that is killed goes on where it stopped: finished parts are kept beside the results in a
-file that is removed at the end. The same command gives the same JSON to the bit,
-whatever the number of processes; only the seconds of the search are in a file of their
-own. Data sets that can't be had are left out and named.
+Networks of the same data set are trained side by side. A run that is killed goes on
+where it stopped: finished parts are kept in a file beside the results. The same command
+gives the same JSON to the bit, whatever the number of processes; the seconds of the
+search are in a file of their own. Data sets that can't be had are left out and named.
 """
 
 import itertools
@@ -23,9 +21,10 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
-from datasets import load
+from datasets import SEED, load
 from harness import DOCS, make_parser, rounded, versions, write_json
 from paper_report import summarise, write_page
+from paper_runs import CHOICES, CLASSIFICATION
 from paper_search import QUICK_SEARCH, SearchPlan, run_searches
 from resume import run_jobs
 from sklearn.metrics import (
@@ -53,9 +52,7 @@ from skrebatch import (
     redistribution_size,
 )
 
-SEED = 42
 FIXED_BATCH_SIZE = 32
-CLASSIFICATION = "pid", "ccfd", "pdc"
 # Table 3. Without padding CHP and PDC would shrink to nothing, so there was some.
 NETWORKS = {
     "pid": {"conv_channels": (8, 16), "pool_size": (1, 3), "pool_stride": (1, 2)},
@@ -123,7 +120,6 @@ class Case(NamedTuple):
 
 
 READINGS = [(repeats, shuffle) for repeats in range(4) for shuffle in (True, False)]
-CHOICES = "min-loss", "max-loss"
 
 
 def main_cases(name, ratio):
@@ -270,31 +266,24 @@ def run_job(job):
             [parts[repeat][0] for _, repeat in wanted],
             val_indices=[parts[repeat][1] for _, repeat in wanted],
         )
-    plain = {
-        (case.fixed_batch or case.ratio, repeat): curves_of(model)
-        for (case, repeat), model in zip(wanted, models, strict=True)
-        if case.method == "no re-Batch"
-    }
-    runs = []
+    runs, plain = [], {}
     for (case, repeat), model in zip(wanted, models, strict=True):
         test = parts[repeat][2]
-        baseline = plain[case.fixed_batch or case.ratio, repeat]
+        curves = {"train": model.loss_curve_, "val": model.validation_loss_curve_}
+        if case.method == "no re-Batch":  # comes before those that it is compared with
+            plain[case.fixed_batch or case.ratio, repeat] = curves
         run = {"data": job.data, **case._asdict(), "repeat": repeat}
         run |= {"scaled": job.scaled, "max_epochs": job.max_epochs}
         run["batch_size"] = model.batch_size_
         run["scores"] = scores(dataset, y[test], model.predict(X[test]))
-        for part, curve in curves_of(model).items():
+        for part, curve in curves.items():
             slope, intercept = loss_trend(curve)
-            area = loss_area(baseline[part], curve)
+            baseline = plain[case.fixed_batch or case.ratio, repeat][part]
+            area = loss_area(baseline, curve)
             run[part] = {"slope": slope, "intercept": intercept, "area": area}
-        run["curves"] = curves_of(model)
+        run["curves"] = curves
         runs.append(run)
     return rounded(runs)
-
-
-def curves_of(model):
-    """Return the loss curves of a fitted estimator."""
-    return {"train": model.loss_curve_, "val": model.validation_loss_curve_}
 
 
 def find(names):
@@ -308,24 +297,13 @@ def find(names):
             print(f"{name} is left out: {missing[name]}")
         else:
             found[name] = dataset.facts()
-    return {
-        "data": found,
-        "missing": missing,
-        "seed": SEED,
-        "versions": versions(),
-    }
+    return {"data": found, "missing": missing, "seed": SEED, "versions": versions()}
 
 
 def run_tables(plan, setting, n_jobs, folder, stem):
-    """Run the experiments of the paper's tables.
+    """Run the paper's tables; return all scores and the mean loss curves.
 
     The file with the parts stays, for a run that is killed later.
-
-    Returns
-    -------
-    dict
-        Every run with its scores and measures, and the mean loss curves of the cases of
-        the tables; it can be dumped as JSON.
     """
     jobs = [job for name in setting["data"] for job in jobs_of(name, plan)]
     setting = {
@@ -352,17 +330,14 @@ def mean_curves(runs):
         case = Case(*(run[name] for name in Case._fields))
         if run["scaled"] and case in main_cases(run["data"], case.ratio):
             curves.setdefault((run["data"], case), []).append(run["curves"])
-    return [
-        {
-            "data": data,
-            **case._asdict(),
-            **{
-                part: rounded(np.mean([c[part] for c in several], axis=0).tolist(), 4)
-                for part in ("train", "val")
-            },
+    means = []
+    for (data, case), several in curves.items():
+        mean = {
+            part: rounded(np.mean([c[part] for c in several], axis=0).tolist(), 4)
+            for part in ("train", "val")
         }
-        for (data, case), several in curves.items()
-    ]
+        means.append({"data": data, **case._asdict(), **mean})
+    return means
 
 
 def main():
@@ -379,10 +354,10 @@ def main():
     setting = find([name for name in SETUPS if name in arguments.data])
     common = setting, arguments.n_jobs, arguments.output
     results = run_tables(plans[0], *common, f"paper{ending}")
-    found = run_searches(plans[1], *common, f"paper_search{ending}")
+    run_searches(plans[1], *common, f"paper_search{ending}")
     for stem in ("paper", "paper_search"):
         (arguments.output / f"{stem}{ending}.parts.jsonl").unlink()
-    print(summarise(results, found))
+    print(summarise(results))
 
 
 if __name__ == "__main__":

@@ -51,21 +51,15 @@ def grids(plan):
     The ratio sets the batch size, as in the paper. A ratio of 0 is not in the grid, so
     that what re-Batch gains or loses shows.
     """
-    common = {"lr": plan.rates}
+    ours = {"ratio": plan.ratios, "lr": plan.rates}
+    choices = (("min-loss", 1), ("min-loss", 2), ("max-loss", 0))
+    plain = {"ratio": (0,), "lr": plan.rates, "batch_size": plan.batch_sizes}
     return {
         OURS: [
-            {"ratio": plan.ratios, "strategy": (strategy,), "repeats": (repeats,)}
-            | common
-            for strategy, repeats in (("min-loss", 1), ("min-loss", 2), ("max-loss", 0))
+            ours | {"strategy": (strategy,), "repeats": (repeats,)}
+            for strategy, repeats in choices
         ],
-        PLAIN: [
-            {
-                "ratio": (0,),
-                "batch_size": plan.batch_sizes,
-                "weight_decay": (0.0, 1e-4, 1e-3),
-            }
-            | common
-        ],
+        PLAIN: [plain | {"weight_decay": (0.0, 1e-4, 1e-3)}],
     }
 
 
@@ -149,11 +143,6 @@ def run_searches(plan, setting, n_jobs, folder, stem):
     """Run all searches; write what they found, and apart from it what they took.
 
     The file with the parts stays, for a run that is killed later.
-
-    Returns
-    -------
-    dict
-        Every run with its scores; it can be dumped as JSON.
     """
     jobs = [
         SearchJob(name, arm, split, asdict(plan))
@@ -166,11 +155,9 @@ def run_searches(plan, setting, n_jobs, folder, stem):
     done = run_jobs(run_search, jobs, setting, parts, n_jobs)
     results = {**setting, "runs": [part["run"] for part in done]}
     write_json(folder / f"{stem}.json", results, indent=None)
-    kept = "data", "arm", "split"
     costs = [
-        {name: part["run"][name] for name in kept}
+        {name: part["run"][name] for name in ("data", "arm", "split")}
         | {name: part[name] for name in ("seconds", "refit")}
         for part in done
     ]
     write_json(folder / f"{stem}_seconds.json", rounded(costs, 3), indent=None)
-    return results

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import paper
-import paper_claims
 import pytest
 from datasets import load
 from evidence import Interval
 from paper import Case, Job, Plan, SearchPlan, jobs_of, main_cases, run_job, side_cases
-from paper_claims import CLAIMS, FAILS, HOLDS, UNKNOWN, Evidence, judge
-from paper_report import TABLES, TITLES, load_frame, write_page
-from paper_runs import at
+from paper_claims import CLAIMS, FAILS, HOLDS, UNKNOWN, gain, judge, judge_intervals
+from paper_report import TABLES, TITLES, write_page
+from paper_runs import at, load_runs
 from resume import run_jobs
 from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import make_pipeline
@@ -214,7 +213,7 @@ def test_the_page_says_everything_and_draws_it(folder, tmp_path):
         assert claim in page
     assert (tmp_path / "images" / "paper" / "diabetes.png").stat().st_size > 10_000
     results = json.loads((folder / "paper.json").read_text())
-    own = at(load_frame(results["runs"]), "diabetes", "min-loss", 0.3)
+    own = at(load_runs(results), "diabetes", "min-loss", 0.3)
     assert len(own) == 3
     row = f"| min-loss | 0.3 | 60 | {own.rmse.mean():.0f} ["
     assert row in re.sub(" +", " ", page)
@@ -237,18 +236,18 @@ def intervals(*means):
     ],
 )
 def test_verdicts(means, everywhere, verdict):
-    assert Evidence(intervals(*means), everywhere).judge()[0] == verdict
+    assert judge_intervals(intervals(*means), everywhere)[0] == verdict
 
 
 def test_a_lower_error_is_a_gain_and_losses_are_its_opposite(folder):
-    frame = load_frame(json.loads((folder / "paper.json").read_text())["runs"])
+    frame = load_runs(json.loads((folder / "paper.json").read_text()))
     plain, ours = (
         at(frame, "diabetes", method, 0.3).rmse
         for method in ("no re-Batch", "max-loss")
     )
-    found = paper_claims.gain(frame, "diabetes", 0.3, "max-loss", "rmse")
+    found = gain(frame, "diabetes", 0.3, "max-loss", "rmse")
     assert found.mean == pytest.approx((plain - ours).mean())
-    (lost,) = paper_claims.losses([found])
+    lost = gain(frame, "diabetes", 0.3, "max-loss", "rmse", sign=-1)
     assert (lost.low, lost.mean, lost.high) == (-found.high, -found.mean, -found.low)
 
 
