@@ -171,6 +171,8 @@ TABLES = {
     "a table as a frame": lambda: pd.DataFrame(X).add_prefix("x"),
     "a frame of text": lambda: pd.DataFrame(table("a")),
     "a nullable frame": lambda: pd.DataFrame(X).astype("Float64").mask(X > 2),
+    "a masked table": lambda: np.ma.masked_greater(X, 1),
+    "a table with a mask of nothing": lambda: np.ma.MaskedArray(X),
     "a sparse table": lambda: sparse.coo_matrix(X),
     "a table as a tensor": lambda: torch.tensor(X, requires_grad=True),
     "a wider table": lambda: np.hstack([X, X]),
@@ -208,6 +210,8 @@ COLUMNS = {
     "a single value": lambda: Y[:1],
     "a series of labels": lambda: pd.Series(Y).astype("category"),
     "a series with NA": lambda: pd.Series(Y).astype("Int64").where(X[:, 0] > 0),
+    "a masked column": lambda: np.ma.masked_equal(Y, 1),
+    "a column with a mask of nothing": lambda: np.ma.MaskedArray(Y),
     "a column as a tensor": lambda: torch.tensor(Y * 1.0, requires_grad=True),
 }
 ROWS = {

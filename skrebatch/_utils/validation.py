@@ -15,8 +15,34 @@ from numpy.typing import ArrayLike, NDArray
 from skrebatch._utils.typing import Floats, Indices
 
 
-def as_array(values: Any) -> Any:
-    """Return a tensor as an array, from any device; return other input unchanged."""
+def refuse_masked(values: Any, name: str) -> None:
+    """Raise ValueError for masked values; numpy would use what is below the mask."""
+    is_list = isinstance(values, list | tuple)
+    for i, part in enumerate(values if is_list else [values]):
+        mask = np.ma.getmask(part) if isinstance(part, np.ma.MaskedArray) else False
+        if not np.any(mask):
+            continue
+        place = np.argwhere(mask)[0].tolist()
+        place = [i, *place] if is_list else place
+        where = [
+            f"{word} {number}"
+            for word, number in zip(("row", "column"), place, strict=False)
+        ]
+        raise ValueError(
+            f"{name} contains masked values, the first in {', '.join(where)}. The mask "
+            "would be ignored: fill in the masked values, for example with "
+            "numpy.ma.filled, or remove their rows."
+        )
+
+
+def as_array(values: Any, name: str) -> Any:
+    """Return a tensor, from any device, or a masked array as a plain array.
+
+    Other input is returned unchanged. Masked values raise ValueError.
+    """
+    refuse_masked(values, name)
+    if isinstance(values, np.ma.MaskedArray):
+        return np.asarray(values)
     if not isinstance(values, torch.Tensor):
         return values
     values = values.detach().cpu()
@@ -26,7 +52,7 @@ def as_array(values: Any) -> Any:
 
 def to_values(X: Any) -> NDArray[Any]:
     """Return the values of a table as an array, with pd.NA replaced by NaN."""
-    values = np.asarray(as_array(X))
+    values = np.asarray(as_array(X, "X"))
     if values.dtype == object and hasattr(X, "isna"):
         values = np.where(X.isna(), np.nan, values)
     return values
@@ -49,7 +75,7 @@ def refuse_dates(values: Any, name: str) -> None:
 
 def to_floats(values: Any, name: str) -> NDArray[np.float64]:
     """Return real numbers as float64; raise ValueError for other values."""
-    array = np.asarray(as_array(values))
+    array = np.asarray(as_array(values, name))
     if array.dtype.kind in "cmM":
         raise ValueError(f"{name} must contain real numbers, got {array.dtype}.")
     try:
@@ -62,7 +88,7 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
     """Return the sample weights as an array, or None if none are given."""
     if sample_weight is None:
         return None
-    weights = np.asarray(as_array(sample_weight))
+    weights = np.asarray(as_array(sample_weight, "sample_weight"))
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)
     if weights.shape != (n_samples,):
@@ -252,7 +278,7 @@ def check_fraction(value: Any, name: str, **bounds: float) -> None:
 
 def as_indices(values: ArrayLike, name: str) -> Indices:
     """Return a copy of a 1-D array of sample indices, validated."""
-    indices = np.array(as_array(values))
+    indices = np.array(as_array(values, name))
     if indices.size == 0:
         indices = indices.astype(np.intp)
     if indices.ndim != 1 or indices.dtype.kind not in "iu":

@@ -42,6 +42,7 @@ from skrebatch._utils.validation import (
     check_weights,
     locate_bad_columns,
     refuse_dates,
+    to_floats,
 )
 from skrebatch.estimators._fitting import (
     fingerprint_of,
@@ -140,9 +141,9 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         if isinstance(X, ShardedRows):
             return self._check_sharded(X, variable_length, dtype, **kwargs)
         refuse_dates(X, "X")
-        X = as_array(X)
+        X = as_array(X, "X")
         if "y" in kwargs:
-            kwargs["y"] = as_array(kwargs["y"])
+            kwargs["y"] = as_array(kwargs["y"], "y")
         mapped = map_rows(X, dtype, variable_length)
         if mapped is not None:
             return self._check_mapped(mapped, **kwargs)
@@ -166,6 +167,14 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         if variable_length:
             row_lengths(checked[0] if isinstance(checked, tuple) else checked)
         return checked
+
+    def _check_scored(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+        """Validate what `score` compares predictions with."""
+        if self._validation.get("y_numeric"):
+            y = to_floats(y, "y")
+        if sample_weight is not None:
+            sample_weight = to_floats(sample_weight, "sample_weight")
+        return as_array(y, "y"), sample_weight
 
     def _check_mapped(self, rows: MappedRows, **kwargs: Any) -> Any:
         """Validate rows that stay in their file, where `y` is given their values too.

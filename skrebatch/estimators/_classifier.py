@@ -350,3 +350,30 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         logits = self.decision_function(X)
         codes = logits > 0 if logits.ndim == 1 else logits.argmax(axis=1)
         return self.classes_[codes.astype(np.intp)]
+
+    def score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Compute the accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to predict.
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+            Share of the labels that are predicted, weighted.
+
+        Raises
+        ------
+        ValueError
+            If the data can't be used.
+        """
+        y, sample_weight = self._check_scored(y, sample_weight)
+        return float(super().score(X, y, sample_weight))

@@ -277,6 +277,33 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         y = self._outputs(X).mean(axis=0) * self.target_scale_ + self.target_mean_
         return y[:, 0] if self._is_1d else y
 
+    def score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Compute the coefficient of determination, R², of the predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to predict.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+            R², at most 1; the mean over several targets.
+
+        Raises
+        ------
+        ValueError
+            If the data can't be used.
+        """
+        y, sample_weight = self._check_scored(y, sample_weight)
+        return float(super().score(X, y, sample_weight))
+
     def __sklearn_tags__(self) -> Any:
         """Say that several targets are welcome."""
         tags = super().__sklearn_tags__()

@@ -95,7 +95,7 @@ class ClassTargets:
     @classmethod
     def learn(cls, y: Any, classes: Any = None) -> ClassTargets:
         """Learn the classes from labels, or take all of them as given."""
-        y, classes = column_or_1d(y), as_array(classes)
+        y, classes = column_or_1d(y), as_array(classes, "classes")
         found = np.unique(y if classes is None else classes)
         if len(found) < 2:
             raise ValueError(
@@ -106,7 +106,7 @@ class ClassTargets:
 
     def check_classes(self, classes: Any) -> None:
         """Refuse classes that differ from those of the first call."""
-        classes = as_array(classes)
+        classes = as_array(classes, "classes")
         if classes is not None and not np.array_equal(np.unique(classes), self.classes):
             raise ValueError(
                 f"classes={np.unique(classes).tolist()} differ from those of the "

@@ -58,7 +58,7 @@ def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     >>> loss_area([4, 3, 2], [3, 2, 2])
     2.0
     """
-    alpha, beta = _curve(baseline, "baseline"), _curve(losses, "losses")
+    alpha, beta = check_curve(baseline, "baseline"), check_curve(losses, "losses")
     n_epochs = min(len(alpha), len(beta))
     with np.errstate(over="ignore", invalid="ignore"):
         area = float(np.nansum(alpha[:n_epochs] - beta[:n_epochs]))
@@ -113,7 +113,7 @@ def loss_trend(losses: ArrayLike) -> LossTrend:
     >>> round(slope, 6), round(intercept, 6)
     (-1.0, 6.0)
     """
-    curve = _curve(losses, "losses")
+    curve = check_curve(losses, "losses")
     known = np.flatnonzero(~np.isnan(curve))
     if len(known) < 2:
         return LossTrend(np.nan, np.nan)
@@ -205,7 +205,7 @@ def _check_finite(result: float) -> float:
     return result
 
 
-def _curve(losses: ArrayLike, name: str) -> Floats:
+def check_curve(losses: ArrayLike, name: str) -> Floats:
     """Return a loss curve as an array; raise ValueError if it is not valid."""
     curve = to_floats(losses, name)
     if curve.ndim != 1 or not len(curve):

@@ -290,7 +290,7 @@ def _share(
         raise ValueError("X_val and y_val belong together: pass both or neither.")
     weights = None
     if sample_weight is not None:
-        weights = np.asarray(as_array(sample_weight))
+        weights = np.asarray(as_array(sample_weight, "sample_weight"))
         if weights.ndim == 0:
             weights = np.full(_num_samples(X), weights)
         check_consistent_length(X, weights)
@@ -299,7 +299,8 @@ def _share(
     # The class comes first, since another class has other parameters.
     settings: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
     settings |= {n: _digest(v) for n, v in parameters.items() if n not in _LOCAL}
-    targets, validation_targets = _targets(X, y), _targets(X_val, y_val)
+    targets = _targets(X, y, "y")
+    validation_targets = _targets(X_val, y_val, "y_val")
     settings |= {
         "kind of y": _kind(targets),
         "kind of y_val": _kind(validation_targets),
@@ -326,14 +327,14 @@ def _digest(value: Any) -> str:
         return type(value).__name__
 
 
-def _targets(X: Any, y: Any) -> NDArray[Any] | None:
+def _targets(X: Any, y: Any, name: str) -> NDArray[Any] | None:
     """Return the targets of this process's rows as an array; None without rows."""
     if X is None:
         return None
     if y is None:
         raise ValueError("y or y_val is None, but its X or X_val is not; pass both.")
     check_consistent_length(X, y)
-    return np.asarray(as_array(y))
+    return np.asarray(as_array(y, name))
 
 
 def _kind(values: NDArray[Any] | None) -> Any:

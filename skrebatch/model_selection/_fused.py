@@ -28,12 +28,12 @@ _MOST_NETWORKS = 50
 _FITS = ReBatchCNNClassifier.fit, ReBatchCNNRegressor.fit
 
 
-def check_rows(rows: Any, name: str, X: Any) -> None:
-    """Refuse what are neither numbers of rows of a table nor a mask of them."""
+def check_rows(rows: Any, name: str, X: Any) -> Any:
+    """Return the numbers of rows of a table, or a mask of them; refuse all else."""
     if isinstance(rows, slice):
-        return
+        return rows
     n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-    found = np.asarray(as_array(rows))
+    found = np.asarray(as_array(rows, name))
     is_mask = found.dtype == bool and found.shape == (n_samples,)
     is_list = found.ndim == 1 and (found.dtype.kind in "iu" or not len(found))
     if not (is_mask or is_list):
@@ -42,12 +42,13 @@ def check_rows(rows: Any, name: str, X: Any) -> None:
             f"array of shape {found.shape} and dtype {found.dtype}."
         )
     if is_mask or not len(found):
-        return
+        return found
     if not -n_samples <= found.min() <= found.max() < n_samples:
         raise ValueError(
             f"{name} holds rows from {found.min()} to {found.max()}, but there are "
             f"{n_samples}."
         )
+    return found
 
 
 def check_max_stack(max_stack: Any) -> None:
@@ -200,8 +201,7 @@ def fit_fused(
         if sets is None:
             return whole
         if id(sets[i]) not in parts:
-            check_rows(sets[i], f"{name}[{i}]", X)
-            rows = np.asarray(as_array(sets[i]))
+            rows = check_rows(sets[i], f"{name}[{i}]", X)
             parts[id(sets[i])] = _safe_indexing(X, rows), _safe_indexing(y, rows)
         return parts[id(sets[i])]
 

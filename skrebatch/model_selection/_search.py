@@ -29,7 +29,7 @@ from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch._utils.validation import as_array
+from skrebatch._utils.validation import as_array, refuse_masked
 from skrebatch.estimators._fitting import interrupts_raised, unchanged_on_error
 from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._sklearn_callbacks import is_watched
@@ -179,6 +179,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         self._validate_params()
         check_max_stack(self.max_stack)
         check_folder(self.checkpoint_dir)
+        for name, values in {"X": X, "y": y, **params}.items():
+            refuse_masked(values, name)
         with unchanged_on_error(self), interrupts_raised():
             if is_watched(self):
                 if self.checkpoint_dir is not None:
@@ -224,8 +226,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             mark = fingerprint(
                 estimator=clone(self.estimator),
                 candidates=candidates,
-                X=as_array(X),
-                y=as_array(y),
+                X=as_array(X, "X"),
+                y=as_array(y, "y"),
                 cv=splits,
                 params=params,
                 scoring=self.scoring,

@@ -12,7 +12,7 @@ from sklearn.base import is_regressor
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.validation import check_bool
 from skrebatch.inspection._dynamics import final_step
-from skrebatch.inspection._metrics import loss_area, loss_trend
+from skrebatch.inspection._metrics import check_curve, loss_area, loss_trend
 from skrebatch.plots._style import COLOURS, describe, get_axes, put_legend, write_number
 
 if TYPE_CHECKING:
@@ -195,19 +195,20 @@ class LossCurveDisplay:
             The display itself.
         """
         check_bool(fit_line, "fit_line")
+        curves = {k: check_curve(v, f"curves[{k}]") for k, v in self.curves.items()}
         ax = get_axes(ax, type(self).__name__, aspect=0.5)
         self.lines_, self.fit_lines_, self.fills_ = {}, {}, {}
         self.slopes_, self.intercepts_, self.areas_ = {}, {}, {}
         others = dict.fromkeys(n for n, _ in self.curves if n != self.baseline)
         colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)}
-        for key, curve in self.curves.items():
+        for key, curve in curves.items():
             name, part = key
             epochs = np.arange(1, len(curve) + 1)
             colour = colours.get(name, "black")
             label = self._label(key)
             base = None
             if self.baseline is not None and name != self.baseline:
-                base = self.curves.get((self.baseline, part))
+                base = curves.get((self.baseline, part))
             if base is not None:
                 n = min(len(curve), len(base))
                 self.areas_[key] = loss_area(base, curve)

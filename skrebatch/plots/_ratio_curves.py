@@ -19,7 +19,7 @@ from sklearn.model_selection import (
 
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch._utils.validation import check_integer, check_real
+from skrebatch._utils.validation import check_integer, check_real, to_floats
 from skrebatch.inspection._dynamics import final_step
 from skrebatch.inspection._intervals import corrected_intervals
 from skrebatch.plots._style import COLOURS, MARKERS, describe, get_axes, put_legend
@@ -281,12 +281,14 @@ class RatioCurveDisplay:
         """
         check_real(self.test_train_ratio, "test_train_ratio", above=0)
         check_real(self.confidence, "confidence", above=0, below=1)
+        ratios = {k: to_floats(v, f"ratios[{k!r}]") for k, v in self.ratios.items()}
+        scores = {k: to_floats(v, f"scores[{k!r}]") for k, v in self.scores.items()}
         ax = get_axes(ax, type(self).__name__, aspect=0.5)
         transforms = import_extra("matplotlib.transforms", type(self).__name__)
         self.errorbars_, self.intervals_ = {}, {}
-        for i, (label, scores) in enumerate(self.scores.items()):
+        for i, (label, line) in enumerate(scores.items()):
             intervals = corrected_intervals(
-                scores, self.test_train_ratio, self.confidence
+                line, self.test_train_ratio, self.confidence
             )
             self.intervals_[label] = intervals
             style = {
@@ -299,7 +301,7 @@ class RatioCurveDisplay:
                 "label": label or None,
             }
             bars = ax.errorbar(
-                self.ratios[label],
+                ratios[label],
                 intervals[:, 0],
                 intervals[:, 2] - intervals[:, 0],
                 **{**style, **kwargs},

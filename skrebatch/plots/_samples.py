@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skrebatch._utils.extras import import_extra
+from skrebatch._utils.validation import refuse_masked
 from skrebatch.inspection._dynamics import check_recorded, training_dynamics
 from skrebatch.plots._style import get_axes
 
@@ -151,6 +152,8 @@ class SampleDynamicsDisplay:
             The display itself.
         """
         _check_kind(kind)
+        for name in ("choices", "epochs"):
+            refuse_masked(getattr(self, name), name)
         ax = get_axes(ax, type(self).__name__)
         draw = self._draw_map if kind == "map" else self._draw_choices
         draw(ax, kwargs)

@@ -39,7 +39,7 @@ def group_by_length(
 def check_lengths(lengths: ArrayLike, max_elements: int) -> Indices:
     """Return the lengths as an array; raise ValueError if a row is too long."""
     check_integer(max_elements, "max_elements")
-    checked = np.array(as_array(lengths))
+    checked = np.array(as_array(lengths, "lengths"))
     if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
         raise ValueError(
             "lengths must be a 1-D array of integers, one for each row, got an array "
@@ -156,7 +156,7 @@ class DynamicBatchSampler(Sampler[list[int]]):
     def _order(self) -> Indices:
         if self.sampler is None:
             return self._rng.permutation(len(self.lengths))
-        order = as_indices(list(as_array(self.sampler)), "sampler")
+        order = as_indices(list(as_array(self.sampler, "sampler")), "sampler")
         outside = order[(order < 0) | (order >= len(self.lengths))]
         if len(outside):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from skorch.dataset import get_len
 from torch.utils.data import Subset
 
 from skrebatch._utils.typing import Indices
+from skrebatch._utils.validation import refuse_masked
 from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import DynamicBatchSampler
 from skrebatch.sampling._interval import IntervalInsertionSampler
@@ -134,8 +136,13 @@ default="constant"
         self.class_balanced = class_balanced
         self.random_state = random_state
 
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Validate the parameters and the net, and set the net's training sampler."""
+    def on_train_begin(
+        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
+        """Validate parameters, data and net, and set the net's training sampler."""
+        for name, values in (X if isinstance(X, Mapping) else {"X": X}).items():
+            refuse_masked(values, name)
+        refuse_masked(y, "y")
         self.strategy_ = clone(check_selection(self))
         if not hasattr(net.criterion_, "reduction"):
             raise TypeError(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from skrebatch._utils.typing import Indices
-from skrebatch._utils.validation import as_samples
+from skrebatch._utils.validation import as_array, as_samples
 from skrebatch.strategies._base import Epoch, Losses, Plan, Strategy
 
 
@@ -52,7 +52,7 @@ def make_plan(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
     plan = planned if isinstance(planned, Plan) else Plan(chosen=planned)
     if plan.weights is None:
         return plan
-    weights = np.asarray(plan.weights)
+    weights = np.asarray(as_array(plan.weights, "weights"))
     if weights.shape != losses.shape or not (
         np.isfinite(weights).all() and (weights >= 0).all()
     ):
