@@ -62,7 +62,7 @@ class _ChoosesRatio:
             verbose=self.verbose,
             checkpoint_dir=self.checkpoint_dir,
         )
-        return self._take_best(search, X, y, sample_weight, as_array(groups))
+        return self._take_best(search, X, y, sample_weight, as_array(groups, "groups"))
 
     @with_callbacks
     def _take_best(

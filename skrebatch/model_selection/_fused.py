@@ -214,7 +214,7 @@ def fit_fused(
             X_val, y_val = part_of("val_indices", i, (None, None))
             own = check_weights(weights[i], _num_samples(X))
             if own is not None and indices is not None:
-                own = own[np.asarray(as_array(indices[i]))]
+                own = own[check_rows(indices[i], f"indices[{i}]", X)]
             prepared[i] = estimator.__rebatch_prepare__(
                 rows_X, rows_y, own, X_val, y_val, cache=cache
             )
