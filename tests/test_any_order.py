@@ -43,6 +43,7 @@ VALID = {
     "hidden_layers": [None, (4,)],
     "batch_norm": [False, True],
     "dropout": [0.0, 0.3],
+    "input_clip": [None, 2.0],
     "max_epochs": [3, 1, 5],
     "batch_size": ["auto", 8],
     "optimizer": ["adam", "sgd"],
@@ -65,6 +66,7 @@ INVALID = {
     "repeats": [-1, 1.5],
     "hidden_layers": [()],
     "dropout": [1],
+    "input_clip": [0],
     "max_epochs": [0],
     "batch_size": [0],
     "optimizer": ["lion"],
@@ -75,7 +77,8 @@ INVALID = {
     "checkpoint_dir": [3],
 }
 # A network that is gone on with has to have the same.
-SHAPING = "architecture", "hidden_layers", "batch_norm", "dropout", "n_networks"
+SHAPING = "architecture", "hidden_layers", "batch_norm", "dropout", "input_clip"
+SHAPING = *SHAPING, "n_networks"
 
 
 class Trouble(Strategy):

@@ -202,6 +202,7 @@ def test_options_of_the_network_on_a_gpu_are_those_on_a_cpu(data, architecture):
         max_epochs=5,
         random_state=0,
         architecture=architecture,
+        input_clip=2.0,
         hidden_layers=(16, 8),
         batch_norm=True,
         dropout=0.2,

@@ -70,6 +70,11 @@ default="constant"
     dropout : float, default=0.0
         Share of the values of each hidden layer of the head that a step of training
         leaves out, in [0, 1).
+    input_clip : float or None, default=None
+        Limit c of a smooth clipping of the features, x / sqrt(1 + (x / c)²), before
+        the network, in training and predictions: values near 0 stay about as they
+        are, and outliers come near -c or c. It suits standardised features; 3 is a
+        usual limit. None is without.
     variable_length : bool, default=False
         Whether rows may end in NaN padding; a row's length is what comes before. The
         padding changes nothing: convolutions meet zeros beyond a row's end, pools

@@ -11,6 +11,7 @@ import torch
 from skorch.callbacks import Callback, LRScheduler, ParamMapper
 from skorch.callbacks.scoring import ScoringBase
 
+from skrebatch._engine.nn.clipping import check_input_clip
 from skrebatch._engine.optim.lr_schedules import check_lr_schedule
 from skrebatch._engine.optim.optimizers import (
     check_optimizer,
@@ -48,6 +49,7 @@ class Parameters:
     hidden_layers: Sequence[int] | None
     batch_norm: bool
     dropout: float
+    input_clip: float | None
     variable_length: bool
     max_elements: int | None
     max_epochs: int
@@ -93,9 +95,11 @@ def check_parameters(params: Parameters) -> None:
     for name in ("max_epochs", "n_iter_no_change", "n_networks"):
         check_integer(getattr(params, name), name)
     _check_batches(params)
-    largest = torch.finfo(resolve_dtype(params.dtype)).max
+    dtype = resolve_dtype(params.dtype)
+    largest = torch.finfo(dtype).max
     check_real(params.lr, "lr", above=0, at_most=largest)
     check_real(params.dropout, "dropout", at_least=0, below=1)
+    check_input_clip(params.input_clip, dtype)
     check_real(params.weight_decay, "weight_decay", at_least=0, at_most=largest)
     check_real(params.validation_fraction, "validation_fraction", above=0, below=1)
     if params.architecture not in ("cnn", "projected-cnn", "mlp"):
@@ -111,7 +115,7 @@ def check_parameters(params: Parameters) -> None:
     if not isinstance(params.verbose, bool | np.bool_):
         check_integer(params.verbose, "verbose", at_least=0)
     device = resolve_device(params.device)
-    resolve_precision(params.precision, resolve_dtype(params.dtype), device)
+    resolve_precision(params.precision, dtype, device)
     if params.variable_length:
         _check_variable_length(params)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
@@ -167,7 +168,7 @@ def prepare_fit(
         params, data.learned["n_features_in_"], encoded[0].shape[1]
     )
     if earlier is not None:
-        _check_networks(earlier.networks, architecture, params.n_networks)
+        _check_networks(earlier.networks, architecture, params)
     data_hash, is_same_data = None, False
     if params.record_losses or params.loss_smoothing or params.refresh_every > 1:
         # Running means, plans and records of single samples hold for the same data.
@@ -386,21 +387,27 @@ def _architecture_of(
         hidden_layers=params.hidden_layers,
         batch_norm=params.batch_norm,
         dropout=params.dropout,
+        clips_inputs=params.input_clip is not None,
         variable_length=params.variable_length,
         **blocks,
     )
 
 
 def _check_networks(
-    networks: list[TabularCNN], architecture: Architecture, n_networks: int
+    networks: list[TabularCNN], architecture: Architecture, params: Parameters
 ) -> None:
     """Refuse to continue with networks that are not those of the parameters."""
-    if (networks[0].architecture, len(networks)) != (architecture, n_networks):
+    first, n_networks = networks[0], params.n_networks
+    is_same = (first.architecture, len(networks)) == (architecture, n_networks)
+    if is_same and params.input_clip is not None:
+        limit = torch.full_like(first.input_clip, float(params.input_clip))
+        is_same = torch.equal(first.input_clip, limit)
+    if not is_same:
         raise ValueError(
             "The network's parameters (architecture, conv_channels, "
             "kernel_size, pool_size, pool_stride, padding, hidden_size, "
-            "hidden_layers, batch_norm, dropout, variable_length, n_networks) "
-            "changed since the last fit; training can't go on from it. Use "
+            "hidden_layers, batch_norm, dropout, input_clip, variable_length, "
+            "n_networks) changed since the last fit; training can't go on from it. Use "
             "warm_start=False."
         )
 
@@ -479,6 +486,7 @@ def _make_member(
         lr=float(params.lr),
         weight_decay=float(params.weight_decay),
         optimizer_params=params.optimizer_params or {},
+        input_clip=None if params.input_clip is None else float(params.input_clip),
         lr_schedule=_lr_schedule(
             params, None if state is None else state.lr_schedules[k], rows, k
         ),

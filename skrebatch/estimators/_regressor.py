@@ -92,6 +92,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         hidden_layers: Sequence[int] | None = None,
         batch_norm: bool = False,
         dropout: float = 0.0,
+        input_clip: float | None = None,
         variable_length: bool = False,
         max_elements: int | None = None,
         max_epochs: int = 200,
@@ -140,6 +141,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         self.hidden_layers = hidden_layers
         self.batch_norm = batch_norm
         self.dropout = dropout
+        self.input_clip = input_clip
         self.variable_length = variable_length
         self.max_elements = max_elements
         self.max_epochs = max_epochs

@@ -352,6 +352,7 @@ def _sizes_of(architecture: Architecture) -> dict[str, Any]:
         "dropout": architecture.dropout,
         "variable_length": architecture.variable_length,
         "projection": architecture.projection,
+        "clips_inputs": architecture.clips_inputs,
     }
 
 
@@ -476,6 +477,8 @@ def _build_network(
     if dtypes not in ({torch.float32}, {torch.float64}):
         raise ValueError(f"the tensors have dtypes {dtypes}")
     network.load_state_dict(state, assign=True)
+    if architecture.clips_inputs and not network.input_clip > 0:
+        raise ValueError(f"{prefix}input_clip is {network.input_clip}")
     return network.eval()
 
 

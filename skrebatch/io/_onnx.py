@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from skrebatch._engine.nn.clipping import LARGEST_RATIO
 from skrebatch._engine.nn.tabular_cnn import TabularCNN, networks_of
 from skrebatch._engine.serialization.atomic_write import replace_file
 from skrebatch._utils.extras import import_extra
@@ -186,8 +187,10 @@ class _Graph:
     ) -> str:
         """Add a network with the given last layer; return the name of its output."""
         x = "X"
+        if network.architecture.clips_inputs:
+            x = self._add_clipped(x, network.input_clip)
         if network.architecture.blocks:
-            x = self._add_sequences(network)
+            x = self._add_sequences(x, network)
         head: Any = network.head
         layer: Any
         for block, layer in zip(
@@ -210,13 +213,21 @@ class _Graph:
                 x = self.add("Relu", x)
         return self.add("Gemm", x, last_weight, last_bias, transB=1)
 
-    def _add_sequences(self, network: TabularCNN) -> str:
+    def _add_clipped(self, x: str, limit: torch.Tensor) -> str:
+        """Add what :func:`clip_smoothly` computes; return the name of its output."""
+        bounds = np.array(-LARGEST_RATIO), np.array(LARGEST_RATIO)
+        ratio = self.add("Clip", self.add("Div", x, limit), *bounds)
+        square = self.add("Mul", ratio, ratio)
+        root = self.add("Sqrt", self.add("Add", square, np.array(1.0)))
+        return self.add("Mul", self.add("Div", ratio, root), limit)
+
+    def _add_sequences(self, x: str, network: TabularCNN) -> str:
         """Add what makes the rows sequences; return the name of its output."""
         if network.architecture.projection is None:
-            return self.add("Unsqueeze", "X", np.array([1]))  # (n, F) -> (n, 1, F)
+            return self.add("Unsqueeze", x, np.array([1]))  # (n, F) -> (n, 1, F)
         channels, positions = network.architecture.projection
         layer = network.projection
-        x = self.add("Relu", self.add("Gemm", "X", layer.weight, layer.bias, transB=1))
+        x = self.add("Relu", self.add("Gemm", x, layer.weight, layer.bias, transB=1))
         # In a shape, 0 is the size that there is: (n, L * C) -> (n, L, C) -> (n, C, L)
         x = self.add("Reshape", x, np.array([0, positions, channels]))
         return self.add("Transpose", x, perm=[0, 2, 1])

@@ -187,6 +187,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         hidden_layers: Sequence[int] | None = None,
         batch_norm: bool = False,
         dropout: float = 0.0,
+        input_clip: float | None = None,
         variable_length: bool = False,
         max_elements: int | None = None,
         max_epochs: int = 200,
@@ -239,6 +240,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         self.hidden_layers = hidden_layers
         self.batch_norm = batch_norm
         self.dropout = dropout
+        self.input_clip = input_clip
         self.variable_length = variable_length
         self.max_elements = max_elements
         self.max_epochs = max_epochs
@@ -386,6 +388,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         hidden_layers: Sequence[int] | None = None,
         batch_norm: bool = False,
         dropout: float = 0.0,
+        input_clip: float | None = None,
         variable_length: bool = False,
         max_elements: int | None = None,
         max_epochs: int = 200,
@@ -437,6 +440,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         self.hidden_layers = hidden_layers
         self.batch_norm = batch_norm
         self.dropout = dropout
+        self.input_clip = input_clip
         self.variable_length = variable_length
         self.max_elements = max_elements
         self.max_epochs = max_epochs

@@ -43,6 +43,7 @@ from skrebatch.strategies import STRATEGIES
 OPTIONS = {
     "mlp": {"architecture": "mlp"},
     "projection": {"architecture": "projected-cnn"},
+    "input clip": {"input_clip": 1.5},
     "hidden layers": {"hidden_layers": (6, 4)},
     "batch norm": {"batch_norm": True},
     "dropout": {"dropout": 0.3},
@@ -56,6 +57,10 @@ OPTIONS = {
     "all with a projection": {
         **{"architecture": "projected-cnn", "conv_channels": (3,)},
         **{"hidden_layers": (9, 5), "batch_norm": True, "dropout": 0.3},
+    },
+    "all with a clip": {
+        **{"architecture": "mlp", "hidden_layers": (9, 5), "input_clip": 3},
+        **{"batch_norm": True, "dropout": 0.3},
     },
 }
 options = pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)

@@ -100,6 +100,7 @@ def make_fits():
         "smoothed": (clf(loss_smoothing=0.5, refresh_every=2), data.binary),
         "recorded": (clf(record_losses=True, architecture="mlp"), data.binary),
         "projection": (clf(architecture="projected-cnn"), data.binary),
+        "clipped inputs": (clf(input_clip=1.0), data.binary),
         "float32": (clf(dtype="float32", max_epochs=2), data.binary),
     }
     for strategy in (

@@ -39,6 +39,7 @@ OPTIONS = {
     "hidden_layers": [None, (6, 5)],
     "batch_norm": [False, True],
     "dropout": [0.0, 0.3],
+    "input_clip": [None, 1.5],
 }
 OWN_OPTIONS = {
     "classifier": {"class_balanced": [False, True], "class_weight": [None, "balanced"]},

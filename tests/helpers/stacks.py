@@ -21,8 +21,10 @@ def generator(seed=0):
 def make_networks(architecture, K, seed=0):
     rng = generator(seed)
     networks = [TabularCNN.from_architecture(architecture) for _ in range(K)]
-    for network in networks:
+    for k, network in enumerate(networks):
         network.reset_parameters(rng)
+        if architecture.clips_inputs:
+            network.input_clip.fill_(1 + k)
     return [network.double() for network in networks]
 
 
@@ -86,7 +88,7 @@ def assert_close(result, expected, tolerance=1e-10):
 
 
 @st.composite
-def architectures(draw, n_outputs=1):
+def architectures(draw, n_outputs=1, clips_inputs=False):
     """Draw the sizes of a network with one to three blocks, of windows or whole."""
     n_blocks = draw(st.integers(1, 3))
     many = draw(st.booleans())
@@ -106,4 +108,5 @@ def architectures(draw, n_outputs=1):
         projection=draw(
             st.none() | st.tuples(st.integers(1, 4), st.sampled_from([1, 2, 9, 30]))
         ),
+        clips_inputs=clips_inputs,
     )

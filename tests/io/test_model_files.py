@@ -232,6 +232,7 @@ sizes = st.fixed_dictionaries(
         "batch_norm": st.booleans(),
         "dropout": st.sampled_from([0.0, 0.25]),
         "variable_length": st.booleans(),
+        "clips_inputs": st.booleans(),
         "projection": st.none() | st.tuples(st.integers(1, 3), st.integers(1, 9)),
     }
 ).filter(

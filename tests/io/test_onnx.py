@@ -25,12 +25,15 @@ OPTIONS = {
     "gaps": {"pool_size": 1, "pool_stride": 2, "padding": 0},
     "perceptron": {"architecture": "mlp", "hidden_layers": (7, 5)},
     "projection": {"architecture": "projected-cnn", "kernel_size": (4, 3)},
+    "clip": {"input_clip": 1.5},
+    "clipped perceptron": {"architecture": "mlp", "input_clip": 0.5},
     "batch norm": {"batch_norm": True, "batch_size": 8},
     "dropout": {"dropout": 0.3, "hidden_layers": (6, 4)},
     "networks": {"n_networks": 3, "choose": "together"},
     "all": {
         **{"n_networks": 2, "batch_norm": True, "dropout": 0.2, "dtype": "float64"},
         **{"hidden_layers": (5, 4), "record_losses": True, "batch_size": 8},
+        **{"architecture": "projected-cnn", "input_clip": 2.0},
     },
 }
 
@@ -103,6 +106,13 @@ def test_pools_that_hold_ties(architecture, tmp_path):
     X, y = make_data()
     rows = np.round(X).clip(-1, 1)  # many equal values
     model = make(architecture=architecture, pool_size=3).fit(rows, y)
+    assert_same_predictions(model, session_of(model, tmp_path), rows)
+
+
+def test_clipped_outliers_of_any_size(tmp_path):
+    X, y = make_data()
+    model = make(input_clip=2.0, lr=0.05).fit(X, y)
+    rows = np.outer([1e3, -1e10, 1e25, -3e38, 3e38], np.ones(FEATURES))
     assert_same_predictions(model, session_of(model, tmp_path), rows)
 
 

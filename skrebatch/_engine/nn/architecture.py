@@ -75,6 +75,7 @@ class Architecture:
     dropout: float = 0.0
     variable_length: bool = False
     projection: tuple[int, int] | None = None  # channels and positions
+    clips_inputs: bool = False
 
     @property
     def flat_size(self) -> int:
@@ -179,11 +180,13 @@ def build_architecture(
     dropout: float = 0.0,
     variable_length: bool = False,
     projection: Sequence[int] | None = None,
+    clips_inputs: bool = False,
 ) -> Architecture:
     """Compute the architecture from the parameters of :class:`TabularCNN`.
 
     A kernel that is longer than the (padded) sequence is clamped to it, as is a pool
     that is longer than the convolved sequence. A single feature is therefore enough.
+    `clips_inputs` stands for an `input_clip` of any limit.
 
     Raises
     ------
@@ -202,6 +205,7 @@ def build_architecture(
     )
     check_bool(batch_norm, "batch_norm")
     check_bool(variable_length, "variable_length")
+    check_bool(clips_inputs, "clips_inputs")
     check_real(dropout, "dropout", at_least=0, below=1)
     if shape is not None and (variable_length or not blocks):
         raise ValueError(
@@ -217,6 +221,7 @@ def build_architecture(
         float(dropout),
         bool(variable_length),
         shape,
+        bool(clips_inputs),
     )
     hidden = _hidden_sizes(hidden_size, hidden_layers, architecture.flat_size)
     architecture = replace(architecture, hidden_sizes=hidden)

@@ -23,6 +23,8 @@ class ShortStep:
         The layouts of the smaller and of the full stack.
     flats, grads : tuple of two torch.Tensor, shape (K, n_parameters)
         The parameters and gradients of the smaller and of the full stack.
+    runnings : tuple of two torch.Tensor, shape (K, n_running)
+        The running values of the smaller and of the full stack.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class ShortStep:
         layouts: tuple[Layout, Layout],
         flats: tuple[torch.Tensor, torch.Tensor],
         grads: tuple[torch.Tensor, torch.Tensor],
+        runnings: tuple[torch.Tensor, torch.Tensor],
     ):
         m, n = (layout.architecture.n_features for layout in layouts)
         self.step = step
@@ -41,7 +44,7 @@ class ShortStep:
             (step.rows[:, :m], self.rows[:, :m]),
             (step.rows[:, m:], self.rows[:, n:]),
         ]
-        self.weights = _pair_parts(layouts, flats)
+        self.weights = [*_pair_parts(layouts, flats), runnings]
         self.gradients = _pair_parts(layouts, grads)
         self.grad = grads[1]
         self.d_outputs = step.d_outputs

@@ -57,8 +57,9 @@ class CNNStack(nn.Module):
         The parameters of the live groups and, after `backward` of a step, their
         gradients.
     running : torch.Tensor of shape (K, n_running)
-        Other state: running means and variances of batch norms; in float16 also the
-        gradient scale and the number of steps since its last change.
+        Other state: the limit of the inputs, where they are clipped; running means and
+        variances of batch norms; in float16 also the gradient scale and the number of
+        steps since its last change.
     """
 
     def __init__(
@@ -206,6 +207,7 @@ class CNNStack(nn.Module):
                 (short.layout, self.layout),
                 (short.flat[:K], self.flat[:K]),
                 (short.grad[:K], self.grad[:K]),
+                (short.running[:K], self.running[:K]),
             )
         return short_step
 
@@ -295,8 +297,8 @@ class CNNStack(nn.Module):
                 )
                 for value, parameter in zip(values, network.parameters(), strict=True):
                     parameter.copy_(value.view(parameter.shape))
-                for mean, variance, norm in self._norms(len(networks), network):
-                    norm.running_mean, norm.running_var = mean.clone(), variance.clone()
+                for value, buffer in self._running_of(len(networks), network):
+                    buffer.copy_(value)
                 networks.append(network.eval())
         return networks
 
@@ -324,9 +326,8 @@ class CNNStack(nn.Module):
                 self._views(), network.parameters(), strict=True
             ):
                 view[k].copy_(parameter.view(view[k].shape))
-            for mean, variance, norm in self._norms(k, network):
-                mean.copy_(norm.running_mean)
-                variance.copy_(norm.running_var)
+            for value, buffer in self._running_of(k, network):
+                value.copy_(buffer)
 
     def draw(self, k: int, generator: torch.Generator) -> None:
         """Draw new weights for network k, equal to those that TabularCNN draws.
@@ -349,13 +350,27 @@ class CNNStack(nn.Module):
                 weight.copy_(new_weight)
                 bias.copy_(new_bias)
 
-    def _norms(
+    def clip_inputs(self, k: int, limit: float) -> None:
+        """Set the limit of the inputs of network k, whose architecture clips them.
+
+        Parameters
+        ----------
+        k : int
+            Number of the network, in [0, K).
+        limit : float
+        """
+        self.running[k, self.layout.limit] = limit
+
+    def _running_of(
         self, k: int, network: TabularCNN
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
-        """Pair the running statistics of network k with the norms of a module."""
+    ) -> Iterator[tuple[torch.Tensor, Any]]:
+        """Pair the running values of network k with the buffers of a module."""
         row = self.running[k]
+        if self.architecture.clips_inputs:
+            yield row[self.layout.limit], network.input_clip
         for layout, norm in zip(self.layout.norms, network.norms(), strict=True):
-            yield row[layout.mean], row[layout.variance], norm
+            yield row[layout.mean], norm.running_mean
+            yield row[layout.variance], norm.running_var
 
     def _views(self) -> list[torch.Tensor]:
         """Return views of all parameters in torch's order: weight, bias, weight, ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from skrebatch._engine.nn.architecture import Architecture
+from skrebatch._engine.nn.clipping import InputClip
 from skrebatch._engine.nn.conv_pool import ConvPool, ConvPoolLayout
 from skrebatch._engine.nn.linear import (
     BatchNorm,
@@ -38,7 +39,8 @@ class Layout:
             self.blocks.append(ConvPoolLayout(block, stop, ends))
             stop = self.blocks[-1].cells.stop
             ends = None if ends is None else block.pooled_ends(ends)
-        self.n_running = 0
+        self.limit = 0  # the first of the running values, where inputs are clipped
+        self.n_running = int(architecture.clips_inputs)
         sizes = architecture.linear_sizes
         for i, (n_in, n) in enumerate(sizes):
             start, stop = stop, stop + n * (n_in + 1)
@@ -99,6 +101,11 @@ class Step:
             # As floats, from the table, and as integers, to index with.
             self.row_ends = self.rows[:, -1]
             self.lengths = torch.empty_like(self.row_ends, dtype=torch.long)
+        self.clip: InputClip | None = None
+        if architecture.clips_inputs:
+            limits = running[:, layout.limit].view(K, 1, 1)
+            x = workspace.padded("clipped", K, b, architecture.n_features, 2)
+            self.clip = InputClip(limits, workspace, self.x[..., :-2], x[..., :-2])
         d_x = None
         if layout.projection is not None:
             name, n = "projection", layout.projection.rows
@@ -162,6 +169,8 @@ class Step:
         """Return the outputs (K, b, O) of the rows in `rows`."""
         if self.lengths is not None:
             self.lengths.copy_(self.row_ends)
+        if self.clip is not None:
+            self.clip.forward()
         for layer in self.layers:
             layer.forward()
         self.last.forward()
@@ -215,11 +224,14 @@ class MixedStep(Step):
         self.outputs = wide("outputs", self.outputs)
         self.d_outputs = wide("d_outputs", self.d_outputs)
         self.scale = scale
+        if self.clip is not None:
+            self.clip.x = self.x[..., :-2]  # in 16 bits outliers could be infinite
 
     def forward(self) -> torch.Tensor:
         """Return the outputs (K, b, O) of the rows in `rows`."""
         self.low_flat.copy_(self.flat)
-        self.low_x.copy_(self.x)
+        if self.clip is None:
+            self.low_x.copy_(self.x)
         super().forward()
         return self.outputs.copy_(self.low_outputs)
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skrebatch._engine.nn.architecture import Architecture, build_architecture
+from skrebatch._engine.nn.clipping import check_input_clip, clip_smoothly
 
 
 def draw_weights(
@@ -109,6 +110,9 @@ class TabularCNN(nn.Module):
         Channels and positions to which a linear layer and a ReLU project the columns
         before the blocks. None means no projection: each column is one position of a
         single channel. Not supported with `variable_length`.
+    input_clip : float, default=None
+        Limit c of the smooth clipping of the inputs, x / sqrt(1 + (x / c)²) [2]_. None
+        means no clipping.
     generator : torch.Generator, default=None
         Source of the initial weights; None means torch's global generator.
 
@@ -130,6 +134,8 @@ class TabularCNN(nn.Module):
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training",
        2025.
+    .. [2] D. Holzmüller, L. Grinsztajn and I. Steinwart, "Better by Default: Strong
+       Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024.
 
     Examples
     --------
@@ -139,6 +145,8 @@ class TabularCNN(nn.Module):
     >>> network(torch.zeros(5, 8)).shape
     torch.Size([5, 1])
     """
+
+    input_clip: torch.Tensor  # where it clips
 
     def __init__(
         self,
@@ -155,10 +163,12 @@ class TabularCNN(nn.Module):
         dropout: float = 0.0,
         variable_length: bool = False,
         projection: Sequence[int] | None = None,
+        input_clip: float | None = None,
         *,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
+        check_input_clip(input_clip, torch.float32)
         self._build(
             build_architecture(
                 n_features,
@@ -174,8 +184,11 @@ class TabularCNN(nn.Module):
                 dropout,
                 variable_length,
                 projection,
+                input_clip is not None,
             )
         )
+        if input_clip is not None:
+            self.input_clip.fill_(float(input_clip))
         self.reset_parameters(generator)
 
     @classmethod
@@ -199,7 +212,8 @@ class TabularCNN(nn.Module):
         Returns
         -------
         network : TabularCNN
-            Its parameters are allocated but not initialised.
+            Its parameters, and its limit of the inputs, are allocated but not
+            initialised.
         """
         network = cls.__new__(cls)
         nn.Module.__init__(network)
@@ -214,6 +228,8 @@ class TabularCNN(nn.Module):
     ) -> None:
         kind: dict[str, Any] = {"dtype": dtype, "device": device}
         self.architecture = architecture
+        if architecture.clips_inputs:
+            self.register_buffer("input_clip", torch.empty((), **kind))
         if architecture.projection is not None:
             n_in, n_out = architecture.n_features, architecture.projected_size
             self.projection = _BareLinear(n_in, n_out, **kind)
@@ -284,6 +300,8 @@ class TabularCNN(nn.Module):
         """
         if not x.is_floating_point():
             raise TypeError(f"x must hold floating-point numbers, got {x.dtype}.")
+        if self.architecture.clips_inputs:
+            x = clip_smoothly(x, self.input_clip.to(x.dtype))
         if self.architecture.variable_length:
             return self._forward_padded(x)
         x = self.features(self._as_sequences(x))  # -> (n, C, L)

@@ -39,6 +39,7 @@ class Member:
     lr: float = 1e-3
     weight_decay: float = 0.0
     optimizer_params: dict[str, Any] = field(default_factory=dict)
+    input_clip: float | None = None
     lr_schedule: LRSchedule | None = None  # None: the same learning rate for ever
     n_augments: int = 0  # noisy copies beside each entry of an order
     noise_std: float = 0.0

@@ -135,6 +135,8 @@ class ReBatchNet(NeuralNet):
             else:
                 self.module_.draw(k, torch.Generator().manual_seed(member.seed))
                 drawn[member.seed] = k
+            if member.input_clip is not None:
+                self.module_.clip_inputs(k, member.input_clip)
         return self
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:

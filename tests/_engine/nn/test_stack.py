@@ -54,8 +54,12 @@ PROJECTED = build_architecture(
     5, n_outputs=2, conv_channels=(5, 16), hidden_size=5, projection=(2, 30)
 )
 
+CLIPPED = replace(LONG, clips_inputs=True)
+
 short_and_long = pytest.mark.parametrize(
-    "architecture", [ARCHITECTURE, LONG, PROJECTED], ids=["short", "long", "projected"]
+    "architecture",
+    [ARCHITECTURE, LONG, PROJECTED, CLIPPED],
+    ids=["short", "long", "projected", "clipped"],
 )
 
 
@@ -120,7 +124,7 @@ def test_table_3_by_autograd(name, loss):
 def test_random_shapes_by_autograd(data, K, b, n_outputs, seed):
     losses = [SquaredError(), CrossEntropy() if n_outputs > 1 else BinaryCrossEntropy()]
     loss = data.draw(st.sampled_from(losses))
-    architecture = data.draw(architectures(n_outputs))
+    architecture = data.draw(architectures(n_outputs, data.draw(st.booleans())))
     networks = make_networks(architecture, K, seed)
     batch = make_batch(architecture, loss, K, b, seed)
     outputs, gradients = fused_step(make_stack(networks), loss, *batch)

@@ -21,6 +21,8 @@ SIZES = {
     "several outputs": {"n_features": 8, "n_outputs": 3},
     "norms": {"n_features": 8, "hidden_layers": (9, 5), "batch_norm": True},
     "projection": {"n_features": 5, "projection": (3, 16)},
+    "clipped": {"n_features": 8, "clips_inputs": True},
+    "clipped norms": {"n_features": 8, "clips_inputs": True, "batch_norm": True},
     "mlp": {"n_features": 8, "conv_channels": (), "hidden_layers": (9, 5)},
 }
 
@@ -62,7 +64,8 @@ def test_every_cell_has_one_owner(sizes):
     assert sorted(owned) == list(range(1, layout.n_parameters))
     assert layout.n_parameters == layout.architecture.n_parameters + 1
     parts = [part for norm in layout.norms for part in (norm.mean, norm.variance)]
-    owned = [i for part in parts for i in range(part.start, part.stop)]
+    owned = [layout.limit] if layout.architecture.clips_inputs else []
+    owned += [i for part in parts for i in range(part.start, part.stop)]
     assert owned == list(range(layout.n_running))
 
 
@@ -136,6 +139,19 @@ def test_the_gradient_of_the_constant_is_zero(precision):
     for b in (3, 20, 7):
         gradients = take_step(stack, *batch_for(architecture, b=b))[1]
         assert torch.all(gradients[:, 0] == 0)
+
+
+@HALF
+def test_outliers_are_clipped_before_they_are_rounded(precision):
+    # float16 ends at 65,504.
+    architecture = build_architecture(8, clips_inputs=True)
+    x, targets = batch_for(architecture)
+    x[:, 0] = torch.tensor([1e30, -1e30] * 4)
+    stack = make_stack(architecture, precision=precision)
+    outputs, gradients = take_step(stack, x, targets)
+    exact = take_step(make_stack(architecture), x, targets)
+    assert (outputs - exact[0]).norm() < 0.01 * exact[0].norm()
+    assert (gradients - exact[1]).norm() < 0.1 * exact[1].norm()
 
 
 def test_small_gradients_survive_in_float16():

@@ -182,6 +182,7 @@ def test_sizes_are_those_that_torch_computes(n_features, **sizes):
         (dict(hidden_size=0), "hidden_size must be .* at least 1, got 0"),
         (dict(hidden_size="big"), "hidden_size must be \"auto\" or an int, got 'big'"),
         (dict(hidden_size=None), "hidden_size must be .* got None"),
+        (dict(input_clip=0), "input_clip must be .* above 0, got 0"),
         (dict(projection=8), "projection must be a tuple of channels .* got 8"),
         (dict(projection=(8,)), r"projection must be a tuple .* got \(8,\)"),
         (dict(projection=(8, 0)), r"projection\[1\] must be .* got 0"),
@@ -247,6 +248,16 @@ def test_projected_columns_are_a_sequence_of_several_channels():
     work = 5 * 24 + 24 * 18 + 9 * 7 + 7 * 2
     assert architecture.multiplications == 3 * work
     assert architecture.width == 24
+
+
+def test_inputs_are_clipped_before_all_else():
+    network = TabularCNN(5, input_clip=1.5, generator=generator()).double()
+    twin = TabularCNN(5, generator=generator()).double()
+    x = 3 * torch.randn(9, 5, generator=generator(1), dtype=torch.float64)
+    torch.testing.assert_close(network(x), twin(x / (1 + (x / 1.5) ** 2).sqrt()))
+    assert weights(network).equal(weights(twin))
+    assert network.state_dict()["input_clip"] == 1.5
+    assert network.float()(x.float()).dtype == torch.float32
 
 
 def test_the_order_of_columns_means_nothing_to_a_projection():

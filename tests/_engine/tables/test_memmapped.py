@@ -66,7 +66,7 @@ def assert_same_bits(one, other):
         {"n_networks": 3, "choose": "together", "strategy": "max-loss", "repeats": 0},
         {"record_losses": True, "refresh_every": 2, "loss_smoothing": 0.5},
         {"architecture": "mlp", "batch_norm": True, "precision": "bf16"},
-        {"architecture": "projected-cnn"},
+        {"architecture": "projected-cnn", "input_clip": 1.5},
     ],
     ids=lambda params: ",".join(params) or "default",
 )
