@@ -48,7 +48,7 @@ def test_the_rows_cover_every_pair():
     assert len(rows) < 3 * 2 * 2 - 2
 
 
-@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* is finished")
 @pytest.mark.parametrize("task", TASKS)
 def test_in_a_stack_as_alone_then_epoch_by_epoch(task):
     X, y = make_data(task)
@@ -64,7 +64,7 @@ def test_in_a_stack_as_alone_then_epoch_by_epoch(task):
         assert_twins(model, twin, X, tolerance_of(model))
 
 
-@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* is finished")
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_with_weights_and_after_pickling(task):
     X, y = make_data(task)

@@ -199,15 +199,15 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         reset: bool = True,
         **kwargs: Any,
     ) -> Any:
-        """Validate the rows of this process, and the targets of all."""
-        own = self._check_X(rows.own, variable_length, reset=reset)
-        stand_in = np.broadcast_to(dtype.type(0), (len(rows), own.shape[1]))
+        """Validate the rows of this process, and all targets."""
+        local = self._check_X(rows.local, variable_length, reset=reset)
+        stand_in = np.broadcast_to(dtype.type(0), (len(rows), local.shape[1]))
         _, y = check_X_y(
             stand_in, dtype=dtype, ensure_all_finite=False, estimator=self, **kwargs
         )
-        if isinstance(own, MappedRows):
-            own.check()
-        return replace(rows, own=own), y
+        if isinstance(local, MappedRows):
+            local.check()
+        return replace(rows, local=local), y
 
     def _check_data(
         self,

@@ -517,7 +517,7 @@ def _lr_schedule(
         params.lr_schedule_params or {},
         *optimizer_of(params),
     )
-    if before is not None and before.asked == settings:
+    if before is not None and before.settings == settings:
         return copy.deepcopy(before)
     n_entries = len(rows.splits[k].train) * (1 + int(params.n_augments))
     n_steps = -(-n_entries // rows.batch_size)

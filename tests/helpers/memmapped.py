@@ -32,5 +32,5 @@ CHANGES = {
     "overwritten": (overwrite, "has changed"),
     "cut short": (lambda path: os.truncate(path, 1000), "has changed"),
     "exchanged": (exchange, "has changed"),
-    "removed": (Path.unlink, "is gone"),
+    "removed": (Path.unlink, "was deleted"),
 }

@@ -88,7 +88,7 @@ def assert_same_state(model, twin):
 # --- what a file keeps ---
 
 
-@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* is finished")
 @pytest.mark.parametrize("task", TASKS)
 def test_options_of_every_kind_go_on_as_an_unpickled_model_does(task, tmp_path):
     X, y = make_data(task)

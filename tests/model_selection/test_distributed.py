@@ -145,7 +145,7 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
 @pytest.mark.parametrize("how", ["killed", "interrupted", "failing"])
 def test_a_lost_process_leaves_the_estimator_as_it_was(how, tmp_path):
     codes, said = by_hand(how, 2, tmp_path)
-    assert said[0]["said"].startswith("ConnectionError: A process that shares the fit")
+    assert said[0]["said"].startswith("ConnectionError: Another process of this fit")
     assert all(each["as before"] for each in said)
     if how == "killed":
         assert codes == [0, 1]

@@ -1,1 +1,1 @@
-"""Optimizers and learning rates that can train a stack."""
+"""Optimizers and learning-rate schedules for stacks of networks."""

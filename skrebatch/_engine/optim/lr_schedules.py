@@ -1,4 +1,4 @@
-"""How a learning rate changes over the training of one network."""
+"""Learning-rate schedules, one per network."""
 
 from __future__ import annotations
 
@@ -22,27 +22,33 @@ _SCHEDULES: dict[str, type[Any]] = {
 
 
 class LRSchedule:
-    """The options of an optimizer for one network, as a schedule moves them.
+    """The learning-rate schedule of one network.
 
-    A scheduler of torch moves all groups of an optimizer alike, and the networks of
-    a stack share one optimizer. So each schedule has an optimizer of its own, with
-    a single number to optimise, whose options the stack's optimizer takes over.
+    A scheduler of torch changes all groups of an optimizer in the same way, but the
+    networks of a stack share one optimizer. Each schedule therefore has a separate
+    optimizer of a single dummy parameter. Its options are copied to the optimizer of
+    the stack.
 
     Parameters
     ----------
     schedule : str or type
-        A name, or a scheduler class of torch.
+        The name of a schedule, or a scheduler class of torch.
     params : dict
         Arguments of the scheduler and of skorch's ``LRScheduler`` (``step_every``,
-        ``monitor``); a named schedule has defaults for all.
+        ``monitor``). A named schedule has defaults for all of them.
     optimizer : type
         Class of the optimizer.
     options : dict
-        What the stack's optimizer is given for the network.
+        Options of the stack's optimizer for the network.
     max_epochs : int
-        Epochs in which a named schedule runs its course.
+        Number of epochs after which a named schedule is finished.
     steps_per_epoch : int
-        Steps of an epoch that holds every sample once.
+        Number of steps of an epoch that contains every sample once.
+
+    Attributes
+    ----------
+    settings : tuple
+        `schedule`, `params`, `optimizer` and `options`.
     """
 
     def __init__(
@@ -54,92 +60,97 @@ class LRSchedule:
         max_epochs: int,
         steps_per_epoch: int,
     ):
-        self.asked = schedule, params, optimizer, options
-        self._course = max_epochs, steps_per_epoch
+        self.settings = schedule, params, optimizer, options
+        self._duration = max_epochs, steps_per_epoch
         self._optimizer = optimizer([torch.nn.Parameter(torch.zeros(1))], **options)
         policy, defaults = schedule, {}
         if isinstance(schedule, str):
             policy = _SCHEDULES[schedule]
             defaults = {"step_every": "batch" if schedule == "one-cycle" else "epoch"}
             by_batch = (defaults | params)["step_every"] == "batch"
-            moves = max_epochs * (steps_per_epoch if by_batch else 1)
-            defaults |= _defaults(schedule, self._optimizer, moves)
+            n_updates = max_epochs * (steps_per_epoch if by_batch else 1)
+            defaults |= _defaults(schedule, self._optimizer, n_updates)
             if {"epochs", "steps_per_epoch"} & params.keys():
                 defaults.pop("total_steps", None)
         self._monitor = params.get("monitor")
         self._callback = LRScheduler(
             policy, **{"event_name": None, **defaults, **params}
         ).initialize()
-        self._callback.on_train_begin(self._seen([]))
-        # Without a gradient it does nothing, but a scheduler wants to see a step.
+        self._callback.on_train_begin(self._as_net([]))
+        # Without gradients this changes nothing; torch warns unless a step comes first.
         self._optimizer.step()
         self._steps_now = 0
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Be made anew where it has not moved yet.
+        """Copy a schedule without updates by its arguments.
 
-        A copy of the optimizer lacks the mark by which torch knows, at the first move,
-        that it may step, and torch would warn.
+        A copied optimizer has lost torch's record of its first step, so the first
+        update of the scheduler would cause a warning.
         """
         if self._position or self._steps_now:
             return super().__reduce_ex__(protocol)
-        return type(self), (*self.asked, *self._course)
+        return type(self), (*self.settings, *self._duration)
 
-    def _seen(self, history: Any) -> Any:
-        """Return what the callback sees of a net."""
+    def _as_net(self, history: Any) -> Any:
+        """Return an object with the attributes of a net that the callback reads."""
         return SimpleNamespace(optimizer_=self._optimizer, history=history)
 
     @property
     def steps_alone(self) -> bool:
-        """Whether it may move otherwise for another network, or can't be compared."""
-        return self.asked[0] not in _SCHEDULES or self.asked[0] == "plateau"
+        """Whether the learning rate may differ from that of any other network.
+
+        A plateau schedule depends on the losses; classes can't be compared.
+        """
+        return self.settings[0] not in _SCHEDULES or self.settings[0] == "plateau"
 
     @property
     def key(self) -> str:
-        """What is the same for schedules that move alike from here on."""
-        schedule, params, *_ = self.asked
-        return repr((schedule, sorted(params.items()), self._course, self._position))
+        """A key that is equal for schedules with equal future updates."""
+        schedule, params, *_ = self.settings
+        return repr((schedule, sorted(params.items()), self._duration, self._position))
 
     @property
     def _position(self) -> int:
+        """Number of updates so far."""
         return self._callback.lr_scheduler_.last_epoch
 
     @property
     def _is_over(self) -> bool:
-        """Whether a schedule has run its course, after which the rate stays."""
+        """Whether the schedule is finished; the learning rate is then constant."""
         scheduler = self._callback.lr_scheduler_
-        if self.asked[0] == "cosine":
+        if self.settings[0] == "cosine":
             return self._position >= scheduler.T_max
-        return self.asked[0] == "one-cycle" and (
+        return self.settings[0] == "one-cycle" and (
             self._position >= scheduler.total_steps - 1
         )
 
     @property
     def by_batch(self) -> bool:
-        """Whether it moves after every step, not after every epoch."""
+        """Whether updates come after every step instead of every epoch."""
         return self._callback.step_every == "batch"
 
     @property
     def options(self) -> dict[str, Any]:
-        """The optimizer's options now."""
+        """The current options of the optimizer."""
         group = self._optimizer.param_groups[0]
         return {name: value for name, value in group.items() if name != "params"}
 
     def warn_if_over(self) -> None:
-        """Warn where its course has left next to nothing to go on with."""
-        lr, begun_with = self.options["lr"], self.asked[3]["lr"]
-        if self._is_over and lr < begun_with / 1000:
+        """Warn if the schedule is finished at a tiny learning rate."""
+        lr, initial_lr = self.options["lr"], self.settings[3]["lr"]
+        if self._is_over and lr < initial_lr / 1000:
             warn_user(
-                f'lr_schedule="{self.asked[0]}" has run its course and the learning '
-                f"rate stays at {lr:.2g}: going on changes next to nothing. With "
-                "another lr, lr_schedule or lr_schedule_params a schedule begins anew."
+                f'lr_schedule="{self.settings[0]}" is finished and the learning rate '
+                f"stays at {lr:.2g}: further training changes almost nothing. Change "
+                "lr, lr_schedule or lr_schedule_params to start a new schedule."
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the schedule, and how far it has come, as numbers and names."""
+        """Return the schedule and its progress as a dict of plain values."""
         return {
-            "asked": self.asked,
-            "course": self._course,
+            # The keys belong to the format of model files and checkpoints.
+            "asked": self.settings,
+            "course": self._duration,
             "options": self.options,
             "position": self._callback.lr_scheduler_.state_dict(),
             "steps_now": self._steps_now,
@@ -147,11 +158,11 @@ class LRSchedule:
 
     @classmethod
     def from_state(cls, parts: dict[str, Any]) -> LRSchedule:
-        """Return the schedule of a state that :meth:`state_dict` gave."""
+        """Return a schedule from the result of :meth:`state_dict`."""
         schedule = cls(*parts["asked"], *parts["course"])
         scheduler = schedule._callback.lr_scheduler_
         group = schedule._optimizer.param_groups[0]
-        # Another version of torch may remember other things.
+        # Another version of torch may have other entries.
         position, options = parts["position"], parts["options"]
         known = scheduler.state_dict().keys() & position.keys()
         scheduler.load_state_dict({name: position[name] for name in known})
@@ -161,41 +172,41 @@ class LRSchedule:
         return schedule
 
     def end_step(self, step: int, n_steps: int) -> None:
-        """Move after a step, counted from 1, of an epoch's steps.
+        """Update after a step of an epoch of `n_steps`; `step` is counted from 1.
 
-        An epoch moves a named schedule by as many steps as an epoch has that holds
-        every sample once, so that its course is over in time whatever epochs hold.
+        An epoch always advances a named schedule by `steps_per_epoch` updates, so that
+        the schedule is finished after `max_epochs`, whatever the epochs contain.
         """
-        planned = self._course[1] if self.asked[0] in _SCHEDULES else n_steps
+        planned = self._duration[1] if self.settings[0] in _SCHEDULES else n_steps
         if step == 1:
             self._steps_now = 0
         while self._steps_now < step * planned // n_steps:
             self._steps_now += 1
             if not self._is_over:
-                self._callback.on_batch_end(self._seen([]), training=True)
+                self._callback.on_batch_end(self._as_net([]), training=True)
 
     def end_epoch(self, history: History) -> None:
-        """Move after an epoch, whose losses are the last row of the history."""
+        """Update after an epoch; its losses are the last row of the history."""
         self._callback.monitor = self._monitor or (
             "valid_loss" if "valid_loss" in history[-1] else "train_loss"
         )
         if not self._is_over:
-            self._callback.on_epoch_end(self._seen(history))
+            self._callback.on_epoch_end(self._as_net(history))
 
 
-def _defaults(schedule: str, optimizer: Optimizer, moves: int) -> dict[str, Any]:
-    """Return the arguments of a named schedule, to run its course in some moves."""
+def _defaults(schedule: str, optimizer: Optimizer, n_updates: int) -> dict[str, Any]:
+    """Return arguments with which a named schedule is finished after `n_updates`."""
     if schedule == "step":
-        return {"step_size": -(-moves // 3), "gamma": 0.1}
+        return {"step_size": -(-n_updates // 3), "gamma": 0.1}
     if schedule == "plateau":
         return {"factor": 0.1, "patience": 5}
     if schedule == "cosine":
-        return {"T_max": moves}
+        return {"T_max": n_updates}
     if schedule == "exponential":
-        return {"gamma": 0.01 ** (1 / moves)}
+        return {"gamma": 0.01 ** (1 / n_updates)}
     return {
         "max_lr": optimizer.param_groups[0]["lr"],
-        "total_steps": moves,
+        "total_steps": n_updates,
         "cycle_momentum": bool({"momentum", "betas"} & optimizer.defaults.keys()),
     }
 
@@ -226,18 +237,18 @@ def check_lr_schedule(
     if schedule is None:
         if params:
             raise ValueError(
-                f"lr_schedule_params={params!r} has no meaning without lr_schedule."
+                f"lr_schedule_params={params!r} can be set only with lr_schedule."
             )
         return
     params = params or {}
-    if "monitor" in params and not _watches(schedule):
+    if "monitor" in params and not _depends_on_loss(schedule):
         raise ValueError(
-            f"monitor={params['monitor']!r} in lr_schedule_params has no meaning for "
-            f"lr_schedule={schedule!r}, which watches no loss."
+            f"monitor={params['monitor']!r} in lr_schedule_params is not supported for "
+            f"lr_schedule={schedule!r}, which does not depend on a loss."
         )
     choices = {
         "monitor": ("train_loss", "valid_loss"),
-        "step_every": ("epoch",) if _watches(schedule) else ("epoch", "batch"),
+        "step_every": ("epoch",) if _depends_on_loss(schedule) else ("epoch", "batch"),
     }
     for name, allowed in choices.items():
         if params.get(name, allowed[0]) not in allowed:
@@ -247,7 +258,7 @@ def check_lr_schedule(
             )
     try:
         trial = LRSchedule(schedule, params, optimizer, options, max_epochs, 1)
-        # Some look at their arguments only when they move.
+        # Some schedulers check their arguments only when they update.
         if trial.by_batch:
             trial.end_step(1, 1)
         else:
@@ -263,6 +274,6 @@ def check_lr_schedule(
         ) from error
 
 
-def _watches(schedule: Any) -> bool:
+def _depends_on_loss(schedule: Any) -> bool:
     policy = _SCHEDULES[schedule] if isinstance(schedule, str) else schedule
     return issubclass(policy, lr_scheduler.ReduceLROnPlateau)

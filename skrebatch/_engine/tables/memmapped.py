@@ -1,4 +1,4 @@
-"""Rows that stay in their file: tables larger than memory."""
+"""Memory-mapped rows, for tables larger than memory."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from skrebatch._engine.tables.table import Table
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
 
-# Bytes between two rows that are read along, because a further call costs more.
+# Gaps up to this number of bytes are read too; a separate call would cost more.
 _GAP = 4096
-# Bytes of a block of rows that are checked together.
+# Number of bytes of the rows that are checked at once.
 _BLOCK = 2**22
-# Whether the system takes advice on what will be read.
-_ADVISES = hasattr(os, "posix_fadvise")
+# Whether the system supports prefetching parts of a file.
+_CAN_PREFETCH = hasattr(os, "posix_fadvise")
 
 
 @dataclass(frozen=True)
 class MappedRows:
-    """The rows of a memory-mapped array, read from its file when they are wanted.
+    """The rows of a memory-mapped array, read from its file on demand.
 
-    They are read, not mapped: the pages of a mapping count as memory of the process,
-    and a file that is cut short under a mapping ends the process.
+    The file is read instead of mapped: mapped pages count as memory of the process,
+    and truncating a mapped file crashes the process.
 
     Attributes
     ----------
     path : str
     offset : int
-        Byte of the file at which the first row begins.
+        Position of the first row in the file, in bytes.
     pitch : int
-        Bytes from one row to the next.
+        Number of bytes from one row to the next.
     shape : tuple of int
-        Rows and columns.
+        Numbers of rows and columns.
     stored, dtype : numpy.dtype
-        What the file holds, and what rows are returned as.
+        Dtype in the file, and dtype of the rows returned.
     stamp : tuple of int
-        What tells that the file is still the same.
+        Size, modification time and inode of the file, to detect changes.
     """
 
     path: str
@@ -66,7 +66,7 @@ class MappedRows:
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise ValueError(
-                f"X holds NaN, infinity or a value too large for {self.dtype}, the "
+                f"X contains NaN, infinity or a value too large for {self.dtype}, the "
                 f"first in row {start + row}, column {column} of the array mapped from "
                 f"{self.path}."
             )
@@ -79,7 +79,7 @@ class MappedRows:
             self[start : start + n_rows]
 
     def read(self, rows: Indices) -> Floats:
-        """Read some rows, (n, F), in the order of the file and in few calls.
+        """Read some rows, (n, F), with few sequential calls.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class MappedRows:
         starts = ordered[np.concatenate(([0], cuts))]
         lengths = ordered[np.append(cuts, len(rows)) - 1] + 1 - starts
         ends = lengths.cumsum()
-        # Of each row asked for, its place among those read.
+        # Position of each requested row among the rows read.
         places = np.empty(len(rows), dtype=np.intp)
         spans = np.diff(np.concatenate(([0], cuts, [len(rows)])))
         places[order] = ordered + np.repeat(ends - lengths - starts, spans)
@@ -108,8 +108,8 @@ class MappedRows:
     def _read_spans(
         self, memory: NDArray[np.uint8], starts: Indices, lengths: Indices
     ) -> None:
-        """Fill the memory, row after row, with spans of rows."""
-        # The last row may end with the file, before the next would begin.
+        """Read spans of rows into contiguous memory."""
+        # The file may end with the last row, without the gap that follows other rows.
         missing = self.pitch - self.shape[1] * self.stored.itemsize
         places = memory.reshape(-1).data
         ends = (lengths.cumsum() * self.pitch).tolist()
@@ -119,8 +119,8 @@ class MappedRows:
         try:
             with open(self.path, "rb", buffering=0) as file:
                 descriptor = file.fileno()
-                if _ADVISES and len(spans) > 1:
-                    # So that a disk may fetch them all at once.
+                if _CAN_PREFETCH and len(spans) > 1:
+                    # Lets the disk fetch all spans at once.
                     need, at = os.POSIX_FADV_WILLNEED, 0
                     for start, end in spans:
                         os.posix_fadvise(descriptor, start, end - at, need)
@@ -134,27 +134,28 @@ class MappedRows:
                             raise self._error("has changed")
                         at += n_bytes
                     at = end
-                # Now, so that it holds for what has been read.
+                # Checked after reading, so that it covers everything read.
                 if _stamp(descriptor) != self.stamp:
                     raise self._error("has changed")
         except FileNotFoundError as error:
-            raise self._error("is gone") from error
+            raise self._error("was deleted") from error
 
     def _error(self, what: str) -> OSError:
         return OSError(
-            f"The file {self.path}, of which X is mapped, {what} since X was checked. "
-            "The estimator is as it was; map the file anew, and let nobody write to it."
+            f"The file {self.path}, from which X is mapped, {what} since X was "
+            "checked. The estimator is unchanged. Map the file again, and do not "
+            "write to it during fit."
         )
 
 
 @dataclass(frozen=True)
 class MappedTable(Table):
-    """A table whose rows are read when a batch wants them; `features` holds none.
+    """A table whose rows are read batch by batch; `features` has no rows.
 
     Attributes
     ----------
     pieces : list of MappedRows or ndarray
-        The rows, one piece after the other.
+        The rows, in consecutive pieces.
     """
 
     pieces: list[MappedRows | Floats]
@@ -164,20 +165,20 @@ class MappedTable(Table):
         return sum(len(piece) for piece in self.pieces)
 
     def read(self, rows: torch.Tensor, out: torch.Tensor) -> None:
-        """Write rows, by index, into memory of shape (n, n_features + 2)."""
-        asked = rows.cpu().numpy()
+        """Write the rows with the given indices to `out`, (n, n_features + 2)."""
+        indices = rows.cpu().numpy()
         host = out if out.device.type == "cpu" else torch.empty_like(out, device="cpu")
         host[:, -2], host[:, -1] = 1, 0
         values = host[:, :-2].numpy()
         start = 0
         for piece in self.pieces:
-            own: Any = (start <= asked) & (asked < start + len(piece))
-            own = slice(None) if own.all() else own
-            places = asked[own] - start
+            here: Any = (start <= indices) & (indices < start + len(piece))
+            here = slice(None) if here.all() else here
+            places = indices[here] - start
             if isinstance(piece, MappedRows):
-                values[own] = piece.read(places)
+                values[here] = piece.read(places)
             else:
-                values[own] = piece[places]
+                values[here] = piece[places]
             start += len(piece)
         if host is not out:
             out.copy_(host)
@@ -189,17 +190,17 @@ def make_mapped_table(
     dtype: torch.dtype,
     device: torch.device,
 ) -> MappedTable:
-    """Make a table of pieces of which some stay in their files."""
+    """Create a table from pieces, some of which stay in their files."""
     features = torch.empty(0, pieces[0].shape[1] + 2, dtype=dtype, device=device)
     y = torch.from_numpy(np.concatenate(targets)).to(device, dtype)
     return MappedTable(features, y, pieces)
 
 
 def map_rows(X: Any, dtype: np.dtype[Any], variable_length: bool) -> MappedRows | None:
-    """Return the rows of an array that is mapped from a file and too large to load.
+    """Return the rows of a memory-mapped array that is too large to load.
 
-    None where X is to be taken into memory, as every other array. Too large is what
-    takes more than the `working_memory` of scikit-learn's configuration.
+    Return None for all other X, which must be loaded. An array is too large if it needs
+    more than the `working_memory` of scikit-learn's configuration.
     """
     if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "fiub":
         return None
@@ -214,7 +215,7 @@ def map_rows(X: Any, dtype: np.dtype[Any], variable_length: bool) -> MappedRows 
     if variable_length:
         reason = "variable_length=True needs the lengths of all rows"
     elif root.filename is None:
-        reason = "the file was given without its name"
+        reason = "the name of its file is unknown"
     elif root.mode == "c":
         reason = "with mode 'c' its values may differ from those of the file"
     elif step != X.itemsize or pitch < width:
@@ -226,31 +227,31 @@ def map_rows(X: Any, dtype: np.dtype[Any], variable_length: bool) -> MappedRows 
         )
         return None
     path = str(root.filename)
-    gone = OSError(
-        f"The file {path} is not the one any more of which X is mapped: it is gone, "
-        "shorter, or holds other values. Map it anew."
+    changed = OSError(
+        f"The file {path}, from which X is mapped, was deleted, truncated or changed. "
+        "Map it again."
     )
     try:
         stamp = _stamp(path)
     except FileNotFoundError as error:
-        raise gone from error
+        raise changed from error
     n_rows, n_features = X.shape
     offset = root.offset + _address(X) - _address(root)
-    # Reading a mapping beyond the end of its file would end the process.
+    # Reading a mapping beyond the end of its file would crash the process.
     if stamp[0] < offset + (n_rows - 1) * pitch + width:
-        raise gone
+        raise changed
     shape = n_rows, n_features
     rows = MappedRows(path, offset, pitch, shape, X.dtype, dtype, stamp)
     ends = np.array([0, n_rows - 1])
     with np.errstate(over="ignore"):
         first_and_last = X[ends].astype(dtype)
     if not np.array_equal(first_and_last, rows.read(ends), equal_nan=True):
-        raise gone
+        raise changed
     return rows
 
 
 def _root_of(X: Any) -> np.memmap[Any, Any] | None:
-    """Return the array by which a file was mapped, if X is a view of one."""
+    """Return the array that maps a file, if X is that array or a view of it."""
     while X is not None:
         if isinstance(X, np.memmap) and isinstance(X.base, mmap.mmap):
             return X
@@ -259,10 +260,11 @@ def _root_of(X: Any) -> np.memmap[Any, Any] | None:
 
 
 def _address(X: NDArray[Any]) -> int:
+    """Return the memory address of the first value."""
     return int(X.__array_interface__["data"][0])
 
 
 def _stamp(file: str | int) -> tuple[int, ...]:
-    """Return a file's size, and what else is another once its values are."""
-    seen = os.stat(file)
-    return seen.st_size, seen.st_mtime_ns, seen.st_ino
+    """Return the size, modification time and inode of a file, to detect changes."""
+    status = os.stat(file)
+    return status.st_size, status.st_mtime_ns, status.st_ino

@@ -1,4 +1,4 @@
-"""Tables of which each of several processes holds some rows."""
+"""Tables whose rows are distributed over several processes."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from skrebatch._utils.typing import Floats, Indices
 
 @contextmanager
 def translate_lost_peer() -> Iterator[None]:
-    """Say what it means that an exchange with the other processes fails."""
+    """Turn a failed exchange with the other processes into a ConnectionError."""
     try:
         yield
     except RuntimeError as error:
         raise ConnectionError(
-            "A process that shares the fit is lost, or no longer heard of. The "
-            "estimator is as it was; end this process too, and start all again."
+            "Another process of this fit was lost or does not respond. The estimator "
+            "is unchanged. End this process as well, and restart all processes."
         ) from error
 
 
 @dataclass(frozen=True)
 class ShardedRows:
-    """The rows of a table that other processes hold some of.
+    """The rows of this process, for a table distributed over several processes.
 
     Rows are counted over all processes, in the order of their ranks.
 
     Attributes
     ----------
-    own : array-like of shape (n_own, n_features)
-        Those of this process.
+    local : array-like of shape (n_local, n_features)
+        The rows of this process.
     start : int
-        The first of them.
+        Index of the first of them.
     n_rows : int
-        Those of all.
+        Number of rows of all processes.
     index : pandas.Index, default=None
-        Of all rows, where it is wanted and there is one.
+        Index of all rows, if required and present.
     """
 
-    own: Any
+    local: Any
     start: int
     n_rows: int
     index: Any = None
@@ -60,80 +60,84 @@ class ShardedRows:
 
 @dataclass(frozen=True)
 class ShardedTable(Table):
-    """A table of which this process holds some rows, and the targets of all.
+    """A table of which this process holds some rows, and all targets.
 
     Attributes
     ----------
-    own : Table
-        The rows held here.
-    here : ndarray of bool, shape (n_rows,)
-        Which rows of the whole table they are.
+    local : Table
+        The rows of this process.
+    is_local : ndarray of bool, shape (n_rows,)
+        Which rows of the whole table this process holds.
     places : torch.Tensor of shape (n_rows,)
-        Where among them each row is; 0 for what is not here.
+        Index of each row in `local`; 0 for rows of other processes.
     """
 
-    own: Table
-    here: NDArray[np.bool_]
+    local: Table
+    is_local: NDArray[np.bool_]
     places: torch.Tensor
 
     def __len__(self) -> int:
         """Return the number of rows of all processes."""
-        return len(self.here)
+        return len(self.is_local)
 
     def read(self, rows: torch.Tensor, out: torch.Tensor) -> None:
-        """Write rows that are here, by their index in the whole table."""
-        self.own.read(self.places[rows], out)
+        """Write local rows, by their indices in the whole table, to `out`."""
+        self.local.read(self.places[rows], out)
 
     def add_up(self, values: torch.Tensor) -> None:
-        """Replace values by their sum over the processes, the same bits in each."""
+        """Sum values in place over all processes; all get identical results."""
         with translate_lost_peer():
             dist.all_reduce(values)
 
     def check_orders(self, orders: list[Indices]) -> None:
-        """Refuse orders that are others in another process."""
-        own = zlib.crc32(np.concatenate(orders).data)
-        ends = torch.tensor([own, -own], device=self.features.device)
+        """Raise ValueError unless the orders are the same in all processes."""
+        checksum = zlib.crc32(np.concatenate(orders).data)
+        bounds = torch.tensor([checksum, -checksum], device=self.features.device)
         with translate_lost_peer():
-            dist.all_reduce(ends, dist.ReduceOp.MAX)
-        if ends.sum():
+            dist.all_reduce(bounds, dist.ReduceOp.MAX)  # the maximum, - the minimum
+        if bounds.sum():
             raise ValueError(
-                "The processes have planned different epochs. A strategy or schedule "
-                "of your own must do the same in each: draw from epoch.rng, and use "
-                "nothing that differs between them."
+                "The processes have planned different epochs. A custom strategy or "
+                "schedule must do the same in all processes: draw only from epoch.rng, "
+                "and use nothing that differs between processes."
             )
 
     def per_row(
         self, compute: Callable[[list[Indices]], list[Floats]], rows: list[Indices]
     ) -> list[Floats]:
-        """Let each process compute for the rows that it holds; return all of it."""
+        """Compute values of the local rows; return those of all processes."""
         ends = np.cumsum([0, *map(len, rows)])
         if not ends[-1]:
             return compute(rows)
-        own = [np.flatnonzero(self.here[asked]) for asked in rows]
-        computed = compute([asked[mine] for asked, mine in zip(rows, own, strict=True)])
+        local = [np.flatnonzero(self.is_local[indices]) for indices in rows]
+        computed = compute(
+            [indices[places] for indices, places in zip(rows, local, strict=True)]
+        )
         features = self.features
-        # Adding zeros changes no bit, so that ties are the ties of one process.
+        # Adding zeros changes no bit, so ties are the same as in a single process.
         shape = ends[-1], *computed[0].shape[1:]
-        together = np.zeros(shape, numpy_dtype(features.dtype))
-        for start, mine, part in zip(ends[:-1], own, computed, strict=True):
-            together[start + mine] = part
-        sums = torch.from_numpy(together).to(features.device)
+        values = np.zeros(shape, numpy_dtype(features.dtype))
+        for start, places, part in zip(ends[:-1], local, computed, strict=True):
+            values[start + places] = part
+        sums = torch.from_numpy(values).to(features.device)
         self.add_up(sums)
         return np.split(sums.cpu().numpy(), ends[1:-1])
 
 
 def make_sharded_table(
-    pieces: list[ShardedRows], targets: list[Floats], own: Table
+    pieces: list[ShardedRows], targets: list[Floats], local: Table
 ) -> ShardedTable:
-    """Make a table of pieces; `own` has the rows of each that this process holds."""
+    """Create a table from pieces; `local` has the rows of this process."""
     n_rows = sum(map(len, pieces))
-    here = np.zeros(n_rows, dtype=bool)
+    is_local = np.zeros(n_rows, dtype=bool)
     start = 0
     for piece in pieces:
         first = start + piece.start
-        here[first : first + len(piece.own)] = True
+        is_local[first : first + len(piece.local)] = True
         start += len(piece)
-    places = np.where(here, here.cumsum() - 1, 0)
-    features = own.features
+    places = np.where(is_local, is_local.cumsum() - 1, 0)
+    features = local.features
     y = torch.from_numpy(np.concatenate(targets)).to(features.device, features.dtype)
-    return ShardedTable(features, y, own, here, torch.from_numpy(places).to(y.device))
+    return ShardedTable(
+        features, y, local, is_local, torch.from_numpy(places).to(y.device)
+    )

@@ -1,4 +1,4 @@
-"""The table of tensors that training reads rows of."""
+"""Tables of tensors that hold the rows of the training data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from skrebatch._utils.typing import Floats
 
 @dataclass(frozen=True)
 class Table:
-    """Rows to train on, as tensors on the training device.
+    """Rows of the training data as tensors on the training device.
 
     Attributes
     ----------
-    features : torch.Tensor of shape (n_rows, n_features + 2)
-        The features, then the constants 1 and 0 that the fused network reads. Where
-        rows vary in length, zeros instead of padding, and the length as a last column.
+    features : torch.Tensor of shape (n_rows, n_features + 2 or 3)
+        The features, followed by the constants 1 and 0 that the fused network reads.
+        Where rows vary in length, the padding is replaced by zeros and a last column
+        holds the length of each row.
     targets : torch.Tensor of shape (n_rows, n_outputs)
     """
 
@@ -32,18 +33,18 @@ class Table:
         return len(self.features)
 
     def read(self, rows: torch.Tensor, out: torch.Tensor) -> None:
-        """Write rows, by index, into memory of shape (n, n_features + 2) or wider."""
+        """Write the rows with the given indices to `out`, (n, n_features + 2 or 3)."""
         torch.index_select(self.features, 0, rows, out=out)
 
     def add_up(self, values: torch.Tensor) -> None:
-        """Sum values over the processes that share the table; here one has it all."""
+        """Sum values in place over all processes; a no-op in a single process."""
 
     def per_row(
         self,
         compute: Callable[[list[NDArray[np.intp]]], list[Floats]],
         rows: list[NDArray[np.intp]],
     ) -> list[Floats]:
-        """Compute something for sets of rows, where those are that hold them."""
+        """Compute values for sets of rows, in the processes that hold the rows."""
         return compute(rows)
 
 
@@ -54,7 +55,7 @@ def make_table(
     device: torch.device,
     variable_length: bool = False,
 ) -> Table:
-    """Stack pieces of a table, copying each row once."""
+    """Concatenate pieces of a table, copying each row once."""
     n_rows, n_features = sum(len(piece) for piece in X), X[0].shape[1]
     features = torch.empty(n_rows, n_features + 2 + variable_length, dtype=dtype)
     features[:, n_features], features[:, n_features + 1] = 1, 0

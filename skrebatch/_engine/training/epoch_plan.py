@@ -47,8 +47,8 @@ def stack_table(jobs: list[Job]) -> Table:
     X = [piece for _, pieces in features.values() for piece in pieces]
     y = [piece for _, pieces in targets.values() for piece in pieces]
     if isinstance(X[0], ShardedRows):
-        own = _make_table([piece.own for piece in X], [y[0][:0]], jobs[0])
-        return make_sharded_table(X, y, own)
+        local = _make_table([piece.local for piece in X], [y[0][:0]], jobs[0])
+        return make_sharded_table(X, y, local)
     return _make_table(X, y, jobs[0])
 
 
@@ -182,7 +182,7 @@ def plan_epoch(members: list[Member], orders: list[Indices], table: Table) -> Ep
     plan = EpochPlan(members, orders)
     if isinstance(table, ShardedTable):
         table.check_orders(orders)
-        plan.keep_only(table.here)
+        plan.keep_only(table.is_local)
     return plan
 
 

@@ -649,7 +649,7 @@ def _lr_and_decay_of(member: Member) -> tuple[float, float]:
 
 def _setup_of(member: Member) -> tuple[Any, ...]:
     """Return the settings that need a new optimizer when they change."""
-    schedule = () if member.lr_schedule is None else member.lr_schedule.asked[:2]
+    schedule = () if member.lr_schedule is None else member.lr_schedule.settings[:2]
     return member.optimizer_params, *schedule
 
 

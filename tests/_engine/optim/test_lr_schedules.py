@@ -206,7 +206,7 @@ def test_steps_come_after_each_of_two_thirds(max_epochs):
     assert max(thirds) == min(max_epochs, 3) - 1
 
 
-@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* is finished")
 def test_a_training_of_few_epochs_has_a_schedule_too():
     for name in ("step", "plateau", "cosine", "exponential", "one-cycle"):
         model = make(lr_schedule=name, max_epochs=1, batch_size=50).fit(*make_data())
@@ -296,7 +296,7 @@ VARIED = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* is finished")
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_networks_of_any_schedule_equal_their_twins(optimizer):
     X, y = make_data()
@@ -370,7 +370,7 @@ def test_a_search_over_schedules():
 # --- going on ---
 
 
-@pytest.mark.filterwarnings("ignore:lr_schedule=.* has run its course")
+@pytest.mark.filterwarnings("ignore:lr_schedule=.* is finished")
 @pytest.mark.parametrize("n_networks", [1, 2])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_epochs_one_by_one_end_where_fit_ends(name, n_networks):
@@ -426,7 +426,7 @@ def test_after_its_course_a_rate_stays(name):
     X, y = make_data()
     model = make(lr_schedule=name, max_epochs=5).fit(X, y)
     for _ in range(3):
-        with pytest.warns(UserWarning, match="run its course") as caught:
+        with pytest.warns(UserWarning, match="is finished") as caught:
             model.partial_fit(X, y)
         assert caught[0].filename == __file__
     rates = model.history_[:, "event_lr"]
@@ -522,7 +522,10 @@ def test_without_a_schedule_again_the_rate_is_lr():
         ({"step_size": "two"}, "'step' can't be used.*step_size.*two.*unsupported"),
         ({"size": 2}, "unexpected keyword argument 'size'"),
         ({"epochs": 2, "steps_per_epoch": 3}, "unexpected keyword argument 'epochs'"),
-        ({"monitor": "valid_loss"}, "monitor='valid_loss'.*has no meaning for.*'step'"),
+        (
+            {"monitor": "valid_loss"},
+            "monitor='valid_loss'.*is not supported for.*'step'",
+        ),
         ({"step_every": "hour"}, "step_every in lr_schedule_params must be one of"),
     ],
 )

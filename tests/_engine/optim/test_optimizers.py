@@ -208,11 +208,11 @@ def upwards(parameter, lr, live):
 @pytest.mark.parametrize(
     "rule, words",
     [
-        (by_norm, "treat each by itself"),
-        (by_chance, "treat each by itself"),
-        (by_matrix, "treat each by itself"),
-        (replacing, "does not change the weights"),
-        (upwards, "a weight of 0 that has no gradient"),
+        (by_norm, "each weight independently"),
+        (by_chance, "each weight independently"),
+        (by_matrix, "each weight independently"),
+        (replacing, "does not update the weights"),
+        (upwards, "a weight of 0 that has a gradient of 0"),
     ],
 )
 def test_what_would_mix_networks_is_refused(rule, words):

@@ -69,7 +69,7 @@ def assert_resumed(model, X, y, tmp_path, written, every=1, first=0, **data):
     return whole, resumed, contents
 
 
-@pytest.mark.filterwarnings("ignore:lr_schedule.*has run its course")
+@pytest.mark.filterwarnings("ignore:lr_schedule.*is finished")
 @pytest.mark.parametrize(
     "task, dtype",
     [("binary", "float32"), ("multiclass", "float64"), ("regression", "float32")],
