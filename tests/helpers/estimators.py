@@ -1,11 +1,13 @@
 """Estimators, data and comparisons for tests."""
 
 import contextlib
+import copy
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 from torch.nn import functional as F
@@ -57,6 +59,13 @@ def make(task="binary", **params):
 def weights_of(model):
     """All parameters of the fitted network in one array."""
     return np.concatenate([p.detach().ravel() for p in model.module_.parameters()])
+
+
+def outputs_of(model, X):
+    """The float64 outputs of the fitted module on given rows, in their scale."""
+    with torch.no_grad():
+        rows = torch.tensor(np.asarray(X), dtype=torch.float64)
+        return copy.deepcopy(model.module_).double()(rows).numpy()
 
 
 def outcome(model):
@@ -304,6 +313,21 @@ METHODS = {
 }
 
 
+def follows_the_book(task, params, book_params, max_epochs=6, weights=None):
+    """Expect a fit and its records to be those of the book; return both."""
+    X, y = make_data(task)
+    model = make(
+        task, dtype="float64", max_epochs=max_epochs, record_losses=True, **params
+    ).fit(X, y, sample_weight=weights)
+    trained_on = y if task in ("binary", "multiclass") else standardized(y)
+    if weights is not None:
+        book_params = {**book_params, "weights": weights / weights.mean()}
+    book = Book(task, X, trained_on, max_epochs=max_epochs, **book_params)
+    book.assert_equals(model)
+    assert_close(model.recorded_losses_, book.log, 1e-6)
+    return model, book
+
+
 class First(Strategy):
     """Choose the first samples of the table."""
 
@@ -322,12 +346,29 @@ def noisy_data(task):
     return X, y
 
 
+def validation_split(rows, y, random_state=0, stratify=True):
+    """The split that a fit with early stopping makes."""
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    split_seed = int(np.random.default_rng(seed).integers(2**31))
+    return train_test_split(
+        rows,
+        test_size=0.2,
+        random_state=split_seed,
+        stratify=y[rows] if stratify else None,
+    )
+
+
 # --- records of the losses ---
 
 
 def records_of(model):
     names = "recorded_epochs_", "recorded_losses_", "recorded_choices_", "times_chosen_"
     return [getattr(model, name, None) for name in names]
+
+
+def assert_same_records(model, other):
+    for one, its in zip(records_of(model), records_of(other), strict=True):
+        np.testing.assert_array_equal(one, its)
 
 
 class Spy(Callback):

@@ -1,13 +1,37 @@
 """Searches beside scikit-learn's."""
 
+import contextlib
 import re
 
 import numpy as np
+import sklearn
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures
 
-from helpers.estimators import weights_of
+from helpers.estimators import make, weights_of
 from skrebatch import FusedGridSearchCV
+
+ROWS = 60
+RATIOS = {"ratio": [0.1, 0.5]}
+NET_RATIOS = {"net__ratio": [0.1, 0.5]}
+
+
+def net(task="binary", **params):
+    """A small estimator whose scores rounding doesn't touch."""
+    shared = {"dtype": "float64", "max_epochs": 3, "lr": 0.03, "hidden_size": 8}
+    return make(task, **{**shared, **params})
+
+
+def pipe(task="binary", *steps, **params):
+    """A pipeline whose earlier steps change the result if run twice or never."""
+    steps = steps or (("poly", PolynomialFeatures(2)), ("scale", MinMaxScaler((-1, 2))))
+    return Pipeline([*steps, ("net", net(task, **params))])
+
+
+def scores_of(search):
+    """The scores of every fold (n_folds * n_scores, n_candidates)."""
+    return np.array([v for k, v in search.cv_results_.items() if "split" in k])
 
 
 def described(value):
@@ -63,3 +87,21 @@ def both(model, grid, X, y, fit=None, tolerance=0.0, max_stack="auto", **options
     assert fused.fit(X, y, **fit) is fused
     assert_same_search(fused, plain, tolerance)
     return fused
+
+
+def weights(n=ROWS):
+    """Weights of samples, most of them small."""
+    return np.random.default_rng(2).uniform(0, 1, size=n) ** 6 + 1e-3
+
+
+@contextlib.contextmanager
+def routing():
+    """Let metadata be routed."""
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+def requests(model, score=None):
+    """Let a model ask for the weights of samples."""
+    model = model.set_fit_request(sample_weight=True)
+    return model.set_score_request(sample_weight=score) if score is not None else model
