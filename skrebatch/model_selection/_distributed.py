@@ -270,7 +270,9 @@ def _share(
     if not isinstance(estimator, BaseReBatchCNN):
         raise ValueError(f"estimator is not a re-Batch estimator: {estimator!r}.")
     if reason := reason_not_stackable(estimator):
-        raise ValueError(f"estimator {reason}, which fit_distributed doesn't support.")
+        raise ValueError(
+            f"fit_distributed does not support an estimator that {reason}."
+        )
     for name, value in _REQUIRED.items():
         if getattr(estimator, name) != value:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Estimators that choose their own ratio, in the manner of ``RidgeCV``."""
+"""Estimators that select their ratio by cross-validation, like ``RidgeCV``."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from skrebatch.strategies import Strategy
 
 
 def _beyond_repeats(parameters: str) -> str:
-    """Return the descriptions of the parameters that are not searched over."""
+    """Return the docstring of the parameters that are not searched."""
     return parameters[parameters.index("ratio_schedule :") :]
 
 
 class _ChoosesRatio:
-    """Fits by a search over ratio, strategy and repeats."""
+    """Mixin that selects ratio, strategy and repeats by cross-validation."""
 
     _base: type[Any]
     cv: Any
@@ -43,7 +43,7 @@ class _ChoosesRatio:
     __rebatch_setstate__: Any
 
     def _fit_best(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
-        """Search, and take over what the best estimator learned."""
+        """Search, and set the fitted attributes of the best estimator."""
         names = self._base().get_params()
         grid = {
             "ratio": self._choices("ratios"),
@@ -51,7 +51,7 @@ class _ChoosesRatio:
             "repeats": self._choices("repeats"),
         }
         fixed = {n: getattr(self, n) for n in names if n not in (*grid, "verbose")}
-        # Refuse parameters and data that no candidate can be fitted with.
+        # Check parameters and data that all candidates share, before the search.
         self._base(**fixed, ratio=0).__rebatch_prepare__(X, y, sample_weight)
         search = FusedGridSearchCV(
             self._base(**fixed),
@@ -68,12 +68,12 @@ class _ChoosesRatio:
     def _take_best(
         self, search: Any, X: Any, y: Any, sample_weight: Any, groups: Any
     ) -> Self:
-        """Search, which is one task to scikit-learn's callbacks, and take the best."""
+        """Search, as one task of scikit-learn's callbacks, and take the best."""
         task = FitTask(self, X, y, sample_weight)
         given = {"sample_weight": sample_weight, "groups": groups}
         given = {name: values for name, values in given.items() if values is not None}
-        # Weights are for the fits and groups for the folds, whatever else is routed to
-        # this estimator.
+        # Weights go to the fits and groups to the splitter, whatever the metadata
+        # requests of this estimator.
         with config_context(enable_metadata_routing=False):
             best = search.fit(X, y, **given).best_estimator_
         self.__rebatch_setstate__(*best.__rebatch_getstate__())
@@ -87,21 +87,21 @@ class _ChoosesRatio:
         choices = getattr(self, name)
         if isinstance(choices, str) or not np.iterable(choices) or not list(choices):
             raise ValueError(
-                f"{name} must be a sequence of the values to choose from, got "
+                f"{name} must be a non-empty sequence of candidate values, got "
                 f"{choices!r}."
             )
         return list(choices)
 
     def _trains_in_parts(self) -> bool:
         raise AttributeError(
-            f"{type(self).__name__} searches with all data at once; use "
-            f"{self._base.__name__} with the ratio found."
+            f"{type(self).__name__} needs all data at once and has no partial_fit; "
+            f"use {self._base.__name__} with the selected ratio."
         )
 
 
 @fill_in(parameters=_beyond_repeats(CLASSIFIER_PARAMETERS))
 class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
-    """Classifier that finds its ratio, strategy and repeats by cross-validation.
+    """Classifier that selects ratio, strategy and repeats by cross-validation.
 
     The fits of all candidates and folds are trained side by side, then the best
     candidate is fitted on all data.
@@ -109,27 +109,27 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
     Parameters
     ----------
     ratios : sequence of float, default=(0.03, 0.08, 0.15, 0.3)
-        Redistribution ratios to choose from, the paper's by default [1]_.
+        Candidate redistribution ratios; the default is that of the paper [1]_.
     strategies : sequence of str or Strategy, default=("min-loss",)
-        Strategies to choose from.
+        Candidate strategies.
     repeats : sequence of int, default=(1,)
-        Repeats to choose from.
+        Candidate values of `repeats`.
     cv : int, splitter, iterable or None, default=None
-        Folds; None is five.
+        Cross-validation splitter. None is five folds.
     scoring : str, callable or None, default=None
-        What the best candidate is best in; None is the estimator's `score`.
+        Score by which the best candidate is selected. None is the estimator's `score`.
     n_jobs : int or None, default=None
-        How many stacks of networks to train at once.
+        Number of stacks of networks to train in parallel.
     {parameters}
 
     Attributes
     ----------
     ratio_ : float
-        The ratio chosen.
+        The selected ratio.
     best_params_ : dict
-        Ratio, strategy and repeats chosen.
+        The selected ratio, strategy and repeats.
     best_score_ : float
-        Their mean score over the folds.
+        Mean score of the best candidate over the folds.
     cv_results_ : dict of str to ndarray
         All scores, as of :class:`FusedGridSearchCV`.
     classes_, module_, loss_curve_, ...
@@ -138,7 +138,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
     Raises
     ------
     ValueError
-        If a parameter or the data can't be used.
+        If a parameter or the data are invalid.
 
     See Also
     --------
@@ -303,7 +303,7 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
 
 @fill_in(parameters=_beyond_repeats(REGRESSOR_PARAMETERS))
 class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
-    """Regressor that finds its ratio, strategy and repeats by cross-validation.
+    """Regressor that selects ratio, strategy and repeats by cross-validation.
 
     The fits of all candidates and folds are trained side by side, then the best
     candidate is fitted on all data.
@@ -311,27 +311,27 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
     Parameters
     ----------
     ratios : sequence of float, default=(0.03, 0.08, 0.15, 0.3)
-        Redistribution ratios to choose from, the paper's by default [1]_.
+        Candidate redistribution ratios; the default is that of the paper [1]_.
     strategies : sequence of str or Strategy, default=("min-loss",)
-        Strategies to choose from.
+        Candidate strategies.
     repeats : sequence of int, default=(1,)
-        Repeats to choose from.
+        Candidate values of `repeats`.
     cv : int, splitter, iterable or None, default=None
-        Folds; None is five.
+        Cross-validation splitter. None is five folds.
     scoring : str, callable or None, default=None
-        What the best candidate is best in; None is the estimator's `score`.
+        Score by which the best candidate is selected. None is the estimator's `score`.
     n_jobs : int or None, default=None
-        How many stacks of networks to train at once.
+        Number of stacks of networks to train in parallel.
     {parameters}
 
     Attributes
     ----------
     ratio_ : float
-        The ratio chosen.
+        The selected ratio.
     best_params_ : dict
-        Ratio, strategy and repeats chosen.
+        The selected ratio, strategy and repeats.
     best_score_ : float
-        Their mean score over the folds.
+        Mean score of the best candidate over the folds.
     cv_results_ : dict of str to ndarray
         All scores, as of :class:`FusedGridSearchCV`.
     target_mean_, module_, loss_curve_, ...
@@ -340,7 +340,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
     Raises
     ------
     ValueError
-        If a parameter or the data can't be used.
+        If a parameter or the data are invalid.
 
     See Also
     --------

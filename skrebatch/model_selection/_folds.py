@@ -1,4 +1,4 @@
-"""The folds of a search: their data, and the candidates on them."""
+"""The data of the folds of a search, and the fits of the candidates on them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from skrebatch.model_selection._fused import check_rows, reason_not_stackable
 class Fold:
     """Training and test data of a fold, and the earlier steps of the pipeline."""
 
-    X: Any  # training data, after the earlier steps; None once they are in jobs
+    X: Any  # training data, after the earlier steps; None once the jobs hold them
     y: Any
-    fit_params: dict[str, Any]  # of the last step, or of what is fitted alone
-    pipeline: Any  # with its earlier steps fitted and without its last; None if alone
-    scored: list[tuple[Any, Any, dict[str, Any]]]  # X, y, parameters: test, training
+    fit_params: dict[str, Any]  # for the last step, or for an estimator fitted alone
+    pipeline: Any  # fitted, without its last step; None for an estimator fitted alone
+    # X, y and parameters of the scorer, for the test and the training data
+    scored: list[tuple[Any, Any, dict[str, Any]]]
 
 
 @dataclass
@@ -35,20 +36,20 @@ class Task:
     """One candidate on one fold."""
 
     number: int
-    name: str  # of the last step
-    estimator: Any  # the last step, if that can share a stack, else the whole
+    name: str  # name of the last step
+    estimator: Any  # the last step if it can share a stack, else the whole pipeline
     fuses: bool
-    fold: Any  # Fold, its place in the data of a stack, or why it could not be made
+    fold: Any  # Fold, its position in the data of a stack, or the error in making it
 
 
 class _LastStep(BaseEstimator):
-    """Stands in for the last step of a pipeline and keeps what its fit is given."""
+    """Replaces the last step of a pipeline and stores the arguments of its fit."""
 
     def __init__(self, step: Any):
         self.step = step
 
     def get_metadata_routing(self) -> Any:
-        """Request what the step requests."""
+        """Return the metadata requests of the step."""
         return self.step.get_metadata_routing()
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> _LastStep:
@@ -57,14 +58,14 @@ class _LastStep(BaseEstimator):
 
 
 def check_splits(splits: list[Any], X: Any) -> None:
-    """Refuse folds of rows that a table doesn't have."""
+    """Raise an error for folds with rows that X does not have."""
     for i, (to_train, to_test) in enumerate(splits):
         check_rows(to_train, f"The training rows of split {i} of cv", X)
         check_rows(to_test, f"The test rows of split {i} of cv", X)
 
 
 class FoldData:
-    """The data of the folds, transformed once by each kind of earlier steps."""
+    """The data of the folds, transformed once by each setting of the earlier steps."""
 
     def __init__(
         self,
@@ -82,14 +83,14 @@ class FoldData:
         self.folds: dict[Any, Fold | Exception] = {}
 
     def tasks(self, candidates: list[dict[str, Any]]) -> list[Task]:
-        """Lay out every candidate on every fold."""
+        """Return a task for every candidate and every fold."""
         tasks: list[Task] = []
         for candidate in candidates:
             tasks += self._tasks_of(candidate, len(tasks))
         return tasks
 
     def _tasks_of(self, candidate: dict[str, Any], first: int) -> Iterator[Task]:
-        """Lay out one candidate on every fold, numbered from `first`."""
+        """Yield the tasks of one candidate, numbered from `first`."""
         params = {n: clone(value, safe=False) for n, value in candidate.items()}
         estimator = clone(self.estimator).set_params(**params)
         steps = estimator.steps if is_pipeline(estimator) else [("", estimator)]
@@ -100,8 +101,8 @@ class FoldData:
         key: Any = get_tags(estimator).input_tags.pairwise
         pipeline = estimator if fuses and len(steps) > 1 else None
         if pipeline is not None:
-            # Candidates that differ in nothing but the last step share their folds,
-            # if it requests the same of the pipeline.
+            # Candidates that differ only in the last step share their folds, if the
+            # metadata requests of that step are the same.
             early = [
                 (n, id(value))
                 for n, value in candidate.items()
@@ -115,7 +116,7 @@ class FoldData:
             yield Task(first + fold, name, fitted, fuses, self.folds[fold, key])
 
     def _cut(self, fold: int, estimator: Any, pipeline: Any) -> Fold | Exception:
-        """Cut out the data of a fold and fit the earlier steps on it."""
+        """Return a fold, with the earlier steps fitted on its training data."""
         train, test = self.splits[fold]
         X, y = _safe_split(estimator, self.X, self.y, train)
         scored = [
@@ -137,12 +138,12 @@ class FoldData:
         return Fold(X, y, params, pipeline, scored)
 
     def _score(self, rows: Any) -> dict[str, Any]:
-        """Return the parameters of the scorer for some rows."""
+        """Return the parameters of the scorer for the given rows."""
         return _check_method_params(self.X, self.score_params, rows)
 
 
 def is_pipeline(estimator: Any) -> bool:
-    """Tell scikit-learn's and imbalanced-learn's own pipelines from all else."""
+    """Whether an estimator is a Pipeline of scikit-learn or imbalanced-learn."""
     module = sys.modules.get("imblearn.pipeline")
     known = (Pipeline,) if module is None else (Pipeline, module.Pipeline)
     return type(estimator) in known

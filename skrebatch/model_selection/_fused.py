@@ -1,4 +1,4 @@
-"""Estimators trained side by side, each ending as if fitted alone."""
+"""Estimators trained side by side, with the results of separate fits."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.estimators._sklearn_callbacks import is_watched
 
-# Numbers of a stack that a core's cache holds: each parameter with its gradient and
-# two moments, each row of a batch with its activations and their gradients.
+# How many numbers of a stack fit in the cache of a core. Counted are parameters, with
+# gradient and two moments, and the rows of a batch, with activations and gradients.
 _CACHED_NUMBERS = 1_600_000
 _MOST_NETWORKS = 50
 _FITS = ReBatchCNNClassifier.fit, ReBatchCNNRegressor.fit
 
 
 def check_rows(rows: Any, name: str, X: Any) -> Any:
-    """Return the numbers of rows of a table, or a mask of them; refuse all else."""
+    """Return row indices of X, or a mask, as an array; raise an error if invalid."""
     if isinstance(rows, slice):
         return rows
     n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
@@ -38,29 +38,29 @@ def check_rows(rows: Any, name: str, X: Any) -> Any:
     is_list = found.ndim == 1 and (found.dtype.kind in "iu" or not len(found))
     if not (is_mask or is_list):
         raise ValueError(
-            f"{name} must be numbers of rows, or a mask of {n_samples} rows, got an "
-            f"array of shape {found.shape} and dtype {found.dtype}."
+            f"{name} must be row indices or a mask of {n_samples} rows, got an array "
+            f"of shape {found.shape} and dtype {found.dtype}."
         )
     if is_mask or not len(found):
         return found
     if not -n_samples <= found.min() <= found.max() < n_samples:
         raise ValueError(
-            f"{name} holds rows from {found.min()} to {found.max()}, but there are "
-            f"{n_samples}."
+            f"{name} must be between {-n_samples} and {n_samples - 1}, because X has "
+            f"{n_samples} rows; got {found.min()} to {found.max()}."
         )
     return found
 
 
 def check_max_stack(max_stack: Any) -> None:
-    """Refuse an impossible bound."""
+    """Raise an error unless `max_stack` is "auto" or an integer of at least 1."""
     if max_stack != "auto":
         check_integer(max_stack, "max_stack", 'or "auto"')
 
 
 def _networks_per_stack(job: Job, max_stack: int | str) -> int:
-    """Return how many networks like the job's to train side by side."""
+    """Return how many networks like the job's fit in one stack."""
     if job.members[0].lengths is not None:
-        return 1  # each has batches of shapes of its own
+        return 1  # batch shapes differ between networks
     if max_stack != "auto":
         return int(max_stack)
     sizes = job.architecture
@@ -69,10 +69,10 @@ def _networks_per_stack(job: Job, max_stack: int | str) -> int:
 
 
 def cut_into_stacks(jobs: list[Job], max_stack: int | str) -> list[list[int]]:
-    """Cut jobs into stacks of one key, networks with equally many steps together.
+    """Group jobs with the same `stack_key` into stacks of limited size.
 
-    The cut depends on the jobs and `max_stack` alone, so that results don't depend
-    on where the stacks are trained.
+    Jobs with the same number of steps are put in the same stack where possible. The
+    stacks depend on the jobs and `max_stack` only, not on where they are trained.
     """
     by_key: dict[Any, list[int]] = {}
     for i, job in enumerate(jobs):
@@ -95,13 +95,13 @@ def cut_into_stacks(jobs: list[Job], max_stack: int | str) -> list[list[int]]:
 
 
 def reason_not_stackable(estimator: BaseReBatchCNN) -> str:
-    """Say why an estimator can't be trained in a stack; nothing if it can."""
+    """Return why an estimator can't be trained in a stack; "" if it can."""
     if type(estimator).fit not in _FITS:
-        return "has a fit of its own"
+        return "has a custom fit method"
     if estimator.callbacks or is_watched(estimator):
-        return "has callbacks, which watch one network"
+        return "has callbacks, which expect a single network"
     if estimator.warm_start and hasattr(estimator, "module_"):
-        return "goes on from an earlier fit"
+        return "continues an earlier fit"
     return ""
 
 
@@ -115,13 +115,13 @@ def fit_fused(
     val_indices: Sequence[ArrayLike] | None = None,
     max_stack: int | str = "auto",
 ) -> list[BaseReBatchCNN]:
-    """Fit estimators side by side; each ends as if fitted alone.
+    """Fit estimators side by side, with the results of separate fits.
 
     Networks of the same architecture, loss, optimizer and precision are trained
-    in one stack; everything else may differ between them. In float64 an
-    estimator ends with the parameters that its own `fit` finds, up to rounding;
-    in float32 rounding can grow over the epochs, because it may tip a choice of
-    samples. Where an estimator is verbose, a progress bar shows the mean losses of its
+    in one stack; everything else may differ between them. In float64, the fitted
+    parameters equal those of a separate `fit` up to rounding. In float32, differences
+    can grow over the epochs, because rounding can change which samples are selected.
+    If an estimator of a stack is verbose, a progress bar shows the mean losses of the
     stack.
 
     Parameters
@@ -129,20 +129,22 @@ def fit_fused(
     estimators : sequence of ReBatchCNNClassifier and ReBatchCNNRegressor
         Fitted in place.
     X : array-like of shape (n_samples, n_features)
-        Training data of all.
+        Training data, shared by all estimators.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Labels or targets.
     indices : sequence of array-like of int, default=None
-        For each estimator the rows that it is fitted on; None is all rows.
+        Row indices that each estimator is fitted on. If None, all rows.
     sample_weight : array-like of shape (n_samples,), or list of them, default=None
         Weights of the rows of X in the loss: one array for all estimators, or a list
-        with one for each, in which None is no weights. Those of the rows in `indices`
-        are used; validation rows have none.
+        with one array, or None, for each. The weights of the rows in `indices` are
+        used; validation rows are not weighted.
     val_indices : sequence of array-like of int, default=None
-        For each estimator the rows that it is validated on, as by ``X_val`` and
-        ``y_val`` of its `fit`. Sets of rows that are the same object are stored once.
+        Row indices that each estimator is validated on, as with ``X_val`` and
+        ``y_val`` of its `fit`. Rows are copied once for entries that are the same
+        object.
     max_stack : int or "auto", default="auto"
-        Most networks in a stack; "auto" goes by the cache of a processor core.
+        Maximum number of networks in a stack. "auto" chooses it such that a stack fits
+        in the cache of a processor core.
 
     Returns
     -------
@@ -152,15 +154,15 @@ def fit_fused(
     Raises
     ------
     ValueError
-        If there are not as many `indices`, `val_indices` or arrays of weights as
-        estimators, or one has callbacks, continues an earlier fit, or can't be fitted
-        on the data. The others are fitted all the same.
+        If `indices`, `val_indices` or a list of weights don't have one entry per
+        estimator, or an estimator has callbacks or continues an earlier fit. Also if an
+        estimator can't be fitted on the data; the other estimators are then fitted.
     DivergedError
         If a loss becomes NaN or infinite; the other estimators are fitted.
 
     See Also
     --------
-    FusedGridSearchCV : A grid search whose fits are trained so.
+    FusedGridSearchCV : A grid search whose fits are trained in this way.
 
     Examples
     --------
@@ -177,7 +179,7 @@ def fit_fused(
     check_max_stack(max_stack)
     estimators = list(estimators)
     _check_estimators(estimators)
-    # Kept as lists, because sets of rows are told apart by their identity.
+    # Lists hold the sets of rows, which are distinguished by identity.
     indices, val_indices = (
         None if sets is None else list(sets) for sets in (indices, val_indices)
     )
@@ -190,13 +192,13 @@ def fit_fused(
         if sets is not None and len(sets) != len(estimators):
             raise ValueError(
                 f"There are {len(estimators)} estimators, but {len(sets)} sets of "
-                f"{name}; pass one for each."
+                f"{name}; pass one for each estimator."
             )
     X, y = indexable(X, y)
     parts: dict[int, tuple[Any, Any]] = {}
 
     def part_of(name: str, i: int, whole: tuple[Any, Any]) -> Any:
-        """Return X and y of a set of rows, which are taken out once."""
+        """Return X and y of a set of rows, which are indexed once."""
         sets = {"indices": indices, "val_indices": val_indices}[name]
         if sets is None:
             return whole
@@ -212,11 +214,11 @@ def fit_fused(
         try:
             rows_X, rows_y = part_of("indices", i, (X, y))
             X_val, y_val = part_of("val_indices", i, (None, None))
-            own = check_weights(weights[i], _num_samples(X))
-            if own is not None and indices is not None:
-                own = own[check_rows(indices[i], f"indices[{i}]", X)]
+            row_weights = check_weights(weights[i], _num_samples(X))
+            if row_weights is not None and indices is not None:
+                row_weights = row_weights[check_rows(indices[i], f"indices[{i}]", X)]
             prepared[i] = estimator.__rebatch_prepare__(
-                rows_X, rows_y, own, X_val, y_val, cache=cache
+                rows_X, rows_y, row_weights, X_val, y_val, cache=cache
             )
         except Exception as error:
             errors[i] = error
@@ -229,7 +231,7 @@ def fit_fused(
             )
             for i, result in zip([owners[j] for j in stack], results, strict=True):
                 if result.interrupted:
-                    raise KeyboardInterrupt  # which skorch has caught
+                    raise KeyboardInterrupt  # again: skorch caught the first one
                 try:
                     net = None if result.error else result.net()
                     estimators[i].__rebatch_finish__(prepared[i], result, net)
@@ -246,7 +248,7 @@ def fit_fused(
 
 
 def _weights_of_each(sample_weight: Any, n_estimators: int) -> list[Any]:
-    """Return the list of weights that is given, or the same weights for each."""
+    """Return a list with the weights for each estimator."""
     is_list = isinstance(sample_weight, list | tuple) and len(sample_weight) > 0
     if is_list and (sample_weight[0] is None or np.ndim(sample_weight[0]) > 0):
         return list(sample_weight)
@@ -254,18 +256,18 @@ def _weights_of_each(sample_weight: Any, n_estimators: int) -> list[Any]:
 
 
 def _check_estimators(estimators: list[Any]) -> None:
-    """Refuse estimators that can't be trained side by side."""
+    """Raise an error for estimators that can't be trained side by side."""
     for i, estimator in enumerate(estimators):
         if not isinstance(estimator, BaseReBatchCNN):
             raise ValueError(
                 f"estimators[{i}] is not a re-Batch estimator: {estimator!r}."
             )
         if reason := reason_not_stackable(estimator):
-            raise ValueError(f"estimators[{i}] {reason}; fit it alone.")
+            raise ValueError(f"estimators[{i}] {reason}; call its fit instead.")
         if estimator.checkpoint_dir is not None:
             raise ValueError(
-                f"estimators[{i}] has a checkpoint_dir, which is for fits alone; set "
-                "it to None, or fit it alone."
+                f"estimators[{i}] has a checkpoint_dir, which fit_fused does not "
+                "support; set it to None, or call its fit instead."
             )
     if len({id(estimator) for estimator in estimators}) < len(estimators):
-        raise ValueError("An estimator occurs twice; pass clones of it.")
+        raise ValueError("The same estimator occurs twice; pass clones of it.")

@@ -1,4 +1,4 @@
-"""Data of stacks that are trained on a cluster: sent to each worker once."""
+"""Data of stacks, sent once to each worker of a cluster."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from skrebatch.model_selection._folds import Task
 
 
 class RemoteData:
-    """The data of all stacks, apart from the stacks, which tell their places.
+    """The data of all stacks, stored apart from the stacks.
 
-    On a cluster they are sent to each worker once, however many stacks need them.
+    A cluster sends each piece of data once to each worker, for all stacks.
     """
 
     def __init__(self) -> None:
         self.backend, _ = get_active_backend()
-        self.sent: dict[int, tuple[Any, Any]] = {}  # by identity: data, what stands in
+        self.sent: dict[int, tuple[Any, Any]] = {}  # id of the data: data, reference
 
     def take_from(self, tasks: list[Task], fits: list[PreparedFit] | None) -> list[Any]:
-        """Take the data out of tasks and fits, and leave their places in the list."""
+        """Replace the data of tasks and fits by positions in the list returned."""
         taken: dict[int, tuple[int, Any]] = {}
 
         def place(data: Any) -> Any:
@@ -37,23 +37,23 @@ class RemoteData:
             for member in job.members:
                 member.rows = place(member.rows)
                 member.selection.labels = place(member.selection.labels)
-        return [self._hand_over(data) for _, data in taken.values()]
+        return [self._reference(data) for _, data in taken.values()]
 
-    def _hand_over(self, data: Any) -> Any:
-        """Give data to the cluster, if there is one, the first time it is seen."""
+    def _reference(self, data: Any) -> Any:
+        """Return a reference to data, which is sent to a cluster only once."""
         if id(data) not in self.sent:
             self.sent[id(data)] = data, self._to_remote(data)
         return self.sent[id(data)][1]
 
     def _to_remote(self, data: Any) -> Any:
-        """Return what stands for data in the arguments of a call."""
+        """Send data to the cluster and return a reference; without one, the data."""
         kind = type(self.backend).__name__
         if kind == "RayBackend":
             return sys.modules["ray"].put(data)
         if kind != "DaskDistributedBackend":
             return data
-        # The result of a task: what is scattered may be lost with its worker, a task
-        # is run again.
+        # Dask recomputes the result of a task when its worker is lost; scattered data
+        # could be lost.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
             return self.backend.client.submit(_identity, data, pure=False)
@@ -64,18 +64,18 @@ def _identity(data: Any) -> Any:
 
 
 def _get(data: Any) -> Any:
-    """Return data, whether they stand for themselves or a cluster holds them."""
+    """Return the data behind a reference, or data that were not sent anywhere."""
     ray, dask = map(sys.modules.get, ("ray", "distributed"))
     if ray is not None and isinstance(data, ray.ObjectRef):
         return ray.get(data)
-    # Dask gives its workers the data themselves; joblib works here if there is but one.
+    # Dask resolves references for its workers, but joblib runs a single call here.
     if dask is not None and isinstance(data, dask.Future):
         return data.result()
     return data
 
 
 def put_back(tasks: list[Task], fits: list[PreparedFit] | None, data: Any) -> None:
-    """Put the data back that were taken out of tasks and fits."""
+    """Replace the positions in tasks and fits by the data."""
     data = [_get(one) for one in data]
     for task in tasks:
         task.fold = data[task.fold]

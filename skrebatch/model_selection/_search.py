@@ -42,16 +42,16 @@ from skrebatch.model_selection._tabulate import Outcome, Replay, recall_scores
 class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     """Grid search whose fits are trained side by side.
 
-    A drop-in for :class:`sklearn.model_selection.GridSearchCV` over a re-Batch
-    estimator, or a Pipeline (imbalanced-learn's, too) that ends in one: the same
-    candidates, folds, scores and attributes, in a fraction of the time. The earlier
-    steps of a pipeline are fitted once a fold and their own parameters. What can't be
-    trained in a stack (an estimator with callbacks, another kind of estimator) is
-    fitted alone, with the same result. So is everything after ``set_callbacks``, with
-    which scikit-learn (from 1.9 on) watches single fits.
+    A drop-in replacement for :class:`sklearn.model_selection.GridSearchCV`, for a
+    re-Batch estimator or a Pipeline (also imbalanced-learn's) that ends in one. It has
+    the same candidates, folds, scores and attributes, and takes a fraction of the time.
+    The earlier steps of a pipeline are fitted once for each fold and each setting of
+    their parameters. Estimators that can't be trained in a stack, such as those with
+    callbacks or of another kind, are fitted one by one, with the same result. After
+    ``set_callbacks`` (scikit-learn 1.9 or newer) all estimators are fitted one by one.
 
-    In float64 the scores are those of ``GridSearchCV``; in float32 single scores
-    may differ, because rounding can tip a choice of samples.
+    In float64 the scores are those of ``GridSearchCV``. In float32 some scores may
+    differ, because rounding can change which samples are selected.
 
     Parameters
     ----------
@@ -60,37 +60,39 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     param_grid : dict or list of dict
         Candidates, as for ``GridSearchCV``.
     scoring : str, callable, list, tuple, dict or None, default=None
-        Strategy or strategies to score with.
+        Score or scores to evaluate, as for ``GridSearchCV``.
     n_jobs : int or None, default=None
-        How many stacks to train at once, by any joblib backend. Results do not
+        Number of stacks to train in parallel, with any joblib backend. Results do not
         depend on it.
     refit : bool, str or callable, default=True
-        Whether, and by what, to fit the best candidate on all data.
+        Whether to fit the best candidate on all data, and how to choose it, as for
+        ``GridSearchCV``.
     cv : int, splitter, iterable or None, default=None
-        Folds; None is five.
+        Cross-validation splitter. None is five folds.
     verbose : int, default=0
-        0 is silent; 1 and more show a progress bar over all fits, and say what is
-        fitted alone. The estimator's own `verbose` shows the mean losses of each
-        stack.
+        0 is silent. From 1 on, a progress bar over all fits is shown, and the number
+        of fits that can't share a stack. `verbose` of the estimator shows the mean
+        losses of each stack.
     pre_dispatch : int or str, default="2*n_jobs"
-        How many stacks to send to the workers ahead of time.
+        Number of stacks to dispatch to the workers ahead of time.
     error_score : "raise" or float, default=np.nan
-        Score of a candidate whose fit fails; a warning says so. No other
-        candidate is touched.
+        Score of a candidate whose fit fails, with a warning. Other candidates are not
+        affected. "raise" raises the error.
     return_train_score : bool, default=False
         Whether to score the training data, too.
     max_stack : int or "auto", default="auto"
-        Most networks in a stack; "auto" goes by the cache of a processor core.
+        Maximum number of networks in a stack. "auto" chooses it such that a stack fits
+        in the cache of a processor core.
     checkpoint_dir : str or path-like, default=None
-        Folder in which `fit` keeps the scores of each stack that is done, so that a
-        search that is cut off and called again as it was trains only the others. None
-        is without. It needs the extra ``files``. Stacks don't write the checkpoints
-        that the estimator's own `checkpoint_dir` asks for; the last fit does.
+        Folder in which `fit` saves the scores of each finished stack. A search that is
+        interrupted and called again with the same arguments trains only the other
+        stacks. None saves nothing. Needs the extra ``files``. The estimator's
+        `checkpoint_dir` is used by the final fit on all data, not by the stacks.
 
     Attributes
     ----------
     cv_results_ : dict of str to ndarray
-        As of ``GridSearchCV``. The fit time is the share in its stack's.
+        As of ``GridSearchCV``. The fit time of a stack is divided among its fits.
     best_estimator_, best_params_, best_score_, best_index_
         The best candidate.
     scorer_, n_splits_, refit_time_, multimetric_, feature_names_in_
@@ -101,13 +103,13 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     ValueError
         If a parameter is out of range.
     CheckpointError
-        If `checkpoint_dir` holds what another search, or another fit, left there.
+        If `checkpoint_dir` holds files of a different search or of a fit.
 
     See Also
     --------
-    ReBatchCNNClassifierCV : A classifier that finds its own ratio.
+    ReBatchCNNClassifierCV : Classifier that selects its ratio by cross-validation.
     fit_fused : The same training for any list of estimators.
-    RatioCurveDisplay : Draws a search over the ratio.
+    RatioCurveDisplay : Plot of a search over the ratio.
 
     Examples
     --------
@@ -185,14 +187,13 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             if is_watched(self):
                 if self.checkpoint_dir is not None:
                     raise ValueError(
-                        "checkpoint_dir can't be used with callbacks of scikit-learn, "
-                        "with which the search is scikit-learn's own. Leave one of "
-                        "them out."
+                        "checkpoint_dir can't be used with callbacks of scikit-learn. "
+                        "Set checkpoint_dir=None, or don't use set_callbacks."
                     )
                 warn_user(
-                    "Callbacks of scikit-learn watch single fits: with them the search "
-                    "is scikit-learn's own, fit by fit. Without set_callbacks it is "
-                    "many times faster; verbose=1 shows its progress."
+                    "Callbacks of scikit-learn follow single fits, so the candidates "
+                    "are trained fit by fit. Without set_callbacks the search is many "
+                    "times faster; verbose=1 shows its progress."
                 )
                 return super().fit(X, y, **params)
             return self._fit_side_by_side(X, y, params)
@@ -210,11 +211,11 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         splits = list(cv.split(X, y, **split_params))
         if len(splits) != n_splits:
             raise ValueError(
-                f"cv makes {len(splits)} splits, but its get_n_splits returns "
+                f"cv yields {len(splits)} splits, but its get_n_splits returns "
                 f"{n_splits}."
             )
         if not splits:
-            raise ValueError("cv makes no folds: there is nothing to fit.")
+            raise ValueError("cv yields no splits; it must yield at least one.")
         check_splits(splits, X)
         n_scored = 1 + self.return_train_score
         data = FoldData(
@@ -255,9 +256,9 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     def _run(
         self, tasks: list[Task], scorer: Any, mark: dict[str, str] | None
     ) -> tuple[list[Outcome], list[Checkpoint | None]]:
-        """Train the stacks, wherever there is room, and score what comes of them.
+        """Train the stacks in parallel and score the fitted estimators.
 
-        Those that an earlier run has left the scores of are not trained again.
+        Stacks whose scores are in a checkpoint are not trained again.
         """
         outcomes = [Outcome() for _ in tasks]
         stacked: list[Task] = []
@@ -281,8 +282,11 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             except Exception as error:
                 outcomes[task.number].error = error
         if alone and self.verbose:
-            print(f"{len(alone)} of {len(tasks)} fits can't share a stack: each alone.")
-        # What networks learn from is in their jobs; else it would be sent twice.
+            print(
+                f"{len(alone)} of {len(tasks)} fits can't share a stack; they are "
+                "trained one by one."
+            )
+        # The jobs hold the training data of stacks; folds would send them again.
         read = {id(task.fold) for task in alone}
         for task in stacked:
             if id(task.fold) not in read:
@@ -298,18 +302,18 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         shared = RemoteData()
         work = []
         n_done = 0
-        for (own_tasks, fits), file in zip(stacks, files, strict=True):
+        for (stack_tasks, fits), file in zip(stacks, files, strict=True):
             if file is not None and file.content is not None:
-                n_done += len(own_tasks)
-                for number, parts in file.content["outcomes"]:
-                    outcomes[number] = Outcome.from_state(parts)
+                n_done += len(stack_tasks)
+                for number, state in file.content["outcomes"]:
+                    outcomes[number] = Outcome.from_state(state)
                 continue
-            args = own_tasks, fits, *shared.take_from(own_tasks, fits)
+            args = stack_tasks, fits, *shared.take_from(stack_tasks, fits)
             work.append(delayed(_train_and_score)(scorer, file, *args))
         options = {"n_jobs": self.n_jobs, "pre_dispatch": self.pre_dispatch}
         try:
             parallel = Parallel(**options, return_as="generator")
-        except ValueError:  # some backends only return all results at once
+        except ValueError:  # some backends can't return results as a generator
             parallel = Parallel(**options)
         n_fits = len(stacked) + len(alone)
         silent = not self.verbose
@@ -325,7 +329,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     def _open_files(
         self, n_stacks: int, mark: dict[str, str] | None
     ) -> list[Checkpoint | None]:
-        """Open a file for each stack, if there is a folder for them."""
+        """Open a checkpoint for each stack; None without `checkpoint_dir`."""
         if self.checkpoint_dir is None or mark is None:
             return [None] * n_stacks
         folder = Path(self.checkpoint_dir)
@@ -337,7 +341,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         return files
 
     def _tabulate(self, outcomes: list[Outcome], n_splits: int) -> None:
-        """Have scikit-learn's own search tabulate the scores and name the best."""
+        """Tabulate the scores and find the best candidate, by a GridSearchCV."""
         times = {}
         for name in ("fit_time", "score_time"):
             seconds = np.reshape([getattr(o, name) for o in outcomes], (-1, n_splits))
@@ -360,7 +364,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             error_score=self.error_score,
             return_train_score=self.return_train_score,
         )
-        # The outcomes are read off in order; Dask would not go by n_jobs=1.
+        # Outcomes must be read in order; Dask would ignore n_jobs=1.
         with parallel_config("sequential"):
             table.fit([[0], [1]])
         table.cv_results_.update(times)
@@ -377,7 +381,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
 
 
 def _fit(estimator: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
-    """Fit an estimator, one that takes no targets where there are none."""
+    """Fit an estimator, without the argument y if it is None."""
     estimator.fit(X, *(() if y is None else (y,)), **params)
 
 
@@ -388,7 +392,7 @@ def _train_and_score(
     fits: list[PreparedFit] | None,
     *data: Any,
 ) -> list[tuple[int, Outcome]]:
-    """Train a stack, or an estimator alone, and score each on its fold."""
+    """Train a stack or a single estimator, and score each on its fold."""
     put_back(tasks, fits, data)
     start = time.perf_counter()
     results: list[Result] = []
@@ -398,13 +402,13 @@ def _train_and_score(
             [fit.job for fit in fits], [EpochProgress()] if shown else None
         )
         if any(result.interrupted for result in results):
-            raise KeyboardInterrupt  # which skorch has caught
+            raise KeyboardInterrupt  # again: skorch caught the first one
         for result in results:
-            result.stack = None  # it holds all networks until the last is scored
+            result.stack = None  # would hold all networks until the last is scored
     fit_time = (time.perf_counter() - start) / len(tasks)
     outcomes = []
     for i, task in enumerate(tasks):
-        # Of a fit no more than its scores is kept: let go of the networks at once.
+        # Only scores are returned, so the networks can be freed one by one.
         estimator, task.estimator = task.estimator, None
         outcome = Outcome(fit_time=fit_time)
         outcomes.append((task.number, outcome))
@@ -432,7 +436,7 @@ def _train_and_score(
                 outcome.scores.append(error)
         outcome.score_time = time.perf_counter() - begin
     if file is not None:
-        parts = [[number, outcome.state_dict()] for number, outcome in outcomes]
-        if is_plain(parts):  # what failed in another way is tried again
-            file.write({"outcomes": parts})
+        states = [[number, outcome.state_dict()] for number, outcome in outcomes]
+        if is_plain(states):  # stacks with errors other than divergence are retrained
+            file.write({"outcomes": states})
     return outcomes

@@ -1,4 +1,4 @@
-"""Outcomes of fits, and the table of them that scikit-learn makes."""
+"""The outcomes of fits, and how scikit-learn's search tabulates them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skrebatch.exceptions import DivergedError
 
 @dataclass
 class Outcome:
-    """What came of a task: an error, or scores on the test and training data."""
+    """The result of a task: an error, or scores on the test and training data."""
 
     scores: list[Any] = field(default_factory=list)
     error: Exception | None = None
@@ -22,25 +22,28 @@ class Outcome:
     score_time: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the outcome as values; of errors only a divergence can be saved."""
-        parts = vars(self)
+        """Return the outcome as values; the only error that can be saved is divergence.
+
+        Other errors are returned as they are.
+        """
+        state = vars(self)
         if isinstance(self.error, DivergedError):
-            story = "".join(traceback.format_exception(self.error))
-            parts = {**parts, "error": [str(self.error), story]}
-        return parts
+            text = "".join(traceback.format_exception(self.error))
+            state = {**state, "error": [str(self.error), text]}
+        return state
 
     @classmethod
-    def from_state(cls, parts: dict[str, Any]) -> Outcome:
-        """Return the outcome of a state that :meth:`state_dict` gave."""
-        outcome = cls(**parts)
-        if parts["error"] is not None:
-            message, story = parts["error"]
+    def from_state(cls, state: dict[str, Any]) -> Outcome:
+        """Return the outcome that :meth:`state_dict` was called on."""
+        outcome = cls(**state)
+        if state["error"] is not None:
+            message, text = state["error"]
             outcome.error = DivergedError(message)
-            outcome.error.add_note(story)
+            outcome.error.add_note(text)
         return outcome
 
     def drop_frames(self) -> None:
-        """Keep the text of tracebacks alone: their frames hold networks and data."""
+        """Replace tracebacks by their text: their frames hold networks and data."""
         for error in (self.error, *self.scores):
             if isinstance(error, Exception):
                 error.add_note("".join(traceback.format_exception(error)))
@@ -48,10 +51,10 @@ class Outcome:
 
 
 class Replay(BaseEstimator):
-    """Stands in for candidates whose fits are done, while a search tabulates them.
+    """Estimator that returns known outcomes, for a search that tabulates them.
 
     The search sets its parameters once for each candidate and fold, in the order
-    of the outcomes; its data are the numbers 0 for training and 1 for test data.
+    of the outcomes. Its data are 0 for the training data and 1 for the test data.
     """
 
     def __init__(self, outcomes: Iterator[Outcome]):
@@ -73,9 +76,9 @@ class Replay(BaseEstimator):
 def recall_scores(
     replay: Replay, X: Any, y: Any = None, name: str | None = None
 ) -> Any:
-    """Return the scores, or that of a name, on test or training data.
+    """Scorer of a replay: all scores, or the one called `name`.
 
-    The scorer of a replay.
+    They are those on the test or on the training data, according to X.
     """
     scores = replay.outcome_.scores[0 if X[0][0] else 1]
     if name is not None and not isinstance(scores, Exception):

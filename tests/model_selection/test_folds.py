@@ -89,7 +89,7 @@ class Miscounts(KFold):
 
 def test_a_splitter_that_miscounts_its_folds():
     X, y = make_data(n=ROWS)
-    with pytest.raises(ValueError, match="cv makes 2 splits, but its get_n_splits"):
+    with pytest.raises(ValueError, match="cv yields 2 splits, but its get_n_splits"):
         FusedGridSearchCV(net(), RATIOS, cv=Miscounts(2)).fit(X, y)
 
 

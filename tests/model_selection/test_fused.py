@@ -645,12 +645,15 @@ def test_validation_rows_of_another_length(n):
 
 
 def test_estimators_with_callbacks_are_fitted_alone():
-    refused(["estimators[1]", "callbacks", "alone"], [make(), make(callbacks=[Spy()])])
+    refused(
+        ["estimators[1]", "callbacks", "call its fit"],
+        [make(), make(callbacks=[Spy()])],
+    )
 
 
 def test_estimators_that_go_on_are_fitted_alone():
     fitted = make(warm_start=True).fit(*make_data())
-    refused(["estimators[1]", "earlier fit", "alone"], [make(), fitted])
+    refused(["estimators[1]", "earlier fit", "call its fit"], [make(), fitted])
     # Without an earlier fit there is nothing to go on from.
     X, y = make_data()
     model = make(warm_start=True, dtype="float64")
@@ -682,7 +685,7 @@ class Doubled(ReBatchCNNClassifier):
 
 @pytest.mark.parametrize("other", [Doubled(), ReBatchCNNClassifierCV()], ids=str)
 def test_estimators_with_a_fit_of_their_own_are_fitted_alone(other):
-    refused(["estimators[1]", "fit of its own"], [make(), other])
+    refused(["estimators[1]", "custom fit method"], [make(), other])
 
 
 @pytest.mark.parametrize("bound", [0, -1, 1.5, True, "all", None, np.nan], ids=str)

@@ -356,7 +356,7 @@ class Nothing(BaseEstimator, TransformerMixin):
         ({"scoring": ["accuracy", "recall"]}, "refit"),
         ({"scoring": ["accuracy"], "refit": "recall"}, "recall"),
         ({"cv": 1}, "cv"),
-        ({"cv": []}, "no folds"),
+        ({"cv": []}, "no splits"),
         ({"cv": [([0], [1]), ([0, 1], [ROWS])]}, "test rows of split 1 of cv"),
         ({"cv": [([0.5], [1])]}, "training rows of split 0 of cv"),
         ({"estimator": None}, "estimator"),
