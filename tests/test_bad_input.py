@@ -415,7 +415,7 @@ def test_other_names_of_features_are_refused(names, words):
 
 def test_a_validation_set_comes_whole():
     X, y = make_data()
-    words = "X_val and y_val belong together"
+    words = "X_val and y_val must be passed together"
     refused(lambda model: model.fit(X, y, X_val=X), words)
     refused(lambda model: model.fit(X, y, y_val=y), words)
 
@@ -521,11 +521,11 @@ BAD_PARAMETERS = [
     ("device", None, "can't be used"),
     ("dtype", "float16", '"float32" or "float64"'),
     ("callbacks", "EarlyStopping", "list of skorch.callbacks.Callback"),
-    ("callbacks", [len], "not a callback of skorch: <built-in function len>"),
-    ("callbacks", [("name", MinLoss)], "not a callback of skorch: <class"),
-    ("callbacks", [EpochScoring("accuracy")], "holds EpochScoring"),
-    ("callbacks", [("frozen", Freezer("*"))], "holds Freezer"),
-    ("callbacks", [ReBatch()], "holds ReBatch"),
+    ("callbacks", [len], "must be skorch callbacks, got <built-in function len>"),
+    ("callbacks", [("name", MinLoss)], "must be skorch callbacks, got <class"),
+    ("callbacks", [EpochScoring("accuracy")], "include EpochScoring"),
+    ("callbacks", [("frozen", Freezer("*"))], "include Freezer"),
+    ("callbacks", [ReBatch()], "include ReBatch"),
     ("hidden_size", 2**50, "does not fit into memory"),
     ("max_epochs", 2**63, "max_epochs is too large"),
     ("repeats", 2**63, "repeats is too large"),
@@ -615,7 +615,7 @@ def test_a_device_that_is_not_there_is_refused():
         ({"early_stopping": np.True_}, "early_stopping=False"),
         (
             {"lr_schedule": "plateau", "lr_schedule_params": {"monitor": "valid_loss"}},
-            "no validation set",
+            "needs a validation set",
         ),
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""What the classifier and the regressor share."""
+"""The base class of the classifier and the regressor."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ from skrebatch.sampling._loss_log import mean_log
 
 _PREDICTION_ROWS = 1024
 
-# What checking the data teaches an estimator.
+# Attributes that scikit-learn's validate_data sets.
 _SEEN = "n_features_in_", "feature_names_in_"
 
-# What networks that hold out different rows leave.
+# Attributes that are set if networks hold out different rows.
 _OUT_OF_FOLD = "oof_decision_function_", "oof_prediction_", "oof_score_"
 
-# What record_losses leaves.
+# Attributes that are set with record_losses.
 _RECORDED = (
     "recorded_epochs_",
     "recorded_losses_",
@@ -87,21 +87,21 @@ _RECORDED = (
 
 
 class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameters):
-    """What the classifier and the regressor share.
+    """Base class of the classifier and the regressor.
 
-    Other modules fit and save estimators by the methods ``__rebatch_*__``.
+    Other modules fit and save estimators through the methods ``__rebatch_*__``.
     """
 
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, those of a strategy as ``strategy__name``.
+        """Set parameters; those of a strategy as ``strategy__name``.
 
         Parameters
         ----------
         **params : dict
-            Their values by name.
+            Values by parameter name.
 
         Returns
         -------
@@ -111,8 +111,8 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         Raises
         ------
         ValueError
-            If there is no parameter of a name; the nearest one is named. No other is
-            set then.
+            If a parameter does not exist; the message suggests the most similar name.
+            No parameter is set then.
         """
         check_params(params, self)
         with unchanged_on_error(self):
@@ -122,19 +122,19 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
     _validation: ClassVar[dict[str, Any]]
 
     def _learn_targets(self, y: Any, earlier: Targets | None, classes: Any) -> Targets:
-        """Return what a fit learns of its targets, or has learned earlier."""
+        """Return the targets learned from `y`, or those of the earlier fit."""
         raise NotImplementedError
 
     def _fitted_targets(self) -> Targets:
-        """Return what the last fit has learned of its targets."""
+        """Return the targets of the last fit."""
         raise NotImplementedError
 
     def _check_parameters(self) -> None:
-        """Refuse impossible parameters."""
+        """Raise an error for invalid parameters."""
         check_parameters(self)
 
     def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
-        """Validate X (and y), naming the columns that are to blame."""
+        """Validate X (and y); errors name the columns at fault."""
         dtype = numpy_dtype(resolve_dtype(kwargs.pop("dtype", self.dtype)))
         if kwargs.get("y_numeric"):
             refuse_dates(kwargs["y"], "y")
@@ -152,11 +152,11 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             if not kwargs.get("reset", True):
                 X = to_width(X, self.n_features_in_)
         try:
-            # What is too large for the dtype is refused, and needs no warning; nor do
-            # large values whose sum, by which scikit-learn looks for NaN, is infinite.
+            # Values too large for the dtype raise an error and need no warning. Nor do
+            # large valid values, whose sum overflows when scikit-learn looks for NaN.
             with np.errstate(over="ignore", invalid="ignore"):
                 checked = validate_data(self, X, dtype=dtype, **kwargs)
-        except OverflowError as error:  # of a whole number that no float holds
+        except OverflowError as error:  # from an integer too large for a float
             hint = locate_bad_columns(X, dtype, allow_nan=variable_length)
             raise ValueError(f"{error}.{hint}") from error
         except (TypeError, ValueError) as error:
@@ -177,11 +177,11 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         return as_array(y, "y"), sample_weight
 
     def _check_mapped(self, rows: MappedRows, **kwargs: Any) -> Any:
-        """Validate rows that stay in their file, where `y` is given their values too.
+        """Validate memory-mapped rows; their values only if `y` is given.
 
-        Those of rows to predict are checked as they are read.
+        The values of rows to predict are checked when they are read.
         """
-        # Of their shape, without a memory of its own.
+        # An array of this shape that takes no memory.
         stand_in = np.broadcast_to(rows.dtype.type(0), rows.shape)
         checked = validate_data(
             self, stand_in, dtype=rows.dtype, ensure_all_finite=False, **kwargs
@@ -199,7 +199,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         reset: bool = True,
         **kwargs: Any,
     ) -> Any:
-        """Validate the rows of this process, and all targets."""
+        """Validate the rows of this process, and the targets of all processes."""
         local = self._check_X(rows.local, variable_length, reset=reset)
         stand_in = np.broadcast_to(dtype.type(0), (len(rows), local.shape[1]))
         _, y = check_X_y(
@@ -221,11 +221,11 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         min_samples: int,
         cache: dict[Any, Any],
     ) -> CheckedData:
-        """Check the data of a fit, without changing the estimator."""
+        """Check the data of a fit without changing the estimator."""
         variable_length = self.variable_length
         key: tuple[Any, ...] = type(self), id(X), id(y), str(self.dtype)
         key = *key, bool(variable_length)
-        # scikit-learn's checks write into the estimator that they are given.
+        # scikit-learn's checks set attributes, so they get a copy of the estimator.
         draft = object.__new__(type(self))
         draft.__dict__.update(vars(self))
         if key not in cache:
@@ -270,14 +270,14 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         cache: dict[Any, Any] | None = None,
         seed: int | None = None,
     ) -> PreparedFit:
-        """Check everything and lay out what a fit needs, without any change.
+        """Check everything and prepare a fit, without changing the estimator.
 
-        Fits of the same arrays that share a `cache` check and store them once. A seed
-        stands in for a `random_state` of None.
+        Fits that share a `cache` check and store the same arrays once. `seed` is used
+        if `random_state` is None.
         """
         self._check_parameters()
         if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val belong together: pass both or neither.")
+            raise ValueError("X_val and y_val must be passed together.")
         cache = {} if cache is None else cache
         earlier = self._earlier_fit() if incremental or self.warm_start else None
         knows_targets = earlier is not None or classes is not None
@@ -288,8 +288,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             y_val,
             earlier=None if earlier is None else self._fitted_targets(),
             classes=classes,
-            # A part of a table that comes in parts may be a single row. It tells
-            # nothing of the classes, nor of the scale of numbers.
+            # partial_fit takes a single row once the classes or the scale are known.
             min_samples=1 if knows_targets and incremental else 2,
             cache=cache,
         )
@@ -312,31 +311,31 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         return prepared
 
     def _earlier_fit(self) -> EarlierFit | None:
-        """Return what there is to continue."""
+        """Return the networks and state of the last fit, or None."""
         if not hasattr(self, "module_"):
             return None
         return EarlierFit(networks_of(self.module_), self.n_iter_, self._fit_state)
 
     def _trains_in_parts(self) -> bool:
-        """Say that there is `partial_fit`; else raise AttributeError, with the reason.
+        """Return True if `partial_fit` is available; else raise AttributeError.
 
-        Invalid parameters are refused by `partial_fit` itself.
+        Invalid parameters are left to the checks of `partial_fit`.
         """
         if isinstance(self.early_stopping, bool | np.bool_) and self.early_stopping:
             raise AttributeError(
-                "partial_fit trains one epoch and can't stop early; set "
-                "early_stopping=False."
+                "partial_fit trains one epoch and does not support early stopping; "
+                "set early_stopping=False."
             )
         options = self.lr_schedule_params
         if isinstance(options, dict) and options.get("monitor") == "valid_loss":
             raise AttributeError(
-                "partial_fit has no validation set, whose loss lr_schedule_params="
-                '{"monitor": "valid_loss"} needs; set {"monitor": "train_loss"}.'
+                'lr_schedule_params={"monitor": "valid_loss"} needs a validation set, '
+                'which partial_fit does not have; set {"monitor": "train_loss"}.'
             )
         return True
 
     def _all_callbacks(self) -> list[Any]:
-        """Return the user's callbacks and, where wanted, the progress bar."""
+        """Return the user's callbacks and, if verbose, the progress bar."""
         return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
@@ -362,7 +361,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         checkpoint: Any,
         seed: int,
     ) -> None:
-        """Train a fit that scikit-learn's callbacks watch."""
+        """Train, reporting to scikit-learn's callbacks."""
         task = FitTask(self, X, y, sample_weight, self.max_epochs)
         tasks = []
         if task.context is not None:
@@ -382,7 +381,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             net = self.net_.continue_training(job, callbacks)
         else:
             net = make_net([job], callbacks).initialize()
-            # That of a model file, which holds no net.
+            # An estimator from a model file has a history, but no net.
             net.history = getattr(self, "history_", net.history)
         (result,) = run_jobs([job], net=net)
         with unchanged_on_error(self):
@@ -393,9 +392,9 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
     def __rebatch_finish__(
         self, prepared: PreparedFit, result: Result, net: ReBatchNet | None = None
     ) -> None:
-        """Take over the result of a fit, and its net where one is given.
+        """Set the fitted attributes from a result, and from its net if given.
 
-        The error of a fit that has failed is raised, and nothing is changed then.
+        If the fit has failed, its error is raised and nothing is changed.
         """
         result.raise_error()
         with unchanged_on_error(self):
@@ -404,22 +403,22 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             if net is not None:
                 self.net_, self.history_ = net, net.history
                 self.interrupted_ = net.interrupted_
-                net.forget()  # the data
+                net.forget()  # drops the data
 
     def _report_interruption(self) -> None:
-        """Warn of an interrupted training, or raise where none may be kept."""
+        """Warn of an interrupted training, or raise within `interrupts_raised`."""
         if not self.interrupted_:
             return
         if interrupts_raise():
-            raise KeyboardInterrupt  # which skorch has caught
+            raise KeyboardInterrupt  # again: skorch caught the first one
         warn_user(
-            f"Training was interrupted in epoch {len(self.history_)}; the network is "
-            "kept as it was then.",
+            f"Training was interrupted in epoch {len(self.history_)}; the network "
+            "trained until then is kept.",
             ConvergenceWarning,
         )
 
     def _fitted_attributes(self, prepared: PreparedFit) -> dict[str, Any]:
-        """Return all attributes that a fit leaves."""
+        """Return all attributes that a fit sets."""
         members, earlier = prepared.job.members, prepared.continues
         first = members[0]
         networks = [member.network for member in members if member.network is not None]
@@ -461,7 +460,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         return attributes | _out_of_fold(prepared)
 
     def _summarise_logs(self) -> None:
-        """Average what the networks recorded, if they did."""
+        """Set the attributes of `record_losses`, averaged over the networks."""
         logs = [log for log in self._fit_state.logs if log is not None]
         if logs:
             means = mean_log(logs)
@@ -469,12 +468,12 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             self.recorded_choices_, self.times_chosen_ = means[2:]
 
     def __rebatch_getstate__(self) -> tuple[dict[str, Any], FitState]:
-        """Return the fitted attributes and the state for a fit that continues."""
+        """Return the fitted attributes, and the state that a later fit continues."""
         attributes = {n: v for n, v in vars(self).items() if _is_fitted(n)}
         return attributes, attributes.pop("_fit_state")
 
     def __rebatch_setstate__(self, attributes: dict[str, Any], state: FitState) -> None:
-        """Replace all that an earlier fit left."""
+        """Replace the fitted attributes and the state."""
         for name in [n for n in vars(self) if _is_fitted(n)]:
             delattr(self, name)
         self.__dict__.update(attributes)
@@ -484,19 +483,19 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """Compute the raw outputs of every network (K, n_samples, n_outputs).
 
-        In float64 whatever the network's dtype: in float32 the prediction for a
-        row would vary in the sixth digit with the rows beside it.
+        Computed in float64 for every dtype: in float32 the prediction for a row would
+        differ in the sixth digit with the other rows of X.
         """
         check_is_fitted(self)
         module = self.module_
         architecture = networks_of(module)[0].architecture
-        # As the network was fitted, whatever the parameter has been set to since.
+        # From the network, since the parameter may have been set after the fit.
         first = next(module.parameters())
         X = self._check_X(
             X, architecture.variable_length, dtype=first.dtype, reset=False
         )
         device = first.device
-        if device.type == "mps":  # which has no float64
+        if device.type == "mps":  # does not support float64
             module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
         small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
         outputs = []
@@ -510,13 +509,13 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         )
 
     def __sklearn_tags__(self) -> Any:
-        """Say whether rows may be padded with NaN."""
+        """Set the tag that allows NaN, which pads rows of variable length."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = bool(self.variable_length)
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Hold the network on the CPU, so that any machine can load it."""
+        """Return a state with the network on the CPU, so that any machine loads it."""
         state = super().__getstate__()
         if "module_" in state:
             state["module_"] = copy.deepcopy(state["module_"]).cpu()
@@ -524,7 +523,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
 
 
 def _is_fitted(name: str) -> bool:
-    """Tell whether an attribute comes from a fit."""
+    """Whether an attribute is set by a fit."""
     is_public = name.endswith("_") and not name.startswith("_")
     return is_public or name in ("_fit_state", "_is_1d")
 
@@ -542,7 +541,7 @@ def _chosen_by_most(chosen: list[Indices], members: list[Member]) -> Indices:
 
 
 def _out_of_fold(prepared: PreparedFit) -> dict[str, Any]:
-    """Return the out-of-fold predictions and their score, where rows were held out."""
+    """Return the attributes of out-of-fold predictions, if networks hold rows out."""
     job = prepared.job
     n_samples = len(job.X[0])
     predictions = [m.held_out for m in job.members if m.held_out is not None]
@@ -554,7 +553,7 @@ def _out_of_fold(prepared: PreparedFit) -> dict[str, Any]:
 
 
 def _mean_curve(curves: list[list[float]]) -> list[float]:
-    """Average curves epoch by epoch, over those that got so far."""
+    """Average curves epoch by epoch, over the networks that reached the epoch."""
     if len(curves) == 1:
         return curves[0]
     padded = itertools.zip_longest(*curves, fillvalue=math.nan)

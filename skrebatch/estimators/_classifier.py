@@ -32,12 +32,12 @@ from skrebatch.strategies import Strategy
 class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     """Classifier: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
-    After each epoch the loss of every training sample is computed, the B
-    easiest or hardest are chosen, and the next epoch's order holds them 0, 1 or
-    m times at regular intervals [1]_. Two classes share one logit and binary
-    cross-entropy; more classes have a logit each and cross-entropy. The network
-    expects features of similar scale: put a
-    :class:`~sklearn.preprocessing.StandardScaler` before it.
+    After each epoch the loss of every training sample is computed, and the B samples
+    of lowest or highest loss are chosen. The next epoch holds each of them 0, 1 or m
+    times, at regular intervals [1]_. With two classes, the network has one logit and
+    is trained with binary cross-entropy; with more classes, it has one logit per class
+    and cross-entropy. Features should have similar scales: use a
+    :class:`~sklearn.preprocessing.StandardScaler` before this estimator.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
 
     See Also
     --------
-    ReBatchCNNRegressor : The same for numbers.
-    ReBatch : Dynamic re-Batch for a skorch net with a module of your own.
+    ReBatchCNNRegressor : The same network for regression.
+    ReBatch : Dynamic re-Batch for a skorch net with any module.
 
     References
     ----------
@@ -197,10 +197,10 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         y : array-like of shape (n_samples,)
             Labels of any type.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss; rows of weight 0 are left out.
-            Samples are chosen by their losses without weights.
+            Weights of the samples in the loss. A weight of 0 excludes the row.
+            Samples are chosen by their unweighted losses.
         X_val, y_val : array-like, default=None
-            Validation set; without it, `early_stopping` splits one off.
+            Validation set. If None, `early_stopping` splits one off the training data.
 
         Returns
         -------
@@ -210,9 +210,9 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         Raises
         ------
         ValueError
-            If a parameter or the data can't be used; nothing is changed then.
+            If a parameter or the data are invalid. The estimator is left unchanged.
         DivergedError
-            If the loss becomes NaN or infinite; nothing is changed then.
+            If the loss becomes NaN or infinite. The estimator is left unchanged.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
@@ -224,11 +224,11 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train one more epoch on the data given.
+        """Train for one epoch on the given data.
 
-        On a network that has trained before, the epoch is redistributed by the
-        losses of these data under it; as many calls with the same data as `fit`
-        has epochs end where `fit` ends.
+        If the network has been trained before, the samples are chosen by their losses
+        under that network. With the same data, `max_epochs` calls give the result of
+        one call of `fit`.
 
         Parameters
         ----------
@@ -237,8 +237,9 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         y : array-like of shape (n_samples,)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels that will ever occur, for the first call; None is those of `y`.
-            With them a call may hold a single row, or rows of one class.
+            All classes that occur in any call, needed in the first call only. If None,
+            the classes of `y`. With `classes`, a call may have a single row, or rows of
+            one class.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss.
 
@@ -250,10 +251,10 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         Raises
         ------
         ValueError
-            If a parameter or the data can't be used, `y` holds a label that is not
-            among the classes, or `classes` differs from that of the first call.
+            If a parameter or the data are invalid, `y` contains a label that is not
+            among the classes, or `classes` differ from those of the first call.
         DivergedError
-            If the loss becomes NaN or infinite; nothing is changed then.
+            If the loss becomes NaN or infinite. The estimator is left unchanged.
         """
         return self._partial_fit(X, y, sample_weight, classes)
 
@@ -285,8 +286,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         Returns
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            With two classes the logit of ``classes_[1]``, else one per class. Of
-            several networks, those of the mean probabilities.
+            With two classes the logit of ``classes_[1]``, else one logit per class.
+            With several networks, the logits of their mean probabilities.
         """
         outputs = self._outputs(X)
         if len(outputs) > 1:
@@ -347,7 +348,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         Returns
         -------
         labels : ndarray of shape (n_samples,)
-            Of those in `classes_`.
+            Predicted class of each row.
         """
         logits = self.decision_function(X)
         codes = logits > 0 if logits.ndim == 1 else logits.argmax(axis=1)

@@ -10,239 +10,240 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PARAMETERS = """ratio : float, default=0.15
-        Redistribution ratio r, 0 or more; B = floor(N r / (1 + r)) of the N
-        training samples are redistributed in each epoch (eq. 2). 0 is training
-        without re-Batch.
+        Redistribution ratio r, 0 or more. B = floor(N r / (1 + r)) of the N
+        training samples are redistributed in each epoch (eq. 2). 0 disables
+        re-Batch.
     strategy : {{"min-loss", "max-loss", "random", "hybrid", "tsw", "ohem", \
 "curriculum", "self-paced", "breed", "small-loss", "infobatch", \
 "selective-backprop"}} or Strategy, default="min-loss"
-        Which samples an epoch holds: those of lowest or highest loss redistributed,
-        samples chosen by chance (the control), one of the other methods by name, or
-        an object, with parameters or of your own.
+        How samples are chosen for the next epoch. "min-loss" and "max-loss" choose
+        those of lowest or highest loss, "random" chooses at random (the control); the
+        others are further methods. A Strategy object sets parameters of a method, or
+        is a custom strategy.
     repeats : int, default=1
-        How often the next epoch holds each chosen sample: 0 leaves them out, 1
+        How many times the next epoch holds each chosen sample: 0 leaves them out, 1
         moves them (the paper's text), m holds them m times.
     ratio_schedule : {{"constant", "linear", "cosine", "step"}} or callable, \
 default="constant"
         How the ratio changes over the epochs: "linear" and "cosine" rise from 0 to
-        `ratio`, "step" in four steps. A callable maps the share of the epochs with
-        redistribution that is over when an epoch ends, in (0, 1], to a factor on
-        `ratio`. The batch size doesn't change.
+        `ratio`, "step" rises in four steps. A callable maps the completed fraction of
+        the epochs with redistribution, in (0, 1], to a factor that multiplies `ratio`.
+        The batch size does not change.
     warmup_epochs : int, default=0
-        Epochs before the first redistribution. The first epoch never has one,
-        because no loss says anything before it.
+        Number of epochs before the first redistribution. The first epoch is never
+        redistributed, because there are no losses yet.
     loss_smoothing : float, default=0.0
-        Choose by a running mean of the losses over the epochs in which they are
-        computed, old losses weighing this much, in [0, 1).
+        Weight of the old value, in [0, 1), in a running mean of the losses by which
+        samples are chosen. 0 uses the latest losses only.
     refresh_every : int, default=1
-        Epochs for which a choice stands. The losses are computed once in so many,
-        unless `loss_smoothing` wants them.{balanced}
+        Number of epochs for which a choice of samples is used. The losses are computed
+        only when samples are chosen, unless `loss_smoothing` is set.{balanced}
     shuffle : bool, default=True
-        Whether to shuffle the other samples in every epoch. False keeps their
-        natural order, as the paper does.
+        Whether to shuffle the other samples in every epoch. False leaves them in
+        their original order, as the paper does.
     architecture : {{"cnn", "projected-cnn", "mlp"}}, default="cnn"
-        "cnn" is convolution blocks and a head, on the features in their order.
-        "projected-cnn" is for columns without order: before the blocks, a linear
-        layer and a ReLU project all features to 8 channels of 16 positions. "mlp" is
-        a multilayer perceptron: the head alone, on the features themselves. The
-        parameters of the blocks, from `conv_channels` to `padding`, have no meaning
-        for it.
+        "cnn" has convolution blocks, which read the features in their order, and a
+        head. "projected-cnn" is for features without order: before the blocks, a
+        linear layer and a ReLU project all features to 8 channels of 16 positions.
+        "mlp" is a multilayer perceptron: only the head, which reads the features. It
+        ignores the parameters of the blocks, from `conv_channels` to `padding`.
     conv_channels : tuple of int, default=(8, 16)
-        Output channels of each convolution block; its length is the number of
-        blocks.
+        Output channels of each convolution block. The length of the tuple is the
+        number of blocks.
     kernel_size, pool_size : int or tuple of int, default=3 and 2
-        Kernels of the convolutions and pools, one for all blocks or one each.
-        One longer than its sequence is clamped to it.
+        Kernel sizes of the convolutions and pools, one for all blocks or one for each.
+        Sizes greater than the length of the sequence are reduced to it.
     pool_stride : int or tuple of int, default=None
         Strides of the pools; None is `pool_size`.
     padding : int or "same", default="same"
-        Zeros on either side of a sequence before its convolution.
+        Number of zeros added at each end of a sequence before a convolution.
     hidden_size : int or "auto", default="auto"
-        Width of the head's hidden layer; "auto" is twice the number of values that
-        the head reads.
+        Width of the head's hidden layer; "auto" is twice the number of inputs of the
+        head.
     hidden_layers : tuple of int, default=None
-        Widths of several hidden layers, such as (128, 64); None is one layer of
-        `hidden_size`. To give both is an error.
+        Widths of several hidden layers, such as (128, 64). None is one layer of
+        `hidden_size`. Only one of the two parameters can be set.
     batch_norm : bool, default=False
-        Whether to normalise each hidden layer of the head over the batch, before
-        its ReLU. Predictions and losses of samples go by running statistics, and so
-        does a batch of one row. Needs batches of two rows or more.
+        Whether to apply batch normalisation to each hidden layer of the head, before
+        its ReLU. Running statistics are used for predictions, for the losses of
+        samples and for a batch of one row. Needs a batch size of at least 2.
     dropout : float, default=0.0
-        Share of the values of each hidden layer of the head that a step of training
-        leaves out, in [0, 1).
+        Dropout probability of the hidden layers of the head, in [0, 1).
     input_clip : float or None, default=None
         Limit c of a smooth clipping of the features, x / sqrt(1 + (x / c)²), before
-        the network, in training and predictions: values near 0 stay about as they
-        are, and outliers come near -c or c. It suits standardised features; 3 is a
-        usual limit. None is without.
+        the network, in training and prediction. It hardly changes values near 0 and
+        limits outliers to the range from -c to c. Features should be standardised; 3
+        is a common limit. None disables clipping.
     variable_length : bool, default=False
-        Whether rows may end in NaN padding; a row's length is what comes before. The
-        padding changes nothing: convolutions meet zeros beyond a row's end, pools
-        leave them out, and the head reads zeros at the positions that a row doesn't
-        have. An array to predict may be narrower than that of `fit`, or wider by
-        columns of NaN. Not with `n_augments`, `batch_norm`, `dropout`, a `precision` of
-        16 bits or ``architecture="projected-cnn"``.
+        Whether rows may end in NaN padding; the length of a row is the number of
+        values before it. The padding does not change results: convolutions and the
+        head read zeros beyond the end of a row, and pools ignore these positions. In
+        prediction, X may have fewer columns than in `fit`, or further columns of NaN.
+        Not supported with `n_augments`, `batch_norm`, `dropout`, a `precision` of 16
+        bits or ``architecture="projected-cnn"``.
     max_elements : int or None, default=None
-        With `variable_length`, the most elements of a mini-batch, which is padded to
-        its longest row: rows of similar length come together, as
-        :class:`DynamicBatchSampler` groups them, instead of `batch_size` at a time.
-        Such networks are not stacked.
+        With `variable_length`, the maximum number of elements of a mini-batch, padding
+        included. Rows of similar length are batched together, as by
+        :class:`DynamicBatchSampler`, and `batch_size` is not used. Such networks are
+        not trained in stacks.
     max_epochs : int, default=200
-        Number of epochs at most.
+        Maximum number of epochs.
     batch_size : int or "auto", default="auto"
-        Rows of a mini-batch. "auto" is B, as in the paper, but at most 1024, and
-        32 where B is 0. More than N is N.
+        Number of rows in a mini-batch. "auto" is B, as in the paper, but at most 1024,
+        and 32 if B is 0. Values above N are reduced to N.
     optimizer : {{"adam", "adamw", "sgd", "rmsprop"}} or type, default="adam"
-        Optimizer, by name or a subclass of :class:`torch.optim.Optimizer` that
-        treats each weight by itself.
+        Optimizer, by name or as a subclass of :class:`torch.optim.Optimizer` that
+        updates each weight independently of the others.
     optimizer_params : dict, default=None
-        Its other arguments, such as ``{{"momentum": 0.9}}``; None is torch's
-        defaults.
+        Further arguments of the optimizer, such as ``{{"momentum": 0.9}}``. None is
+        torch's defaults.
     lr : float, default=1e-3
         Learning rate.
     lr_schedule : {{"step", "plateau", "cosine", "exponential", "one-cycle"}} or type, \
 default=None
-        How the learning rate changes, by name or a class of
-        :mod:`torch.optim.lr_scheduler`; None is not at all. A name runs its course
-        in `max_epochs`: "step" divides by 10 after each of the first two thirds,
-        "plateau" after 5 epochs without improvement (of the loss on the validation
-        set if there is one, else of the training loss), "cosine" falls to 0,
-        "exponential" to a hundredth, "one-cycle" rises to `lr` and falls again, step
-        by step. After its course the rate stays where it is, in `partial_fit` and
-        warm starts too.
+        Learning-rate schedule, by name or as a class of
+        :mod:`torch.optim.lr_scheduler`. None is a constant rate. The schedules with
+        names end after `max_epochs`: "step" divides the rate by 10 after one third and
+        after two thirds of them, "plateau" after 5 epochs without improvement (of the
+        validation loss if there is a validation set, else of the training loss),
+        "cosine" lowers it to 0, "exponential" to a hundredth, and "one-cycle" raises
+        it to `lr` and lowers it again, changing it after every step. After the end of
+        the schedule the rate is constant, also in `partial_fit` and warm starts.
     lr_schedule_params : dict, default=None
-        Arguments of the schedule, such as ``{{"step_size": 20}}``, and `step_every`
-        ("epoch" or "batch") and, for a plateau, `monitor` ("train_loss" or
-        "valid_loss") of :class:`skorch.callbacks.LRScheduler`.
+        Arguments of the schedule, such as ``{{"step_size": 20}}``. Also `step_every`
+        ("epoch" or "batch") and, for "plateau", `monitor` ("train_loss" or
+        "valid_loss"), as in :class:`skorch.callbacks.LRScheduler`.
     weight_decay : float, default=0.0
         Weight decay of the optimizer.
     n_augments : int, default=0
-        Copies of each row that an epoch holds beside it, with Gaussian noise drawn
-        anew. A batch is followed by batches of its copies. Samples are chosen by the
-        losses of the rows as they are.
+        Number of noisy copies of each row in an epoch. The Gaussian noise is drawn anew
+        in each epoch. A batch is followed by batches of its copies. Samples are chosen
+        by the losses of the rows without noise.
     noise_std : float, default=0.0
-        Standard deviation of that noise, in the units of X.
+        Standard deviation of the noise, in the units of X.
     early_stopping : bool, default=False
         Whether to stop when the score on the validation rows has not improved for
-        `n_iter_no_change` epochs, and to keep the parameters of the best epoch.
-        Several networks rotate their validation rows, and stop together: see
+        `n_iter_no_change` epochs, and to restore the parameters of the best epoch.
+        Several networks use different validation rows and stop together; see
         `validation_fraction` and `stopping_score`.
     validation_fraction : float, default=0.2
-        Share of the training rows that `early_stopping` holds out, where `fit` is
-        given no validation set{stratified}. One network holds out one set of rows.
-        With several networks the rows are cut into round(1 / `validation_fraction`)
-        folds, at least 2, and each network holds out another fold; when each fold has
-        been held out, the rows are shuffled and cut anew.
+        Fraction of the training rows that `early_stopping` holds out if `fit` is not
+        given a validation set{stratified}. One network holds out a single set of rows.
+        With several networks, the rows are split into round(1 / `validation_fraction`)
+        folds, at least 2, and each network holds out another fold. When each fold has
+        been held out, the rows are shuffled and split again.
     n_iter_no_change : int, default=10
-        Epochs without improvement that `early_stopping` waits.
+        Number of epochs without improvement after which `early_stopping` stops.
     stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
-        Score of an epoch for `early_stopping`; lower is better. Of several networks
-        it is the score of their out-of-fold prediction: for each row the mean over the
-        networks that hold it out. The best epoch is that of the best running mean of
-        these scores. "auto" is "loss" for one network and {bounded_text} for several:
-        a wrong {label} changes it by less than the loss.
-    {own}
+        Score of an epoch for `early_stopping`; lower is better. With several networks
+        it is the score of their out-of-fold predictions: for each row, the mean over
+        the networks that hold it out. The best epoch is the one with the best running
+        mean of these scores. "auto" is "loss" for one network and {bounded_text} for
+        several, which a wrong {label} affects less than the loss.
+    {specific}
     device : str or torch.device, default="cpu"
-        Where to train; "auto" takes the best device there is.
+        Device to train on; "auto" is the fastest device available.
     dtype : {{"float32", "float64"}}, default="float32"
-        Precision of data and network.
+        Data type of data and network.
     precision : {{"float32", "bf16", "fp16"}}, default="float32"
-        What the steps of training compute in: "float32" is `dtype`; the others are
-        16 bits, for a `dtype` of "float32". Parameters, optimizer and losses stay in
-        float32, and so do the losses of samples, validation and predictions. With
-        "fp16" gradients are scaled, and steps in which they overflow are left out.
+        Precision of the training steps. "float32" uses `dtype`; "bf16" and "fp16" need
+        ``dtype="float32"``. Parameters, optimizer state, validation, predictions and
+        the losses of samples don't use 16 bits. With "fp16", gradients are scaled, and
+        steps in which they overflow are skipped.
     callbacks : list of skorch.callbacks.Callback, default=None
-        Callbacks of skorch, notified of each epoch; not those that compute scores or
-        change single parameters. Those of scikit-learn are given to
-        ``set_callbacks``, from scikit-learn 1.9 on.
+        Callbacks of skorch, called in each epoch. Those that compute scores or change
+        single parameters are not supported. Callbacks of scikit-learn (1.9 or newer)
+        are passed to ``set_callbacks``.
     n_networks : int, default=1
-        Networks trained side by side from different seeds; predictions are the
-        mean of their probabilities or targets. Training K costs far less than K
-        times one.
+        Number of networks, trained side by side from different seeds. Predictions are
+        the mean of their probabilities or targets. Training K networks takes far less
+        than K times as long as one.
     choose : {{"own", "together"}}, default="own"
-        Whether each of several networks chooses samples by its own losses, or all
-        by the mean over the networks.
+        With several networks, whether each chooses samples by its losses ("own"), or
+        all choose by the mean of their losses ("together").
     checkpoint_dir : str or path-like, default=None
-        Folder in which `fit` keeps a file to go on from if it is cut off; a `fit` that
-        is called again as it was then ends where it would have. None is without. It
-        needs the extra ``files`` and has no meaning for `partial_fit`.
+        Folder in which `fit` saves a checkpoint. If `fit` is interrupted, calling it
+        again with the same arguments resumes from there and gives the same result as
+        without interruption. None saves nothing. Needs the extra ``files``. Not used
+        by `partial_fit`.
     checkpoint_every : int, default=10
-        Epochs after which that file is written anew.
+        Number of epochs between checkpoints.
     record_losses : bool, default=False
-        Whether to keep the loss of every row after each epoch, of at most 100
-        epochs: once there are more, every second one is dropped, so that 500 bytes
-        a row are the bound for each network, and as many for the attributes. See
+        Whether to record the loss of every row after each epoch. At most 100 epochs
+        are stored: beyond that, every second one is dropped. This takes up to 500
+        bytes per row for each network, and as many for the attributes. See
         :func:`training_dynamics`.
     warm_start : bool, default=False
-        Whether `fit` goes on from the network of an earlier `fit`. Estimators that find
-        their own ratio begin anew all the same.
+        Whether `fit` continues from the network of an earlier `fit`. Ignored by
+        estimators that select their ratio by cross-validation.
     random_state : int, numpy.random.RandomState or None, default=None
-        Source of initial weights, validation split and orders. An int gives the
-        same bits on every run.
+        Source of the randomness of initial weights, validation split and the order of
+        samples. Pass an int for bit-identical results across calls.
     verbose : int, default=0
-        0 is silent, 1 and more show a progress bar with the losses."""
+        0 is silent. From 1 on, a progress bar with the losses is shown."""
 
 ATTRIBUTES = """n_features_in_ : int
         Number of features seen in fit.
     feature_names_in_ : ndarray of str
-        Names of the features, where X had string column names.
+        Names of the features. Defined only if X has feature names that are all strings.
     n_iter_ : int
-        Epochs trained.
+        Number of epochs trained.
     loss_curve_ : list of float
-        Mean training loss of each epoch, over the batches as they were trained
-        on, and over the networks. Of several networks with `early_stopping` it ends
-        with the best epoch, as do the other attributes of the epochs.
+        Mean training loss of each epoch, from the batches during training, and over
+        the networks. With several networks and `early_stopping`, this and the other
+        attributes of epochs end with the best epoch.
     validation_loss_curve_ : list of float
-        Loss on the validation rows after each epoch, where there are any, weighted
-        where they have weights; NaN for epochs of an earlier or later call that had
-        none.
+        Loss on the validation rows after each epoch, if there are any; NaN for epochs
+        of earlier or later calls without them. Weighted if the validation rows have
+        weights.
     {oof}
     oof_score_ : float
         `score` of the out-of-fold predictions.
     sample_losses_ : ndarray of shape (n_samples,)
-        Loss of every row of X under the fitted network, without weights; the mean
-        over several networks.
+        Unweighted loss of every row of X under the fitted network; with several
+        networks, the mean.
     chosen_ : ndarray of int
-        Rows of X that the last epoch redistributed, or held not just once; of several
-        networks, the rows for which at least half of the networks that train on them
-        did so.
+        Indices of the rows of X that the last epoch redistributed, or did not hold
+        exactly once. With several networks, the rows for which this is true of at least
+        half of the networks that train on them.
     chosen_by_network_ : list of n_networks ndarrays of int
         The same for each network.
     n_redistributed_ : int
-        B of eq. 2, how many samples an epoch redistributes unless the strategy
-        settles that itself; none in the first epoch and during the warm-up.
+        B of eq. 2: how many samples an epoch redistributes, unless the strategy
+        decides otherwise. The first epoch and the warm-up redistribute none.
     recorded_epochs_ : ndarray of int, shape (n_recorded,)
-        Epochs after which `record_losses` kept the losses.
+        Epochs after which `record_losses` recorded the losses.
     recorded_losses_ : ndarray of shape (n_recorded, n_samples)
-        Loss of every row of X after each of these epochs, the mean over several
-        networks.
+        Loss of every row of X after each of these epochs; with several networks, the
+        mean.
     recorded_choices_ : ndarray of bool, shape (n_recorded, n_samples)
-        Whether each of these epochs redistributed a row, or held it not just
-        once; of several networks, whether most did.
+        Whether each of these epochs redistributed a row, or did not hold it exactly
+        once; with several networks, whether most of them did.
     times_chosen_ : ndarray of shape (n_samples,)
-        In how many of all epochs it was so, the mean over several networks.
+        Number of epochs, of all, in which the row was chosen in this sense; with
+        several networks, the mean.
     sample_index_ : pandas.Index
-        Index of X, with `record_losses`, where X has one.
+        Index of X. Defined only with `record_losses`, and if X has an index.
     batch_size_ : int
-        Rows of a mini-batch; with `max_elements`, about their mean.
+        Number of rows in a mini-batch; with `max_elements`, approximately their mean.
     module_ : TabularCNN or torch.nn.Module
-        The fitted network, a plain module in evaluation mode; of several
-        networks, a module with the list `networks`.
+        The fitted network, a plain module in evaluation mode. With several networks, a
+        module with the list `networks`.
     interrupted_ : bool
-        Whether the last training was ended by Ctrl-C.
+        Whether the last training was interrupted by Ctrl-C.
     net_ : skorch.NeuralNet
-        The net that trained it.
+        The net that trained the network.
     history_ : skorch.history.History
-        What the net recorded of each epoch."""
+        Training history of the net."""
 
 
 def fill_in(**fragments: str) -> Callable[[type[T]], type[T]]:
-    """Put shared fragments into a class docstring."""
+    """Insert shared fragments into a class docstring."""
 
     def fill(cls: type[T]) -> type[T]:
-        # From Python 3.13 on the compiler has taken the indentation off already.
-        own = {n: textwrap.dedent(f"    {text}") for n, text in fragments.items()}
-        cls.__doc__ = inspect.cleandoc(cls.__doc__ or "").format(**own)
+        # Python 3.13 and newer remove the indentation of docstrings when compiling.
+        dedented = {n: textwrap.dedent(f"    {text}") for n, text in fragments.items()}
+        cls.__doc__ = inspect.cleandoc(cls.__doc__ or "").format(**dedented)
         return cls
 
     return fill
@@ -251,14 +252,14 @@ def fill_in(**fragments: str) -> Callable[[type[T]], type[T]]:
 CLASSIFIER_ATTRIBUTES = ATTRIBUTES.format(
     oof="""oof_decision_function_ : ndarray of shape (n_samples, n_classes)
         Out-of-fold probabilities of the training rows: the mean over the networks
-        that held out the row. NaN where there are none. Only of several networks with
-        `early_stopping` and without a validation set."""
+        that held out the row, or NaN without such networks. Defined only with several
+        networks and `early_stopping`, without a validation set."""
 )
 REGRESSOR_ATTRIBUTES = ATTRIBUTES.format(
     oof="""oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Out-of-fold predictions of the training rows: the mean over the networks that
-        held out the row. NaN where there are none. Only of several networks with
-        `early_stopping` and without a validation set."""
+        held out the row, or NaN without such networks. Defined only with several
+        networks and `early_stopping`, without a validation set."""
 )
 CLASSIFIER_PARAMETERS = PARAMETERS.format(
     stratified=", stratified by class",
@@ -267,12 +268,12 @@ CLASSIFIER_PARAMETERS = PARAMETERS.format(
     label="label",
     balanced="""
     class_balanced : bool, default=False
-        Whether to choose within each class in proportion to its size. Without it
-        leaving out the hardest samples may sweep out a rare class.""",
-    own="""class_weight : dict, "balanced" or None, default=None
-        Weights of the classes; those that a dict doesn't name have weight 1.
-        "balanced" weighs them inversely to the sum of the sample weights of their
-        rows, in `partial_fit` of the rows of the call.""",
+        Whether to choose samples within each class, in proportion to its size.
+        Otherwise leaving out the hardest samples may remove a rare class.""",
+    specific="""class_weight : dict, "balanced" or None, default=None
+        Weights of the classes. Classes missing from a dict have weight 1. "balanced"
+        uses weights inversely proportional to the sum of the sample weights in each
+        class, in `partial_fit` those of the call.""",
 )
 REGRESSOR_PARAMETERS = PARAMETERS.format(
     stratified="",
@@ -280,7 +281,8 @@ REGRESSOR_PARAMETERS = PARAMETERS.format(
     bounded_text="the mean absolute error",
     label="target",
     balanced="",
-    own="""standardize_target : bool, default=True
-        Whether to train on the target scaled to mean 0 and variance 1; losses are
-        then of the scaled target. False trains on it as it is, as the paper does.""",
+    specific="""standardize_target : bool, default=True
+        Whether to scale the target to mean 0 and variance 1 for training. Losses then
+        refer to the scaled target. False trains on the unscaled target, as the paper
+        does.""",
 )

@@ -1,4 +1,4 @@
-"""What every way to fit shares: rollback, checkpoints, training and its end."""
+"""Steps shared by all functions that fit: checkpoints, training and rollback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.exceptions import DivergedError
 
-# Parameters that do not change how a fit ends, or are compared by themselves.
+# Parameters that don't change the result of a fit, or are compared separately.
 _NO_EFFECT = (
     "checkpoint_dir",
     "checkpoint_every",
@@ -30,7 +30,7 @@ _NO_EFFECT = (
 
 
 class Fittable(Protocol):
-    """An estimator, as this module sees it."""
+    """The part of an estimator that this module uses."""
 
     checkpoint_every: int
 
@@ -40,7 +40,7 @@ class Fittable(Protocol):
     def __rebatch_finish__(
         self, prepared: PreparedFit, result: Result, net: Any = None
     ) -> None:
-        """Take over the result of a fit."""
+        """Set the fitted attributes from the result of a fit."""
 
 
 _interrupts_raise = ContextVar("interrupts_raise", default=False)
@@ -48,7 +48,7 @@ _interrupts_raise = ContextVar("interrupts_raise", default=False)
 
 @contextlib.contextmanager
 def interrupts_raised() -> Iterator[None]:
-    """Let an interrupted fit raise KeyboardInterrupt instead of keeping its network."""
+    """Make an interrupted fit raise KeyboardInterrupt; its network is not kept."""
     token = _interrupts_raise.set(True)
     try:
         yield
@@ -57,13 +57,13 @@ def interrupts_raised() -> Iterator[None]:
 
 
 def interrupts_raise() -> bool:
-    """Tell whether an interrupted fit shall raise."""
+    """Whether an interrupted fit raises KeyboardInterrupt."""
     return _interrupts_raise.get()
 
 
 @contextlib.contextmanager
 def unchanged_on_error(*estimators: Any) -> Iterator[None]:
-    """Leave estimators as they were where something fails."""
+    """Restore the attributes of estimators if an error is raised."""
     before = [estimator.__dict__.copy() for estimator in estimators]
     try:
         yield
@@ -82,7 +82,7 @@ def open_checkpoint(
     -------
     checkpoint : Checkpoint or None
     seed : int
-        That of the fit to continue, if there is one.
+        The seed in the checkpoint if it has one, else `seed`.
     """
     if not isinstance(folder, str | os.PathLike):
         return None, seed
@@ -97,14 +97,14 @@ def fingerprint_of(estimator: Fittable, prepared: PreparedFit) -> dict[str, str]
     for name in _NO_EFFECT:
         del parameters[name]
     data = {
-        # Rows in a file are told apart by the file, which is not read for that.
+        # Memory-mapped rows are identified by their file, without reading it.
         f"{name}{suffix}": part
         if isinstance(part, MappedRows | ShardedRows)
         else np.ascontiguousarray(part)
         for name, parts in (("X", job.X), ("y", job.targets))
         for suffix, part in zip(("", "_val"), parts, strict=False)
     }
-    begins_with = [
+    initial_state = [
         (
             member.seed,
             member.selection.rng.bit_generator.state,
@@ -117,7 +117,7 @@ def fingerprint_of(estimator: Fittable, prepared: PreparedFit) -> dict[str, str]
         **parameters,
         **data,
         sample_weight=(first.rows, first.weights, first.valid_weights),
-        random_state=begins_with,
+        random_state=initial_state,
     )
 
 
@@ -128,9 +128,9 @@ def train_and_finish(
     checkpoint: Checkpoint | None = None,
     seed: int = 0,
 ) -> None:
-    """Train a prepared fit, from its checkpoint on, and let the estimator take it over.
+    """Train a prepared fit, resuming from a checkpoint, and set its attributes.
 
-    The checkpoint is removed when the fit has ended, or can only diverge again.
+    The checkpoint is removed when the fit is complete or has diverged.
     """
     if checkpoint is not None:
         writer = CheckpointWriter(checkpoint, estimator.checkpoint_every, seed)

@@ -29,7 +29,7 @@ from skrebatch.strategies import Strategy
 
 
 class Parameters:
-    """The parameters that the estimators share; ``__init__`` sets them."""
+    """Types of the parameters that the estimators share."""
 
     ratio: float
     strategy: str | Strategy
@@ -81,7 +81,7 @@ class Parameters:
 
 
 def check_parameters(params: Parameters) -> None:
-    """Refuse impossible parameters of an estimator, before any work."""
+    """Raise an error if a parameter of an estimator is invalid."""
     check_selection(params)
     if params.choose not in ("own", "together"):
         raise ValueError(f'choose must be "own" or "together", got {params.choose!r}.')
@@ -89,8 +89,8 @@ def check_parameters(params: Parameters) -> None:
     check_real(params.noise_std, "noise_std", at_least=0)
     if params.noise_std and not params.n_augments:
         warn_user(
-            f"noise_std={params.noise_std} has no effect with n_augments=0, which "
-            "makes no copies that could bear noise."
+            f"noise_std={params.noise_std} has no effect with n_augments=0; set "
+            "n_augments to 1 or more to add noisy copies of the rows."
         )
     for name in ("max_epochs", "n_iter_no_change", "n_networks"):
         check_integer(getattr(params, name), name)
@@ -121,14 +121,14 @@ def check_parameters(params: Parameters) -> None:
 
 
 def _check_variable_length(params: Parameters) -> None:
-    """Refuse what rows of variable length can't be used with."""
+    """Raise an error for parameters that don't support rows of variable length."""
     names = "n_augments", "batch_norm", "dropout", "precision", "architecture"
     for name in names:
         value = getattr(params, name)
         if value and value not in ("float32", "cnn", "mlp"):
             raise ValueError(
                 f"{name}={value!r} can't be used with variable_length=True; "
-                "leave one of them at its default."
+                "set one of them to its default."
             )
 
 
@@ -140,18 +140,18 @@ def _check_batches(params: Parameters) -> None:
     check_integer(params.max_elements, "max_elements", "or None")
     if not params.variable_length or params.batch_size != "auto":
         raise ValueError(
-            'max_elements needs variable_length=True and batch_size="auto": it '
-            "decides itself how many rows make a batch."
+            'max_elements needs variable_length=True and batch_size="auto", because '
+            "it determines the number of rows of each batch."
         )
     if params.n_networks > 1:
         raise ValueError(
-            "max_elements needs n_networks=1: the batches of networks trained "
-            "side by side would differ in their shapes."
+            "max_elements needs n_networks=1, because networks trained side by side "
+            "need batches of the same shape."
         )
 
 
 def _check_steps(params: Parameters) -> None:
-    """Check the optimizer, and what moves its learning rate."""
+    """Check the optimizer and the learning-rate schedule."""
     check_optimizer(
         params.optimizer, params.optimizer_params, params.lr, params.weight_decay
     )
@@ -164,13 +164,13 @@ def _check_steps(params: Parameters) -> None:
     for callback in _check_callbacks(params.callbacks):
         if params.lr_schedule is not None and isinstance(callback, LRScheduler):
             raise ValueError(
-                "lr_schedule and the callback LRScheduler would both move the "
-                "learning rate; leave one of them out."
+                "lr_schedule and the callback LRScheduler would both change the "
+                "learning rate; use only one of them."
             )
 
 
 def _check_callbacks(callbacks: Any) -> Sequence[Any]:
-    """Return the callbacks, refusing what skorch could not call."""
+    """Return the callbacks; raise an error for unsupported ones."""
     if callbacks is None:
         return []
     if not isinstance(callbacks, list | tuple):
@@ -179,19 +179,17 @@ def _check_callbacks(callbacks: Any) -> Sequence[Any]:
             f"{callbacks!r}."
         )
     for callback in callbacks:
-        # skorch takes classes, and callbacks with their names, too.
-        own = callback[-1] if isinstance(callback, tuple) and callback else callback
-        kind = own if isinstance(own, type) else type(own)
-        if not issubclass(kind, Callback):
+        # skorch also accepts classes, and tuples of a name and a callback.
+        unnamed = callback[-1] if isinstance(callback, tuple) and callback else callback
+        cls = unnamed if isinstance(unnamed, type) else type(unnamed)
+        if not issubclass(cls, Callback):
+            raise ValueError(f"callbacks must be skorch callbacks, got {unnamed!r}.")
+        if issubclass(cls, ScoringBase | ParamMapper | ReBatch):
             raise ValueError(
-                f"callbacks holds what is not a callback of skorch: {own!r}."
-            )
-        if issubclass(kind, ScoringBase | ParamMapper | ReBatch):
-            raise ValueError(
-                f"callbacks holds {kind.__name__}, which needs the data loader or the "
-                "named parameters of a net of skorch's own; ReBatch brings re-Batch to "
-                "one. To score each epoch give scikit-learn's ScoringMonitor to "
-                "set_callbacks."
+                f"callbacks can't include {cls.__name__}, which needs the data loader "
+                "or the named parameters of a plain skorch net. To score each epoch, "
+                "pass scikit-learn's ScoringMonitor to set_callbacks. To use ReBatch, "
+                "train a skorch net."
             )
     return callbacks
 
@@ -201,15 +199,15 @@ def _check_checkpoints(params: Parameters) -> None:
     check_integer(params.checkpoint_every, "checkpoint_every")
     if params.checkpoint_dir is not None and params.callbacks:
         raise ValueError(
-            "checkpoint_dir can't be used with callbacks: a checkpoint doesn't "
-            "hold what they remember. Leave one of them out."
+            "checkpoint_dir can't be used with callbacks, because a checkpoint does "
+            "not save their state. Set one of them to None."
         )
 
 
 def optimizer_of(
     params: Parameters,
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """Return the class of an optimizer, and its arguments."""
+    """Return the class and the arguments of the optimizer."""
     cls = resolve_optimizer(params.optimizer)
     options = optimizer_options(
         cls, params.lr, params.weight_decay, params.optimizer_params

@@ -1,7 +1,7 @@
-"""From data and parameters to the networks of a fit, step by step.
+"""Prepare a fit: from data and parameters to the job that is trained.
 
-Nothing here changes an estimator: what a fit learns is returned, and the estimator
-takes it over when the training has ended well.
+Nothing here changes an estimator. The fitted attributes are returned, and set when
+the training has succeeded.
 """
 
 from __future__ import annotations
@@ -49,25 +49,23 @@ _PROJECTION = 8, 16
 
 @dataclass
 class FitState:
-    """What a fit leaves for one that continues it, beside the networks.
+    """What a later fit needs, besides the networks, to continue a fit.
 
-    Each list has an entry for each network.
+    Each list has one entry per network.
     """
 
     rngs: list[np.random.Generator]
     lr_schedules: list[LRSchedule | None]
-    memories: list[Any]  # of selections
+    memories: list[Any]  # what each selection remembers of single samples
     logs: list[LossLog | None]
-    split_seed: int | None = None  # of the validation split
-    data_hash: str | None = None  # of the data, where single samples are remembered
-    max_epochs: int | None = (
-        None  # in which ratio schedule and strategy run their course
-    )
+    split_seed: int | None = None  # seed of the validation split
+    data_hash: str | None = None  # hash of the data that memories and logs refer to
+    max_epochs: int | None = None  # length of the ratio schedule and of the strategy
 
 
 @dataclass(frozen=True)
 class EarlierFit:
-    """What a fit continues."""
+    """An earlier fit that is continued."""
 
     networks: list[TabularCNN]
     n_epochs: int
@@ -76,27 +74,27 @@ class EarlierFit:
 
 @dataclass(frozen=True)
 class CheckedData:
-    """The data of a fit, and what checking them has taught."""
+    """The data of a fit after all checks, and what was learned from them."""
 
-    key: tuple[Any, ...]  # tells them from other data in a cache
-    X: list[Any]  # training data, and the validation set where one is given
+    key: tuple[Any, ...]  # identifies the data in a cache
+    X: list[Any]  # training data, and the validation set if one is given
     y: list[NDArray[Any]]
-    rows: Indices  # every row of the training data; the same object for the same data
+    rows: Indices  # indices of all training data; the same object for the same data
     targets: Targets
     learned: dict[str, Any]  # fitted attributes
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that a fit uses, and its batches."""
+    """The rows that a fit uses, and the size of its batches."""
 
-    n_samples: int  # of the training data
-    used: Indices  # those that any network trains on
-    splits: list[Split]  # one for each network
+    n_samples: int  # number of rows of the training data
+    used: Indices  # rows that at least one network trains on
+    splits: list[Split]  # one per network
     weights: Floats | None  # (n_samples,), of all rows
     batch_size: int
-    lengths: Indices | None  # (N,), where batches have a budget of elements
-    seed: int | None  # of the split
+    lengths: Indices | None  # (N,), lengths of the rows, with max_elements
+    seed: int | None  # seed of the split
 
     @property
     def rotates(self) -> bool:
@@ -106,14 +104,14 @@ class Rows:
 
 @dataclass
 class PreparedFit:
-    """A fit that is ready to be trained: its job, and what was learned before."""
+    """A fit that is ready to be trained."""
 
     job: Job
-    learned: dict[str, Any]  # fitted attributes
+    learned: dict[str, Any]  # fitted attributes known before the training
     targets: Targets
     split_seed: int | None
     data_hash: str | None
-    max_epochs: int  # in which ratio schedule and strategy run their course
+    max_epochs: int  # length of the ratio schedule and of the strategy
     continues: EarlierFit | None = field(default=None, repr=False)
     sample_weight: Floats | None = None  # as the fit was given it
 
@@ -130,7 +128,7 @@ def prepare_fit(
     cache: dict[Any, Any] | None = None,
     seed: int | None = None,
 ) -> PreparedFit:
-    """Lay out what a fit needs.
+    """Prepare a fit.
 
     Parameters
     ----------
@@ -147,9 +145,9 @@ def prepare_fit(
     standardize : bool, default=False
         Whether to standardise numeric targets.
     cache : dict, default=None
-        Shared by fits of the same data, which are encoded and stored once.
+        Shared by fits of the same data, so that they are encoded and stored once.
     seed : int, default=None
-        Stands in for a `random_state` of None.
+        Used if `random_state` is None.
 
     Returns
     -------
@@ -171,7 +169,7 @@ def prepare_fit(
         _check_networks(earlier.networks, architecture, params)
     data_hash, is_same_data = None, False
     if params.record_losses or params.loss_smoothing or params.refresh_every > 1:
-        # Running means, plans and records of single samples hold for the same data.
+        # Running means, plans and records of samples are valid for the same data only.
         hashed: tuple[Any, ...] = (data.X[0], data.y[0], rows.used)
         if rows.rotates:
             hashed = *hashed, [split.train for split in rows.splits]
@@ -225,12 +223,12 @@ def prepare_fit(
 
 
 def _draw_seeds(
-    params: Parameters, stand_in: int | None, state: FitState | None
+    params: Parameters, default: int | None, state: FitState | None
 ) -> tuple[NDArray[np.int_], list[np.random.Generator]]:
-    """Draw the seed of each network, and make the generator that it uses."""
+    """Draw a seed for each network, and return the generator of each network."""
     random_state = params.random_state
-    if random_state is None:  # not numpy's global one, which stays as it is
-        random_state = np.random.RandomState(stand_in)
+    if random_state is None:  # leave numpy's global generator unchanged
+        random_state = np.random.RandomState(default)
     seeds = check_random_state(random_state).randint(2**31 - 1, size=params.n_networks)
     if state is not None:
         return seeds, copy.deepcopy(state.rngs)
@@ -245,7 +243,7 @@ def _choose_rows(
     seeds: NDArray[np.int_],
     rng: np.random.Generator,
 ) -> Rows:
-    """Leave out rows without weight, set rows aside for validation, size batches."""
+    """Drop rows of weight 0, split validation rows off, and set the batch size."""
     used, n_samples = data.rows, len(data.rows)
     seed = None if state is None else state.split_seed
     if weights is not None:
@@ -258,7 +256,7 @@ def _choose_rows(
         if seed is None and K == 1:
             seed = int(rng.integers(2**31))
         elif seed is None:
-            # So that every network is the one that is trained alone on its rows.
+            # Not from rng, so that each network equals one trained alone on its rows.
             sequence = np.random.SeedSequence([int(seeds[0]), 0])
             seed = int(sequence.generate_state(1)[0])
         strata = data.targets.strata(data.y[0][used])
@@ -295,7 +293,7 @@ def _warn_of_rows_never_held_out(splits: list[Split], used: Indices) -> None:
 def _early_stopping(
     params: Parameters, data: CheckedData, rows: Rows, targets: Targets
 ) -> EarlyStopping | None:
-    """Return what stops the networks of a fit together, if anything does."""
+    """Return the early stopping that the networks of a fit share, or None."""
     valid = [split.valid for split in rows.splits if split.valid is not None]
     if not params.early_stopping:
         return None
@@ -315,7 +313,7 @@ def _early_stopping(
 def _size_batches(
     params: Parameters, X: Any, rows: Indices
 ) -> tuple[int, Indices | None]:
-    """Return the rows of a batch, and the lengths of all rows where they decide."""
+    """Return the batch size and, with `max_elements`, the lengths of the rows."""
     lengths = None
     batch_size = params.batch_size
     if batch_size == "auto":
@@ -326,15 +324,14 @@ def _size_batches(
     batch_size = min(int(batch_size), len(rows))
     if params.batch_norm and batch_size < 2:
         raise ValueError(
-            f"batch_norm needs mini-batches of at least 2 rows, but batch_size="
-            f"{params.batch_size!r} makes them of {batch_size}; set a larger "
-            "batch_size."
+            f"batch_norm needs mini-batches of at least 2 rows, but with batch_size="
+            f"{params.batch_size!r} they have {batch_size}; set a larger batch_size."
         )
     return batch_size, lengths
 
 
 def _encode(data: CheckedData, targets: Targets, cache: dict[Any, Any]) -> list[Floats]:
-    """Return the targets as a network learns them."""
+    """Return the targets as the networks are trained on them."""
     key = "targets", *data.key, targets.key
     if key not in cache:
         cache[key] = [targets.encode(part) for part in data.y]
@@ -349,8 +346,8 @@ def _labels_of(
     rows: Indices,
     cache: dict[Any, Any],
 ) -> NDArray[Any]:
-    """Return the labels of some rows, which strategies are given."""
-    # With the rows, which keep their identity that way.
+    """Return the labels of the given rows, which strategies receive."""
+    # The rows are stored too, since their id would be reused once they are freed.
     key = "labels", *data.key, targets.key, id(rows)
     if key not in cache:
         cache[key] = rows, targets.labels(encoded)[rows]
@@ -375,8 +372,8 @@ def _architecture_of(
     elif isinstance(channels, list | tuple) and not channels:
         raise ValueError(
             "conv_channels must be a tuple with the channels of each block, such "
-            f"as (8, 16), got {channels!r}; without blocks it is "
-            'architecture="mlp".'
+            f'as (8, 16), got {channels!r}; use architecture="mlp" for a network '
+            "without blocks."
         )
     if params.architecture == "projected-cnn":
         blocks["projection"] = _PROJECTION
@@ -396,7 +393,7 @@ def _architecture_of(
 def _check_networks(
     networks: list[TabularCNN], architecture: Architecture, params: Parameters
 ) -> None:
-    """Refuse to continue with networks that are not those of the parameters."""
+    """Raise an error if networks to continue do not match the parameters."""
     first, n_networks = networks[0], params.n_networks
     is_same = (first.architecture, len(networks)) == (architecture, n_networks)
     if is_same and params.input_clip is not None:
@@ -407,8 +404,8 @@ def _check_networks(
             "The network's parameters (architecture, conv_channels, "
             "kernel_size, pool_size, pool_stride, padding, hidden_size, "
             "hidden_layers, batch_norm, dropout, input_clip, variable_length, "
-            "n_networks) changed since the last fit; training can't go on from it. Use "
-            "warm_start=False."
+            "n_networks) changed since the last fit, so training can't continue. Set "
+            "warm_start=False to train a new network."
         )
 
 
@@ -427,20 +424,20 @@ def _make_member(
     max_epochs: int,
     incremental: bool,
 ) -> Member:
-    """Lay out what network `k` learns, and how.
+    """Return the data, selection and settings that train network `k`.
 
     Parameters
     ----------
     params : Parameters
     rows : Rows
     labels : ndarray of shape (N, ...)
-        Of the training rows.
+        Labels of the training rows.
     stopping : EarlyStopping or None
         Shared by the networks of a fit.
     class_balanced : bool
         Whether to choose samples within each class.
     earlier : EarlierFit or None
-        The fit to continue; without one the network is made from its seed when
+        The fit to continue. If None, the network is initialised from its seed when
         training begins.
     remembers : bool
         Whether the earlier fit was on the same data.
@@ -449,7 +446,7 @@ def _make_member(
     seed : int
     rng : numpy.random.Generator
     max_epochs : int
-        In which the ratio schedule and the strategy run their course.
+        Length of the ratio schedule and of the strategy.
     incremental : bool
         Whether to train one epoch.
     """
@@ -509,7 +506,7 @@ def _make_member(
 def _lr_schedule(
     params: Parameters, before: LRSchedule | None, rows: Rows, k: int
 ) -> LRSchedule | None:
-    """Return the schedule of the learning rate: that of the last fit if it holds."""
+    """Return the learning-rate schedule; that of the last fit if still the same."""
     if params.lr_schedule is None:
         return None
     settings = (

@@ -29,10 +29,10 @@ from skrebatch.strategies import Strategy
 class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
     """Regressor: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
-    After each epoch the squared error of every training sample is computed, the
-    B easiest or hardest are chosen, and the next epoch's order holds them 0, 1
-    or m times at regular intervals [1]_. The network expects features of similar
-    scale: put a :class:`~sklearn.preprocessing.StandardScaler` before it.
+    After each epoch the squared error of every training sample is computed, and the B
+    samples of lowest or highest error are chosen. The next epoch holds each of them 0,
+    1 or m times, at regular intervals [1]_. Features should have similar scales: use a
+    :class:`~sklearn.preprocessing.StandardScaler` before this estimator.
 
     Parameters
     ----------
@@ -43,13 +43,14 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
     n_outputs_ : int
         Number of targets.
     target_mean_, target_scale_ : ndarray of shape (n_outputs,)
-        What `standardize_target` subtracts and divides by; 0 and 1 without it.
+        Mean and standard deviation of the training targets, by which
+        `standardize_target` scales them; 0 and 1 without it.
     {attributes}
 
     See Also
     --------
-    ReBatchCNNClassifier : The same for labels.
-    ReBatch : Dynamic re-Batch for a skorch net with a module of your own.
+    ReBatchCNNClassifier : The same network for classification.
+    ReBatch : Dynamic re-Batch for a skorch net with any module.
 
     References
     ----------
@@ -191,10 +192,10 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             One or several targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss; rows of weight 0 are left out.
-            Samples are chosen by their losses without weights.
+            Weights of the samples in the loss. A weight of 0 excludes the row.
+            Samples are chosen by their unweighted losses.
         X_val, y_val : array-like, default=None
-            Validation set; without it, `early_stopping` splits one off.
+            Validation set. If None, `early_stopping` splits one off the training data.
 
         Returns
         -------
@@ -204,9 +205,9 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         Raises
         ------
         ValueError
-            If a parameter or the data can't be used; nothing is changed then.
+            If a parameter or the data are invalid. The estimator is left unchanged.
         DivergedError
-            If the loss becomes NaN or infinite; nothing is changed then.
+            If the loss becomes NaN or infinite. The estimator is left unchanged.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
@@ -214,12 +215,11 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Train one more epoch on the data given.
+        """Train for one epoch on the given data.
 
-        On a network that has trained before, the epoch is redistributed by the
-        losses of these data under it; as many calls with the same data as `fit`
-        has epochs end where `fit` ends. The target keeps the scaling of the
-        first call.
+        If the network has been trained before, the samples are chosen by their losses
+        under that network. With the same data, `max_epochs` calls give the result of
+        one call of `fit`. The targets are scaled as in the first call.
 
         Parameters
         ----------
@@ -238,9 +238,9 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         Raises
         ------
         ValueError
-            If a parameter or the data can't be used.
+            If a parameter or the data are invalid.
         DivergedError
-            If the loss becomes NaN or infinite; nothing is changed then.
+            If the loss becomes NaN or infinite. The estimator is left unchanged.
         """
         return self._partial_fit(X, y, sample_weight)
 
@@ -274,7 +274,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In the shape that `fit` was given.
+            Predicted targets, with as many dimensions as `y` in `fit`.
         """
         y = self._outputs(X).mean(axis=0) * self.target_scale_ + self.target_mean_
         return y[:, 0] if self._is_1d else y
@@ -307,7 +307,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         return float(super().score(X, y, sample_weight))
 
     def __sklearn_tags__(self) -> Any:
-        """Say that several targets are welcome."""
+        """Set the tag that allows several targets."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

@@ -1,4 +1,4 @@
-"""What the callbacks of scikit-learn (from 1.9 on) see of a fit."""
+"""Support for the callbacks of scikit-learn 1.9 and newer."""
 
 from __future__ import annotations
 
@@ -20,32 +20,34 @@ try:
 except ImportError:  # an older scikit-learn
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in for what gives an estimator its ``set_callbacks``."""
+        """Replacement without ``set_callbacks``."""
 
     def with_callbacks(method: Any) -> Any:
-        """Stand in for what ends the work of callbacks with a method."""
+        """Return the method unchanged."""
         return method
 
 
 def is_watched(estimator: Any) -> bool:
-    """Tell whether an estimator was given callbacks by ``set_callbacks``."""
+    """Whether an estimator has callbacks, set by ``set_callbacks``."""
     return bool(getattr(estimator, "_skl_callbacks", None))
 
 
 class FitTask:
-    """A fit as a task, and what goes with it each time that callbacks are called.
+    """A fit as a task of scikit-learn's callbacks.
+
+    It must be created in a method decorated by `with_callbacks`. Without callbacks
+    it does nothing.
 
     Parameters
     ----------
     estimator : estimator
-        Whose callbacks are called, within a method with the decorator
-        `with_callbacks`; none where it has none.
+        The estimator whose callbacks are called.
     X, y : array-like
-        What it is fitted on.
+        Training data.
     sample_weight : array-like or None
         Weights of the rows.
     max_subtasks : int
-        Most tasks within.
+        Maximum number of tasks within this one.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class FitTask:
             self.context.call_on_fit_task_begin(**self.given)
 
     def end(self) -> None:
-        """Say that the fit is done."""
+        """Notify the callbacks that the fit is complete."""
         if self.context is not None:
             self.context.call_on_fit_task_end(
                 **self.given, reconstruction_attributes={}
@@ -67,13 +69,13 @@ class FitTask:
 
 
 class EpochTasks(Callback):
-    """Make each epoch of a net a task within that of a fit, which may end it.
+    """Report each epoch of a net as a subtask of a fit; callbacks may stop the fit.
 
     Parameters
     ----------
     fit : FitTask
     learned : dict
-        Fitted attributes that are known before the training.
+        Fitted attributes known before the training.
     """
 
     def __init__(self, fit: FitTask, learned: dict[str, Any]):
@@ -81,13 +83,13 @@ class EpochTasks(Callback):
         self.learned = learned
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Begin a task."""
+        """Begin the task of the epoch."""
         if self.fit is not None:
             self.task_ = self.fit.context.subcontext(task_name="epoch")
             self.task_.call_on_fit_task_begin(**self.fit.given)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """End it, with the estimator as it would be if the fit ended here."""
+        """End the task, with the attributes that the fit would have if it ended."""
         if self.fit is not None:
             stops = self.task_.call_on_fit_task_end(
                 **self.fit.given,
@@ -100,6 +102,6 @@ class EpochTasks(Callback):
                 raise KeyboardInterrupt  # skorch's way to end the loop
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Let go of all: the net is pickled, and trains on without the fit."""
+        """Drop the fit, so that the net can be pickled and trained further."""
         self.fit = None
         self.__dict__.pop("task_", None)

@@ -1,4 +1,4 @@
-"""Which rows each network trains on and which it is validated on."""
+"""Training and validation rows of each network."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from skrebatch._utils.typing import Floats, Indices
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one network."""
+    """The training and validation rows of one network."""
 
     train: Indices  # (N,)
-    valid: Indices | None  # of the same data, or of a set that follows them
-    weights: Floats | None  # (N,), of mean 1
-    valid_weights: Floats | None  # of mean 1; None for a set that follows
+    valid: Indices | None  # rows of a separate validation set follow the training data
+    weights: Floats | None  # (N,), with mean 1
+    valid_weights: Floats | None  # with mean 1; None for a separate validation set
 
 
 def make_split(train: Indices, valid: Indices | None, weights: Floats | None) -> Split:
@@ -39,14 +39,14 @@ def make_split(train: Indices, valid: Indices | None, weights: Floats | None) ->
 
 
 def mean_one(weights: Floats | None, rows: Indices) -> Floats | None:
-    """Return the weights of some rows, scaled to mean 1."""
+    """Return the weights of the given rows, scaled to mean 1."""
     return None if weights is None else weights[rows] / weights[rows].mean()
 
 
 def split_once(
     rows: Indices, strata: NDArray[Any] | None, fraction: float, seed: int
 ) -> tuple[Indices, Indices]:
-    """Set validation rows aside; return the training and the validation rows."""
+    """Split rows at random; return the training and the validation rows."""
     options = {"test_size": float(fraction), "random_state": seed}
     try:
         train, valid = train_test_split(rows, stratify=strata, **options)
@@ -56,8 +56,9 @@ def split_once(
             train, valid = train_test_split(rows, **options)
         except ValueError as error:
             raise ValueError(
-                f"early_stopping can't set validation_fraction={fraction} of "
-                f"{len(rows)} rows aside: no row would be left to train on."
+                f"validation_fraction={fraction} of {len(rows)} rows leaves no rows "
+                "for training; set a smaller validation_fraction, or pass X_val and "
+                "y_val."
             ) from error
     return np.sort(train), np.sort(valid)
 
@@ -67,9 +68,9 @@ def iter_folds(
 ) -> Iterator[tuple[Indices, Indices]]:
     """Yield the training and the validation rows of one network after another.
 
-    The rows are cut into round(1 / fraction) folds, at least 2; each network holds
-    out another one. When all folds have been held out, the rows are shuffled and cut
-    anew. The folds differ in size by at most one row, in total and within each class.
+    The rows are split into round(1 / fraction) folds, at least 2; each network holds
+    out another one. When all folds have been held out, the rows are shuffled and split
+    again. The folds differ in size by at most one row, in total and within each class.
     """
     rng = np.random.default_rng(seed)
     n_folds = min(max(2, round(1 / fraction)), len(rows))

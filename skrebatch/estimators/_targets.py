@@ -1,4 +1,4 @@
-"""What the targets of a fit are, and how a network learns them."""
+"""Targets of a fit: classes or numbers, and how they are encoded for a network."""
 
 from __future__ import annotations
 
@@ -27,53 +27,53 @@ from skrebatch._utils.validation import (
 
 
 class Targets(Protocol):
-    """What a fit has learned of its targets; never changed afterwards."""
+    """What a fit learned from its targets; immutable."""
 
     validation: ClassVar[dict[str, Any]]  # arguments of scikit-learn's validate_data
 
     def check(self, y: Any) -> NDArray[Any]:
-        """Return targets in the form of :meth:`encode`, or refuse them."""
+        """Return `y` in the form that :meth:`encode` takes; raise if invalid."""
 
     def weigh(
         self, y: NDArray[Any], class_weight: Any, weights: Floats | None
     ) -> Floats | None:
-        """Return the weights of the samples, those of their classes included."""
+        """Return the sample weights, multiplied by the class weights."""
 
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
     ) -> Self:
-        """Return the targets with the scale of the training rows, if wanted."""
+        """Return targets with the scale of `y`, the training rows, if standardised."""
 
     def encode(self, y: NDArray[Any]) -> Floats:
-        """Return the targets as the network learns them (n, O)."""
+        """Return the targets as the network is trained on them (n, O)."""
 
     def labels(self, encoded: Floats) -> NDArray[Any]:
-        """Return what strategies are told of encoded targets."""
+        """Return the labels that strategies receive, from encoded targets."""
 
     def strata(self, y: NDArray[Any]) -> NDArray[Any] | None:
-        """Return what a validation split is stratified by."""
+        """Return the labels that stratify a validation split, or None."""
 
     @property
     def loss(self) -> type[Loss]:
-        """The loss of a network."""
+        """Loss of the network."""
 
     @property
     def stopping_score(self) -> str:
-        """The score by which several networks stop, unless another is chosen."""
+        """Default stopping score of several networks."""
 
     @property
     def key(self) -> bytes:
-        """The same for targets that encode alike."""
+        """Equal for targets that are encoded in the same way."""
 
     def out_of_fold(
         self, predictions: Floats, encoded: Floats, weights: Floats | None
     ) -> dict[str, Any]:
-        """Return the fitted attributes made of out-of-fold predictions.
+        """Return the fitted attributes of out-of-fold predictions.
 
         Parameters
         ----------
         predictions : ndarray of shape (n_samples, n_outputs)
-            What the networks predict; NaN where no network held the row out.
+            Mean predictions; NaN for rows that no network held out.
         encoded : ndarray of shape (n_samples, n_outputs)
             The encoded targets.
         weights : ndarray of shape (n_samples,) or None
@@ -82,30 +82,30 @@ class Targets(Protocol):
 
     @property
     def fitted_attributes(self) -> dict[str, Any]:
-        """What a fitted estimator tells of them."""
+        """Fitted attributes of an estimator that describe the targets."""
 
 
 @dataclass(frozen=True)
 class ClassTargets:
-    """Labels of classes."""
+    """Class labels."""
 
     validation: ClassVar[dict[str, Any]] = {}
     classes: NDArray[Any]  # sorted
 
     @classmethod
     def learn(cls, y: Any, classes: Any = None) -> ClassTargets:
-        """Learn the classes from labels, or take all of them as given."""
+        """Learn the classes from `y`, or from `classes` if given."""
         y, classes = column_or_1d(y), as_array(classes, "classes")
         found = np.unique(y if classes is None else classes)
         if len(found) < 2:
             raise ValueError(
-                "y must hold at least two classes, but there is one class: "
+                "y must contain at least two classes, but there is one class: "
                 f"{found.tolist()}."
             )
         return cls(found)
 
     def check_classes(self, classes: Any) -> None:
-        """Refuse classes that differ from those of the first call."""
+        """Raise an error if classes differ from those of the first call."""
         classes = as_array(classes, "classes")
         if classes is not None and not np.array_equal(np.unique(classes), self.classes):
             raise ValueError(
@@ -114,7 +114,7 @@ class ClassTargets:
             )
 
     def check(self, y: Any) -> NDArray[Any]:
-        """Return the labels as a vector; refuse those of unknown classes."""
+        """Return the labels as a vector; raise an error for unknown classes."""
         y = column_or_1d(y)
         self.encode(y)
         return y
@@ -122,33 +122,33 @@ class ClassTargets:
     def weigh(
         self, y: NDArray[Any], class_weight: Any, weights: Floats | None
     ) -> Floats | None:
-        """Return the weights of the samples, those of their classes included."""
+        """Return the sample weights, multiplied by the class weights."""
         if class_weight is None:
             return weights
         codes = np.searchsorted(self.classes, y)
-        with np.errstate(over="ignore", invalid="ignore"):  # refused afterwards
+        with np.errstate(over="ignore", invalid="ignore"):  # check_weights raises
             if isinstance(class_weight, str) and class_weight == "balanced":
                 by_class = balanced_weights(codes, weights, len(self.classes))
             else:
                 by_class = self._weights_by_class(class_weight, y)
-            own = by_class[codes] if weights is None else weights * by_class[codes]
-        return check_weights(own, len(y))
+            total = by_class[codes] if weights is None else weights * by_class[codes]
+        return check_weights(total, len(y))
 
     def _weights_by_class(self, class_weight: Any, y: NDArray[Any]) -> Floats:
-        """Return the weights that a dict gives the classes: `y` may lack some."""
+        """Return the weight of each class from a dict; `y` may lack some classes."""
         try:
             return compute_class_weight(class_weight, classes=self.classes, y=y)
-        except OverflowError as error:  # of a whole number that no float holds
-            raise ValueError(f"class_weight holds no weight: {error}.") from error
+        except OverflowError as error:  # from an integer too large for a float
+            raise ValueError(f"class_weight has an invalid weight: {error}.") from error
 
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
     ) -> ClassTargets:
-        """Return the classes: they have no scale."""
+        """Return the targets unchanged; classes have no scale."""
         return self
 
     def encode(self, y: NDArray[Any]) -> Floats:
-        """Return 0 or 1 for two classes (n, 1), else one column a class."""
+        """Return 0 or 1 for two classes (n, 1), else one column per class (n, O)."""
         return encode_labels(y, self.classes)
 
     def labels(self, encoded: Floats) -> NDArray[Any]:
@@ -162,17 +162,17 @@ class ClassTargets:
 
     @property
     def loss(self) -> type[Loss]:
-        """Cross-entropy, of one logit for two classes."""
+        """Cross-entropy; with two classes, binary cross-entropy of a single logit."""
         return BinaryCrossEntropy if len(self.classes) == 2 else CrossEntropy
 
     @property
     def stopping_score(self) -> str:
-        """The Brier score, which a wrong label changes by a bounded amount."""
+        """Brier score, in which the effect of a wrong label is bounded."""
         return "brier"
 
     @property
     def key(self) -> bytes:
-        """The same for targets that encode alike."""
+        """Equal for targets that are encoded in the same way."""
         return b""
 
     def out_of_fold(
@@ -180,7 +180,7 @@ class ClassTargets:
     ) -> dict[str, Any]:
         """Return the probabilities and their accuracy."""
         known = ~np.isnan(predictions[:, 0])
-        # Sums of float32 probabilities may miss 1 by more than rounding of float64.
+        # float32 probabilities may not sum to 1 at the precision of float64.
         probabilities = predictions / predictions.sum(axis=1, keepdims=True)
         if predictions.shape[1] == 1:
             probabilities = np.concatenate([1 - predictions, predictions], axis=1)
@@ -199,7 +199,7 @@ class ClassTargets:
 
 @dataclass(frozen=True)
 class NumericTargets:
-    """One or several numbers for each row."""
+    """One or several numbers per row."""
 
     validation: ClassVar[dict[str, Any]] = {"multi_output": True, "y_numeric": True}
     is_1d: bool
@@ -209,13 +209,13 @@ class NumericTargets:
 
     @classmethod
     def learn(cls, y: NDArray[Any]) -> NumericTargets:
-        """Learn the shape of the targets; their scale comes with the training rows."""
+        """Learn the shape of the targets; :meth:`scale_to` sets their scale."""
         n_outputs = 1 if y.ndim == 1 else y.shape[1]
         mean, scale = np.zeros(n_outputs), np.ones(n_outputs)
         return cls(y.ndim == 1, n_outputs, mean, scale)
 
     def check(self, y: Any) -> NDArray[Any]:
-        """Return the targets (n, n_outputs); refuse another number of outputs."""
+        """Return the targets (n, n_outputs); raise if their number is different."""
         y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if y.shape[1] != self.n_outputs:
             raise ValueError(
@@ -226,13 +226,13 @@ class NumericTargets:
     def weigh(
         self, y: NDArray[Any], class_weight: Any, weights: Floats | None
     ) -> Floats | None:
-        """Return the weights of the samples: there are no classes."""
+        """Return the sample weights unchanged; there are no class weights."""
         return weights
 
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
     ) -> NumericTargets:
-        """Return the targets with the scale of the training rows, if wanted."""
+        """Return targets with the scale of `y`, the training rows, if standardised."""
         check_not_constant(y)
         if not standardize:
             return self
@@ -242,7 +242,7 @@ class NumericTargets:
         if not ((variance > 0) & np.isfinite(variance)).all():
             raise ValueError(
                 "y can't be standardised: its variance is beyond the range of "
-                "float64. Multiply y by a number that brings its values near 1."
+                "float64. Multiply y by a factor that brings its values near 1."
             )
         return replace(self, mean=mean, scale=np.sqrt(variance))
 
@@ -255,7 +255,7 @@ class NumericTargets:
         return encoded
 
     def strata(self, y: NDArray[Any]) -> None:
-        """Return None: numbers are not stratified."""
+        """Return None; numbers are not stratified."""
 
     @property
     def loss(self) -> type[Loss]:
@@ -264,12 +264,12 @@ class NumericTargets:
 
     @property
     def stopping_score(self) -> str:
-        """The mean absolute error, which a wrong target changes least."""
+        """Mean absolute error, which wrong targets affect less than squared error."""
         return "absolute_error"
 
     @property
     def key(self) -> bytes:
-        """The same for targets that encode alike."""
+        """Equal for targets that are encoded in the same way."""
         return self.mean.tobytes() + self.scale.tobytes()
 
     def out_of_fold(
@@ -298,10 +298,10 @@ class NumericTargets:
 
 
 def balanced_weights(codes: Indices, weights: Floats | None, n_classes: int) -> Floats:
-    """Return class weights inverse to the sums of the weights in each class.
+    """Return class weights inversely proportional to the weight sums of the classes.
 
-    A class without rows of positive weight counts as absent; its weight is 0.
-    scikit-learn's ``compute_class_weight`` knows sample weights from 1.7 on only.
+    A class without rows of positive weight counts as absent and has weight 0.
+    scikit-learn's ``compute_class_weight`` supports sample weights from 1.7 on only.
     """
     if weights is not None:
         weights = weights / weights.max()  # sums of large weights would overflow

@@ -289,7 +289,7 @@ def _share(
     if X is None:
         raise ValueError("X is None: each process needs at least one row.")
     if X_val is None and y_val is not None:
-        raise ValueError("X_val and y_val belong together: pass both or neither.")
+        raise ValueError("X_val and y_val must be passed together.")
     weights = None
     if sample_weight is not None:
         weights = np.asarray(as_array(sample_weight, "sample_weight"))

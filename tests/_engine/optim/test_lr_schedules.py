@@ -554,5 +554,5 @@ def test_two_that_move_the_learning_rate_are_refused():
     model = make(
         lr_schedule="step", callbacks=[LRScheduler("ExponentialLR", gamma=0.5)]
     )
-    with pytest.raises(ValueError, match="both move the learning rate"):
+    with pytest.raises(ValueError, match="both change the learning rate"):
         model.fit(X, y)
