@@ -1,6 +1,7 @@
 """What can't be used is refused: by name, before any work, and leaving no trace."""
 
 import warnings
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -35,6 +36,10 @@ from skrebatch import (
     ReBatchCNNRegressorCV,
     SmallLoss,
     Strategy,
+    loss_area,
+    loss_trend,
+    nrmse,
+    row_lengths,
 )
 from skrebatch.strategies import STRATEGIES
 
@@ -67,11 +72,25 @@ BAD_TABLES = {
         "'b' (non-finite values: 1, first in row 3)",
     ),
     "None": (with_cell(0).astype(object).tolist(), "NaN", "column 1"),
-    "strings": (np.full((N, FEATURES), "x"), "could not convert", "column 0"),
+    "strings": (
+        np.full((N, FEATURES), "x"),
+        "X must contain numbers, but column 0 contains text ('x' in row 0), column 1",
+    ),
     "a column of strings": (
         pd.DataFrame(make_data()[0], columns=NAMES).assign(c="red"),
-        "could not convert",
-        "'c' (not numeric)",
+        "column 'c' contains text ('red' in row 0). Convert",
+    ),
+    "digits among objects": (
+        with_cell(0).astype(object),
+        "column 1 contains text ('00700' in row 3). Convert",
+    ),
+    "digits in a list": (
+        with_cell(0).tolist(),
+        "column 1 contains text ('00700' in row 3). Convert",
+    ),
+    "bytes": (
+        np.full((N, FEATURES), b"7"),
+        "column 4 contains text (b'7' in row 0). Convert",
     ),
     "complex": (make_data()[0] + 1j, "Complex data not supported"),
     "3-D": (make_data()[0][None], "dim 3", "<= 2"),
@@ -80,16 +99,24 @@ BAD_TABLES = {
         pd.DataFrame(make_data()[0], columns=NAMES).assign(
             b=pd.Timestamp("2025-01-01")
         ),
-        "Column 'b' of X contains dates or times (datetime64[",
+        "column 'b' contains dates or times (datetime64[",
     ),
     "spans": (
         np.full((N, FEATURES), np.timedelta64(1, "D")),
-        "X contains dates or times (timedelta",
+        "column 0 contains dates or times (timedelta",
+    ),
+    "dates among objects": (
+        with_cell(0).astype(object),
+        "column 1 contains dates or times (",
+        "2025",
     ),
     "no rows": (np.empty((0, FEATURES)), "0 sample(s)", "minimum of"),
     "no columns": (np.empty((N, 0)), "0 feature(s)", "minimum of 1"),
 }
 BAD_TABLES["None"][0][3][1] = None
+BAD_TABLES["digits among objects"][0][3, 1] = "00700"
+BAD_TABLES["digits in a list"][0][3][1] = "00700"
+BAD_TABLES["dates among objects"][0][3, 1] = np.datetime64("2025-01-01")
 BAD_TABLES["huge"] = with_cell(0).astype(object), "too large to convert", "column 1"
 BAD_TABLES["huge"][0][3, 1] = HUGE
 
@@ -303,14 +330,110 @@ def test_a_target_that_is_not_finite_is_refused(value, words):
 def test_a_target_of_dates_is_refused():
     X, y = make_data("regression")
     dates = pd.date_range("2025-01-01", periods=len(y))
-    words = "y contains dates or times (datetime64["
+    words = "y must contain numbers, but it contains dates or times (datetime64["
     refused(lambda model: model.fit(X, dates), words, task="regression")
 
 
 def test_a_target_of_text_is_refused():
     X = make_data()[0]
     y = np.resize(["low", "high"], N)
-    refused(lambda model: model.fit(X, y), "could not convert", task="regression")
+    words = "y must contain numbers, but it contains text ('low' in row 0)"
+    refused(lambda model: model.fit(X, y), words, task="regression")
+
+
+DIGITS = [f"{i:05d}" for i in range(N)]
+TEXTS = {
+    "a list": DIGITS,
+    "an array": np.array(DIGITS),
+    "bytes": np.array(DIGITS, dtype="S"),
+    "objects": np.array(DIGITS, dtype=object),
+    "a series": pd.Series(DIGITS),
+    "a series of objects": pd.Series(DIGITS, dtype=object),
+    "a series of strings": pd.Series(DIGITS, dtype="string"),
+    "categories": pd.Series(DIGITS, dtype="category"),
+    "text below numbers": pd.Series([*range(N - 1), "00700"], dtype=object),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_that_looks_like_numbers_is_refused(name):
+    X, y = make_data("regression")
+    digits = TEXTS[name]
+    frame = pd.DataFrame(X, columns=NAMES)
+    words = "contains text ("
+    with_digits = frame.assign(zip=np.asarray(digits) if name == "bytes" else digits)
+    in_X = f"X must contain numbers, but column 'zip' {words}"
+    in_y = f"y must contain numbers, but it {words}"
+    task = "regression"
+    refused(lambda model: model.fit(with_digits, y), in_X, task=task)
+    refused(lambda model: model.partial_fit(with_digits, y), in_X, task=task)
+    refused(lambda model: model.fit(X, digits), in_y, task=task)
+    refused(lambda model: model.partial_fit(X, digits), in_y, task=task)
+    refused(
+        lambda model: model.fit(X, y, None, X, digits),
+        "In X_val and y_val: y must",
+        task=task,
+    )
+    both = pd.DataFrame({"price": y, "zip": with_digits["zip"]})
+    with pytest.raises(ValueError, match="y must contain numbers, but column 'zip'"):
+        make("regression").fit(X, both)
+    model = make("regression").fit(frame.assign(zip=np.arange(N)), y)
+    with pytest.raises(ValueError, match="but column 'zip' contains text"):
+        model.predict(with_digits)
+    with pytest.raises(ValueError, match="y must contain numbers"):
+        model.score(frame.assign(zip=np.arange(N)), digits)
+    with pytest.raises(ValueError, match="sample_weight must contain numbers"):
+        model.fit(X, y, sample_weight=digits)
+
+
+def test_text_in_polars_is_refused_by_name():
+    polars = pytest.importorskip("polars")
+    X, y = make_data("regression")
+    frame = polars.DataFrame({name: X[:, i] for i, name in enumerate(NAMES)})
+    for kind in (polars.String, polars.Categorical):
+        column = polars.Series("zip", DIGITS).cast(kind)
+        with pytest.raises(
+            ValueError, match=r"X must .* column 'zip' contains text \("
+        ):
+            make("regression").fit(frame.with_columns(column), y)
+        with pytest.raises(ValueError, match=r"y must .* it contains text \("):
+            make("regression").fit(frame, column)
+
+
+def test_numbers_among_objects_are_used():
+    X, y = make_data("regression")
+    expected = make("regression", dtype="float64").fit(X, y)
+    objects = pd.DataFrame(X, columns=NAMES).astype(object)
+    objects["a"] = [Fraction(value) for value in X[:, 0]]
+    objects["b"] = [Decimal(value) for value in X[:, 1]]
+    for form in (objects.to_numpy(), objects.to_numpy().tolist()):
+        model = make("regression", dtype="float64").fit(form, y.astype(object))
+        assert_same_bits(model, expected)
+    assert_same_bits(make("regression", dtype="float64").fit(objects, y), expected)
+
+
+def test_labels_of_a_classifier_may_be_text_that_looks_like_numbers():
+    X, y = make_data()
+    labels = np.where(y == 1, "00700", "00800")
+    model = make().fit(X, labels)
+    assert model.classes_.tolist() == ["00700", "00800"]
+    assert set(model.predict(X)) <= {"00700", "00800"}
+
+
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda text: loss_area(text, [1, 2]), "baseline"),
+        (lambda text: loss_area([1, 2], text), "losses"),
+        (loss_trend, "losses"),
+        (lambda text: nrmse(text, [1, 2]), "y_true"),
+        (lambda text: nrmse([1, 2], text), "y_pred"),
+        (lambda text: row_lengths([text, text]), "X"),
+    ],
+)
+def test_text_is_refused_in_losses_and_measures(call, name):
+    with pytest.raises(ValueError, match=f"^{name} must contain numbers"):
+        call(["1", "2"])
 
 
 def test_a_classifier_refuses_continuous_labels():

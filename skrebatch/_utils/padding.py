@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skrebatch._utils.validation import to_floats, to_values
+from skrebatch._utils.arrays import as_array, refuse_non_numbers, to_floats, to_values
 
 
 def row_lengths(X: Any) -> NDArray[np.intp]:
@@ -42,6 +42,8 @@ def row_lengths(X: Any) -> NDArray[np.intp]:
     >>> row_lengths([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
     array([2, 3])
     """
+    X = as_array(X, "X")
+    refuse_non_numbers(X, "X")
     values = to_values(X)
     if values.dtype.kind != "f":
         values = to_floats(values, "X")

@@ -9,79 +9,10 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
+from skrebatch._utils.arrays import as_array, to_floats, to_values
 from skrebatch._utils.typing import Floats, Indices
-
-
-def refuse_masked(values: Any, name: str) -> None:
-    """Raise ValueError for masked values; numpy would use what is below the mask."""
-    is_list = isinstance(values, list | tuple)
-    for i, part in enumerate(values if is_list else [values]):
-        mask = np.ma.getmask(part) if isinstance(part, np.ma.MaskedArray) else False
-        if not np.any(mask):
-            continue
-        place = np.argwhere(mask)[0].tolist()
-        place = [i, *place] if is_list else place
-        where = [
-            f"{word} {number}"
-            for word, number in zip(("row", "column"), place, strict=False)
-        ]
-        raise ValueError(
-            f"{name} contains masked values, the first in {', '.join(where)}. The mask "
-            "would be ignored: fill in the masked values, for example with "
-            "numpy.ma.filled, or remove their rows."
-        )
-
-
-def as_array(values: Any, name: str) -> Any:
-    """Return a tensor, from any device, or a masked array as a plain array.
-
-    Other input is returned unchanged. Masked values raise ValueError.
-    """
-    refuse_masked(values, name)
-    if isinstance(values, np.ma.MaskedArray):
-        return np.asarray(values)
-    if not isinstance(values, torch.Tensor):
-        return values
-    values = values.detach().cpu()
-    # numpy does not support bfloat16.
-    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-
-
-def to_values(X: Any) -> NDArray[Any]:
-    """Return the values of a table as an array, with pd.NA replaced by NaN."""
-    values = np.asarray(as_array(X, "X"))
-    if values.dtype == object and hasattr(X, "isna"):
-        values = np.where(X.isna(), np.nan, values)
-    return values
-
-
-def refuse_dates(values: Any, name: str) -> None:
-    """Raise ValueError for dates and times, which numpy would convert to numbers."""
-    columns = getattr(values, "columns", None)
-    kinds = getattr(values, "dtypes", None)
-    if columns is None or kinds is None:
-        columns, kinds = [None], [getattr(values, "dtype", None)]
-    for column, kind in zip(columns, kinds, strict=True):
-        if str(kind).lower().startswith(("date", "time", "duration", "period")):
-            where = name if column is None else f"Column {column!r} of {name}"
-            raise ValueError(
-                f"{where} contains dates or times ({kind}). Convert them to numbers, "
-                "such as the number of days since a date."
-            )
-
-
-def to_floats(values: Any, name: str) -> NDArray[np.float64]:
-    """Return real numbers as float64; raise ValueError for other values."""
-    array = np.asarray(as_array(values, name))
-    if array.dtype.kind in "cmM":
-        raise ValueError(f"{name} must contain real numbers, got {array.dtype}.")
-    try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must contain numbers: {error}.") from error
 
 
 def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:

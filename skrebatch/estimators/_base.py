@@ -31,18 +31,16 @@ from skrebatch._engine.training.members import Member
 from skrebatch._engine.training.net import ReBatchNet, make_net
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import Result, run_jobs
+from skrebatch._utils.arrays import as_array, refuse_non_numbers, to_floats
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
 from skrebatch._utils.typing import Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
-    as_array,
     check_params,
     check_weights,
     locate_bad_columns,
-    refuse_dates,
-    to_floats,
 )
 from skrebatch.estimators._fitting import (
     fingerprint_of,
@@ -136,14 +134,14 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
     def _check_X(self, X: Any, variable_length: bool, **kwargs: Any) -> Any:
         """Validate X (and y); errors name the columns at fault."""
         dtype = numpy_dtype(resolve_dtype(kwargs.pop("dtype", self.dtype)))
-        if kwargs.get("y_numeric"):
-            refuse_dates(kwargs["y"], "y")
-        if isinstance(X, ShardedRows):
-            return self._check_sharded(X, variable_length, dtype, **kwargs)
-        refuse_dates(X, "X")
-        X = as_array(X, "X")
         if "y" in kwargs:
             kwargs["y"] = as_array(kwargs["y"], "y")
+        if kwargs.get("y_numeric"):
+            refuse_non_numbers(kwargs["y"], "y")
+        if isinstance(X, ShardedRows):
+            return self._check_sharded(X, variable_length, dtype, **kwargs)
+        X = as_array(X, "X")
+        refuse_non_numbers(X, "X")
         mapped = map_rows(X, dtype, variable_length)
         if mapped is not None:
             return self._check_mapped(mapped, **kwargs)

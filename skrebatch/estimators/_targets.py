@@ -17,9 +17,9 @@ from skrebatch._engine.nn.losses import (
     Loss,
     SquaredError,
 )
+from skrebatch._utils.arrays import as_array
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.validation import (
-    as_array,
     check_not_constant,
     check_weights,
     encode_labels,

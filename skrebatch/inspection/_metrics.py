@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import mean_squared_error
 from sklearn.utils import check_array
 
-from skrebatch._utils.validation import to_floats
+from skrebatch._utils.arrays import to_floats
 
 Floats = NDArray[np.float64]
 

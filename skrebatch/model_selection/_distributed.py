@@ -20,8 +20,8 @@ from sklearn.utils.validation import _num_samples
 from skrebatch._engine.serialization.checkpoint import Checkpoint
 from skrebatch._engine.tables.sharded import ShardedRows, translate_lost_peer
 from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._utils.arrays import as_array
 from skrebatch._utils.dtypes import resolve_device
-from skrebatch._utils.validation import as_array
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._fitting import (
     fingerprint_of,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn import config_context
 
-from skrebatch._utils.validation import as_array
+from skrebatch._utils.arrays import as_array
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._docstrings import (
     CLASSIFIER_PARAMETERS,

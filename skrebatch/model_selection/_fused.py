@@ -13,7 +13,11 @@ from sklearn.utils.validation import _num_samples, indexable
 from skrebatch._engine.training.members import Job
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import run_jobs
-from skrebatch._utils.validation import as_array, check_integer, check_weights
+from skrebatch._utils.arrays import as_array
+from skrebatch._utils.validation import (
+    check_integer,
+    check_weights,
+)
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._fitting import unchanged_on_error

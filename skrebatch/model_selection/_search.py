@@ -27,9 +27,9 @@ from skrebatch._engine.serialization.checkpoint import (
 from skrebatch._engine.serialization.json_values import is_plain
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import Result, run_jobs
+from skrebatch._utils.arrays import as_array, refuse_masked
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch._utils.validation import as_array, refuse_masked
 from skrebatch.estimators._fitting import interrupts_raised, unchanged_on_error
 from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._sklearn_callbacks import is_watched

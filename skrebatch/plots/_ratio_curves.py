@@ -17,9 +17,13 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 
+from skrebatch._utils.arrays import to_floats
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch._utils.validation import check_integer, check_real, to_floats
+from skrebatch._utils.validation import (
+    check_integer,
+    check_real,
+)
 from skrebatch.inspection._dynamics import final_step
 from skrebatch.inspection._intervals import corrected_intervals
 from skrebatch.plots._style import COLOURS, MARKERS, describe, get_axes, put_legend

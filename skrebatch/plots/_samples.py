@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from skrebatch._utils.arrays import refuse_masked
 from skrebatch._utils.extras import import_extra
-from skrebatch._utils.validation import refuse_masked
 from skrebatch.inspection._dynamics import check_recorded, training_dynamics
 from skrebatch.plots._style import get_axes
 

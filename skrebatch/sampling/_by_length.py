@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
+from skrebatch._utils.arrays import as_array
 from skrebatch._utils.typing import Indices
-from skrebatch._utils.validation import as_array, as_indices, check_integer
+from skrebatch._utils.validation import (
+    as_indices,
+    check_integer,
+)
 
 # With stretches of 16 full batches, padding is a few per cent of the elements.
 _BATCHES = 16

@@ -13,8 +13,8 @@ from skorch.callbacks import Callback
 from skorch.dataset import get_len
 from torch.utils.data import Subset
 
+from skrebatch._utils.arrays import refuse_masked
 from skrebatch._utils.typing import Indices
-from skrebatch._utils.validation import refuse_masked
 from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import DynamicBatchSampler
 from skrebatch.sampling._interval import IntervalInsertionSampler

@@ -8,8 +8,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from skrebatch._utils.arrays import as_array
 from skrebatch._utils.typing import Indices
-from skrebatch._utils.validation import as_array, as_samples
+from skrebatch._utils.validation import (
+    as_samples,
+)
 from skrebatch.strategies._base import Epoch, Losses, Plan, Strategy
 
 

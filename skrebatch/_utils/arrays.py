@@ -1,0 +1,128 @@
+"""From what users pass to plain arrays, without values that would change silently."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+_NUMBERS = "biufc"  # kinds of numpy's dtypes
+_TIMES = datetime.date | datetime.timedelta | np.datetime64 | np.timedelta64
+
+
+def refuse_masked(values: Any, name: str) -> None:
+    """Raise ValueError for masked values; numpy would use what is below the mask."""
+    is_list = isinstance(values, list | tuple)
+    for i, part in enumerate(values if is_list else [values]):
+        mask = np.ma.getmask(part) if isinstance(part, np.ma.MaskedArray) else False
+        if not np.any(mask):
+            continue
+        place = np.argwhere(mask)[0].tolist()
+        place = [i, *place] if is_list else place
+        where = [
+            f"{word} {number}"
+            for word, number in zip(("row", "column"), place, strict=False)
+        ]
+        raise ValueError(
+            f"{name} contains masked values, the first in {', '.join(where)}. The mask "
+            "would be ignored: fill in the masked values, for example with "
+            "numpy.ma.filled, or remove their rows."
+        )
+
+
+def as_array(values: Any, name: str) -> Any:
+    """Return a tensor, from any device, or a masked array as a plain array.
+
+    Other input is returned unchanged. Masked values raise ValueError.
+    """
+    refuse_masked(values, name)
+    if isinstance(values, np.ma.MaskedArray):
+        return np.asarray(values)
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    # numpy does not support bfloat16.
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
+def to_values(X: Any) -> NDArray[Any]:
+    """Return the values of a table as an array, with pd.NA replaced by NaN."""
+    values = np.asarray(X)
+    if values.dtype == object and hasattr(X, "isna"):
+        values = np.where(X.isna(), np.nan, values)
+    return values
+
+
+def refuse_non_numbers(values: Any, name: str) -> None:
+    """Raise ValueError for text, dates and times, and name their columns.
+
+    Numpy would convert them to numbers: the text "00700" to 700, dates to days.
+    """
+    bad = [
+        f"{'it' if column is None else f'column {column!r}'} contains {found}"
+        for column, part in _columns_of(values)
+        if (found := _find_non_number(part))
+    ]
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise ValueError(
+            f"{name} must contain numbers, but {', '.join(bad[:5])}{more}. Convert "
+            "text and dates to numbers first."
+        )
+
+
+def _columns_of(values: Any) -> list[tuple[Any, Any]]:
+    """Return names and values of the columns that may hold other than numbers."""
+    if hasattr(values, "columns") and hasattr(values, "dtypes"):  # a data frame
+        table = getattr(values, "iloc", values)
+        return [
+            (name, table[:, j])
+            for j, (name, dtype) in enumerate(
+                zip(values.columns, values.dtypes, strict=True)
+            )
+            if getattr(dtype, "kind", "O") not in _NUMBERS
+        ]
+    is_array = hasattr(values, "dtype")
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "SU" and not is_array:  # with numbers among the text
+            array = np.asarray(values, dtype=object)
+    except (TypeError, ValueError):  # rows of different lengths, refused later
+        return []
+    if array.dtype.kind in _NUMBERS:
+        return []
+    if array.ndim == 2:
+        return [(j, array[:, j]) for j in range(array.shape[1])]
+    return [(None, values if is_array else array)]
+
+
+def _find_non_number(column: Any) -> str:
+    """Return what a column contains beside numbers; nothing if that is all."""
+    kind = str(getattr(column, "dtype", ""))
+    if kind.lower().startswith(("date", "time", "duration", "period")):
+        return f"dates or times ({kind})"
+    items = np.asarray(column)
+    if items.dtype.kind in _NUMBERS:
+        return ""
+    for row, item in enumerate(items.ravel().tolist()):
+        if isinstance(item, str | bytes):
+            return f"text ({item!r:.40} in row {row})"
+        if isinstance(item, _TIMES):
+            return f"dates or times ({item!r} in row {row})"
+    return ""
+
+
+def to_floats(values: Any, name: str) -> NDArray[np.float64]:
+    """Return real numbers as float64; raise ValueError for other values."""
+    values = as_array(values, name)
+    refuse_non_numbers(values, name)
+    array = np.asarray(values)
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} must contain real numbers, got {array.dtype}.")
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must contain numbers: {error}.") from error
