@@ -250,7 +250,7 @@ def time_plans(size):
             continue
         strategy = check_strategy(parameters["strategy"])
         time_it = partial(plan_and_order, parameters.get("repeats", 1))
-        if strategy.weighs:
+        if strategy.weights_batches:
             variants[arm] = partial(weigh, strategy)
         else:
             variants[arm] = partial(time_it, make_plan, strategy, losses, epoch)

@@ -408,7 +408,7 @@ def use_strategy(cls):
                 for part in (getattr(plan, "chosen", plan), plan):
                     rows = getattr(part, "remaining", part)
                     assert rows is None or set(np.asarray(rows)) <= set(range(12))
-        if strategy.weighs:
+        if strategy.weights_batches:
             weights = strategy.batch_weights(torch.tensor(losses)[None])
             assert torch.isfinite(weights).all() and (weights >= 0).all()
 

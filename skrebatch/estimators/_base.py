@@ -446,7 +446,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             "_fit_state": FitState(
                 rngs=[member.selection.rng for member in members],
                 lr_schedules=[member.lr_schedule for member in members],
-                memories=[member.selection.memory for member in members],
+                selection_states=[m.selection.warm_start_state for m in members],
                 logs=[member.log for member in members],
                 split_seed=prepared.split_seed,
                 data_hash=prepared.data_hash,

@@ -56,10 +56,10 @@ class FitState:
 
     rngs: list[np.random.Generator]
     lr_schedules: list[LRSchedule | None]
-    memories: list[Any]  # what each selection remembers of single samples
+    selection_states: list[Any]  # for selections on the same samples
     logs: list[LossLog | None]
     split_seed: int | None = None  # seed of the validation split
-    data_hash: str | None = None  # hash of the data that memories and logs refer to
+    data_hash: str | None = None  # hash of the data of selection states and logs
     max_epochs: int | None = None  # length of the ratio schedule and of the strategy
 
 
@@ -187,7 +187,7 @@ def prepare_fit(
             stopping,
             class_balanced=class_balanced,
             earlier=earlier,
-            remembers=is_same_data,
+            is_same_data=is_same_data,
             k=k,
             seed=int(seeds[k]),
             rng=rngs[k],
@@ -417,7 +417,7 @@ def _make_member(
     *,
     class_balanced: bool,
     earlier: EarlierFit | None,
-    remembers: bool,
+    is_same_data: bool,
     k: int,
     seed: int,
     rng: np.random.Generator,
@@ -439,7 +439,7 @@ def _make_member(
     earlier : EarlierFit or None
         The fit to continue. If None, the network is initialised from its seed when
         training begins.
-    remembers : bool
+    is_same_data : bool
         Whether the earlier fit was on the same data.
     k : int
         Index of the network.
@@ -469,8 +469,8 @@ def _make_member(
         epoch=0 if earlier is None else earlier.n_epochs,
     )
     log = LossLog(rows.n_samples) if params.record_losses else None
-    if state is not None and remembers:
-        selection.remember(state.memories[k])
+    if state is not None and is_same_data:
+        selection.load_warm_start_state(state.selection_states[k])
         if log is not None:
             log = copy.deepcopy(state.logs[k]) or log
     together = params.n_networks > 1 and params.choose == "together"

@@ -95,7 +95,7 @@ _STATE = {
     "_course": "max_epochs",
     "_rngs": "rngs",
     "_rates": "lr_schedules",
-    "_memories": "memories",
+    "_memories": "selection_states",
     "_logs": "logs",
 }
 
@@ -294,7 +294,7 @@ def _state_to_names(state: FitState) -> dict[str, Any]:
     values = {name: getattr(state, field) for name, field in _STATE.items()}
     values["_rates"] = [own if is_plain(own) else None for own in state.lr_schedules]
     values["_memories"] = [
-        own if is_plain(own) else (own[0], None, None) for own in state.memories
+        own if is_plain(own) else (own[0], None, None) for own in state.selection_states
     ]
     return {name: value for name, value in values.items() if value is not None}
 

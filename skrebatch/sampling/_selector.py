@@ -108,10 +108,12 @@ class Selection:
         return self._is_due or self.smoothing > 0
 
     @property
-    def weighs(self) -> bool:
+    def weights_batches(self) -> bool:
         """Whether the strategy weights the mini-batches of the current epoch."""
         return (
-            self.is_active and self.strategy.weighs and self.epoch > self.warmup_epochs
+            self.is_active
+            and self.strategy.weights_batches
+            and self.epoch > self.warmup_epochs
         )
 
     @cached_property
@@ -212,8 +214,8 @@ class Selection:
         )
 
     @property
-    def memory(self) -> tuple[Losses | None, Plan | None, tuple[Any, ...]]:
-        """State to continue from in later training on the same samples."""
+    def warm_start_state(self) -> tuple[Losses | None, Plan | None, tuple[Any, ...]]:
+        """State with which later training on the same samples can continue."""
         losses = self.losses if self.smoothing > 0 else None
         plan = self.plan if self.refresh_every > 1 else None
         return losses, plan, self._plan_settings
@@ -242,11 +244,11 @@ class Selection:
         self.sampler.__dict__.update(parts["sampler"])
         self.strategy.__dict__.update(parts["strategy"])
 
-    def remember(
-        self, memory: tuple[Losses | None, Plan | None, tuple[Any, ...]]
+    def load_warm_start_state(
+        self, state: tuple[Losses | None, Plan | None, tuple[Any, ...]]
     ) -> None:
         """Set the running mean, and the plan if the settings are unchanged."""
-        self.losses, plan, settings = memory
+        self.losses, plan, settings = state
         self.plan = plan if settings == self._plan_settings else None
 
 

@@ -21,7 +21,7 @@ from skrebatch.sampling._interval import IntervalInsertionSampler
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.sampling._selector import Selection, check_selection
 from skrebatch.strategies import Strategy
-from skrebatch.strategies._planning import weigh
+from skrebatch.strategies._planning import batch_weights_of
 
 
 class ReBatch(Callback):
@@ -150,7 +150,7 @@ default="constant"
                 "`reduction`. The criterion must have a `reduction` attribute that can "
                 'be set to "none", like those of torch.'
             )
-        if self.strategy_.weighs:
+        if self.strategy_.weights_batches:
             _check_weighable(net.criterion_)
         self.batches_ = None
         for name in ("shuffle", "sampler", "batch_sampler"):
@@ -232,7 +232,7 @@ default="constant"
             return
         self.place_ += self.batch_size_
         self.batch_size_ = get_len(batch)
-        if self.selection_.weighs or self.selection_.weights is not None:
+        if self.selection_.weights_batches or self.selection_.weights is not None:
             criterion = net.criterion_
             self.hooks_ = [
                 criterion.register_forward_pre_hook(self._before_loss),
@@ -294,8 +294,8 @@ default="constant"
             return None
         by_sample = _by_sample(losses)
         weights = torch.ones_like(by_sample)
-        if self.selection_.weighs:
-            weights *= weigh(self.strategy_, by_sample.detach()[None])[0]
+        if self.selection_.weights_batches:
+            weights *= batch_weights_of(self.strategy_, by_sample.detach()[None])[0]
         source = self.sampler_ if self.batches_ is None else self.batches_
         drawn = source.drawn
         if self.selection_.weights is not None and drawn is not None:

@@ -57,7 +57,7 @@ def check_strategy(strategy: Any) -> Strategy:
             f"strategy must be one of {names}, or an instance of a subclass of "
             f"skrebatch.Strategy, got {strategy!r}."
         )
-    if not (strategy.plans or strategy.weighs):
+    if not (strategy.plans or strategy.weights_batches):
         raise ValueError(
             f"{type(strategy).__name__} defines neither plan() nor batch_weights()."
         )

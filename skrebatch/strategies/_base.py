@@ -220,6 +220,6 @@ class Strategy(LinkedMixin, BaseEstimator):
         return type(self).plan is not Strategy.plan
 
     @property
-    def weighs(self) -> bool:
+    def weights_batches(self) -> bool:
         """Whether the strategy defines :meth:`batch_weights`."""
         return type(self).batch_weights is not Strategy.batch_weights

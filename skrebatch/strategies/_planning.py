@@ -66,7 +66,7 @@ def make_plan(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
     return replace(plan, weights=weights)
 
 
-def weigh(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
+def batch_weights_of(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
     """Return a strategy's weights for the losses of batches (K, b), validated."""
     weights = strategy.batch_weights(losses)
     if not isinstance(weights, torch.Tensor):

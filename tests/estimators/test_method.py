@@ -87,7 +87,7 @@ def test_strategies_see_the_copies_of_a_batch():
     seen = []
 
     class Looking(Strategy):
-        plans, weighs = False, True
+        plans, weights_batches = False, True
 
         def batch_weights(self, losses):
             seen.append(losses.shape[-1])

@@ -8,7 +8,7 @@ def facts_of(model):
     """All that a fit has found out, a checksum for each."""
     found = {name: value for name, value in vars(model).items() if name.endswith("_")}
     state = model._fit_state
-    found |= {"rngs": state.rngs, "memories": state.memories}
+    found |= {"rngs": state.rngs, "selection_states": state.selection_states}
     found["split_seed"] = state.split_seed
     net = found.pop("net_")
     found["history_"] = [

@@ -116,12 +116,12 @@ def test_weights_in_batches_begin_after_the_warm_up():
     for _ in range(4):
         assert not selection.needs_losses
         selection.begin_epoch(None)
-        seen.append(selection.weighs)
+        seen.append(selection.weights_batches)
     assert seen == [False, False, True, True]
-    assert not make_selection(OHEM(), ratio=0).weighs
+    assert not make_selection(OHEM(), ratio=0).weights_batches
     unwarmed = make_selection(OHEM())
     unwarmed.begin_epoch(None)
-    assert unwarmed.weighs
+    assert unwarmed.weights_batches
 
 
 def test_without_the_losses_there_is_no_plan():
@@ -267,7 +267,7 @@ def test_the_number_of_entries_is_known_beforehand_or_not_claimed(
 def test_entries_of_other_methods_are_not_claimed(name):
     strategy = check_strategy(name)
     entries = make_selection(strategy).entries
-    assert (entries == N) == (strategy.redistributes or strategy.weighs)
+    assert (entries == N) == (strategy.redistributes or strategy.weights_batches)
     assert make_selection(strategy, ratio=0).entries == N
 
 
@@ -373,7 +373,7 @@ def test_followers_have_the_leader_s_plan_and_their_own_shuffle():
 
 @pytest.mark.parametrize("smoothing", [0, 0.5])
 @pytest.mark.parametrize("refresh_every", [1, 3])
-def test_memory_is_what_going_on_needs(smoothing, refresh_every):
+def test_the_warm_start_state_is_what_going_on_needs(smoothing, refresh_every):
     params = {"smoothing": smoothing, "refresh_every": refresh_every, "max_epochs": 9}
 
     def losses_of(epoch):
@@ -381,15 +381,15 @@ def test_memory_is_what_going_on_needs(smoothing, refresh_every):
 
     whole = make_selection(Breed(), **params)
     expected, _ = run(whole, 8, losses_of)
-    orders, rng, memory = [], np.random.default_rng(0), None
+    orders, rng, state = [], np.random.default_rng(0), None
     for epoch in range(8):
         one = Selection(N, Breed(), rng, 1.0, epoch=epoch, **params)
-        if memory is not None:
-            one.remember(memory)
+        if state is not None:
+            one.load_warm_start_state(state)
         orders += run(one, 1, losses_of)[0]
-        memory = one.memory
-        assert (memory[0] is None) == (smoothing == 0 or epoch == 0)
-        assert (memory[1] is None) == (refresh_every == 1 or epoch == 0)
+        state = one.warm_start_state
+        assert (state[0] is None) == (smoothing == 0 or epoch == 0)
+        assert (state[1] is None) == (refresh_every == 1 or epoch == 0)
     for order, its in zip(orders, expected, strict=True):
         np.testing.assert_array_equal(order, its)
 

@@ -144,7 +144,10 @@ def test_the_methods_are_scikit_learn_objects(strategy):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_method_defines_one_of_the_two_methods(name):
     strategy = check_strategy(name)
-    assert (strategy.plans, strategy.weighs) == (name in PLANNING, name not in PLANNING)
+    assert (strategy.plans, strategy.weights_batches) == (
+        name in PLANNING,
+        name not in PLANNING,
+    )
 
 
 @pytest.mark.parametrize("name", PLANNING)

@@ -21,7 +21,7 @@ from skrebatch._engine.optim.optimizers import is_builtin
 from skrebatch._engine.tables.table import Table
 from skrebatch._engine.training.epoch_plan import EpochPlan, Segment, draw_noise
 from skrebatch._engine.training.members import Member, ScheduledGroup
-from skrebatch.strategies._planning import weigh
+from skrebatch.strategies._planning import batch_weights_of
 
 
 class BatchLoop:
@@ -64,7 +64,9 @@ class BatchLoop:
         self.scales = torch.from_numpy(plan.scale).to(device, dtype)  # (T, K, b)
         self.slope = loss.slope(self.targets.shape[-1])
         self.slopes = (self.scales * self.slope).unsqueeze(-1)  # (T, K, b, 1)
-        self.weighs = any(member.selection.weighs for member in members)
+        self.weights_batches = any(
+            member.selection.weights_batches for member in members
+        )
         self.may_skip = any(member.may_skip for member in members)
         dropout = module.architecture.dropout
         self.mask_rngs = draw_mask_rngs(members) if dropout else []
@@ -102,8 +104,8 @@ class BatchLoop:
                 )
             self._read_rows(segment, batch_rows, step)
             outputs.copy_(step.forward())
-            if self.weighs:
-                self._weigh(segment, t, outputs, targets, slopes)
+            if self.weights_batches:
+                self._weight_batch(segment, t, outputs, targets, slopes)
             torch.sub(self.loss.link(outputs), targets, out=step.d_outputs).mul_(slopes)
             step.backward()
             self._update(segment, t, (batch_rows, targets))
@@ -135,7 +137,7 @@ class BatchLoop:
             noise = next(self.noise)[: segment.n_networks, : segment.n_rows]
             step.rows[:, :-2].add_(noise.flatten(0, 1))
 
-    def _weigh(
+    def _weight_batch(
         self,
         segment: Segment,
         t: int,
@@ -143,10 +145,10 @@ class BatchLoop:
         targets: torch.Tensor,
         slopes: torch.Tensor,
     ) -> None:
-        """Let strategies weigh the samples of a batch."""
+        """Multiply the scales of a batch by the weights from the strategies."""
         scales = self.scales[t, : segment.n_networks, : segment.n_rows]
         losses = self.loss.per_sample(outputs, targets)
-        weigh_batch(self.members, self.table, self.plan, t, losses, scales)
+        weight_batch(self.members, self.table, self.plan, t, losses, scales)
         torch.mul(scales.unsqueeze(-1), self.slope, out=slopes)
 
     def _update(self, segment: Segment, t: int, batch: Any) -> None:
@@ -243,7 +245,7 @@ def scheduled_by_step(
     ]
 
 
-def weigh_batch(
+def weight_batch(
     members: list[Member],
     table: Table,
     plan: EpochPlan,
@@ -251,13 +253,14 @@ def weigh_batch(
     losses: torch.Tensor,
     scales: torch.Tensor,
 ) -> None:
-    """Let strategies weigh the batch of a step: multiply `scales` (K, b) in place.
+    """Multiply the scales (K, b) of a batch by the weights from the strategies.
 
-    Where other processes hold some of its rows, by the losses of all.
+    Strategies receive the losses of all rows of a batch, also where other processes
+    hold some of them.
     """
     counts = plan.counts[:, t]
     if plan.places is None:
-        _weigh(members, losses, scales, counts)
+        _weight_losses(members, losses, scales, counts)
         return
     K, b = losses.shape
     places = torch.from_numpy(plan.places[t, :K, :b]).to(losses.device)
@@ -266,20 +269,20 @@ def weigh_batch(
     whole.scatter_(1, places, losses)
     table.add_up(whole)
     factors = torch.ones_like(whole)
-    _weigh(members, whole, factors, counts)
+    _weight_losses(members, whole, factors, counts)
     scales.mul_(factors.gather(1, places))
 
 
-def _weigh(
+def _weight_losses(
     members: list[Member],
     losses: torch.Tensor,
     scales: torch.Tensor,
     counts: NDArray[np.intp],
 ) -> None:
-    """Let strategies weigh a batch: multiply `scales` (K, b) in place."""
+    """Multiply the scales (K, b) by the weights for the given losses (K, b)."""
     alike: dict[tuple[Any, int], list[int]] = {}
     for k, member in enumerate(members[: len(losses)]):
-        if counts[k] and member.selection.weighs and not member.done:
+        if counts[k] and member.selection.weights_batches and not member.done:
             key = member.selection.strategy_key, int(counts[k])
             alike.setdefault(key, []).append(k)
     for (_, count), ks in alike.items():
@@ -287,7 +290,7 @@ def _weigh(
         rows = slice(ks[0], ks[-1] + 1) if len(ks) == ks[-1] + 1 - ks[0] else ks
         own = losses[rows, :count]
         try:
-            scales[rows, :count] *= weigh(strategy, own)
+            scales[rows, :count] *= batch_weights_of(strategy, own)
         except Exception as error:  # of a strategy of the user's
             for k in ks:
                 members[k].fail(error)
