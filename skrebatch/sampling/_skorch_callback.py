@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,18 +12,23 @@ import torch
 from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from skorch.dataset import get_len
-from torch.utils.data import Subset
 
 from skrebatch._utils.arrays import refuse_masked
-from skrebatch._utils.typing import Indices
 from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import DynamicBatchSampler
 from skrebatch.sampling._interval import IntervalInsertionSampler
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.sampling._selector import Selection, check_selection
+from skrebatch.sampling._skorch_losses import (
+    by_sample,
+    count_samples,
+    criteria_of,
+    sample_losses,
+)
 from skrebatch.strategies import Strategy
 from skrebatch.strategies._planning import batch_weights_of
+
+_SAMPLER = "iterator_train__sampler"
 
 
 class ReBatch(Callback):
@@ -78,12 +85,12 @@ default="constant"
     Raises
     ------
     ValueError
-        If a parameter is out of range, if the net's training iterator shuffles or
-        already has a sampler.
+        If a parameter is out of range, or if the net's training iterator shuffles or
+        has a sampler, or if the net has another ReBatch.
     DivergedError
         If a loss becomes NaN or infinite.
     TypeError
-        If the criterion can't return the loss of each sample.
+        If the net can't return the loss of each sample.
 
     See Also
     --------
@@ -139,24 +146,42 @@ default="constant"
     def on_train_begin(
         self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
-        """Validate parameters, data and net, and set the net's training sampler."""
+        """Validate parameters, data and net, and take over the net's training loop."""
         for name, values in (X if isinstance(X, Mapping) else {"X": X}).items():
             refuse_masked(values, name)
         refuse_masked(y, "y")
         self.strategy_ = clone(check_selection(self))
-        if not hasattr(net.criterion_, "reduction"):
+        self.batches_ = self._check_net(net)
+        if not (net.history and hasattr(self, "rng_")):  # not for partial_fit
+            self.rng_ = np.random.default_rng(self.random_state)
+        # The net splits off its validation data later, so the number of training
+        # samples is not known before the first epoch.
+        self.sampler_ = IntervalInsertionSampler(
+            0, self.repeats, self.shuffle, self.rng_
+        )
+        self._begin_others(net, X=X, y=y, **kwargs)
+        net.fit_loop = partial(self._train, net)
+
+    def _check_net(self, net: NeuralNet) -> DynamicBatchSampler | None:
+        """Refuse a net that can't be trained so, and return its batch sampler."""
+        others = [cb for _, cb in net.callbacks_ if cb is not self]
+        if any(isinstance(callback, ReBatch) for callback in others):
+            raise ValueError("A net can have only one ReBatch callback; remove one.")
+        criteria = criteria_of(net)
+        if not criteria or not all(hasattr(c, "reduction") for c in criteria):
+            found = ", ".join(map(repr, criteria)) or "the net"
             raise TypeError(
-                f"ReBatch needs the loss of each sample, but {net.criterion_!r} has no "
+                f"ReBatch needs the loss of each sample, but {found} has no "
                 "`reduction`. The criterion must have a `reduction` attribute that can "
                 'be set to "none", like those of torch.'
             )
         if self.strategy_.weights_batches:
-            _check_weighable(net.criterion_)
-        self.batches_ = None
+            _check_weighable(criteria)
+        batches = None
         for name in ("shuffle", "sampler", "batch_sampler"):
             value = getattr(net, f"iterator_train__{name}", None)
             if isinstance(value, DynamicBatchSampler):
-                self.batches_, value = value, value.sampler
+                batches, value = value, value.sampler
             # An empty sampler is falsy, so its truth value can't be used here.
             is_set = value is not None and value is not False
             if is_set and value is not getattr(self, "sampler_", None):
@@ -170,27 +195,58 @@ default="constant"
                     "ReBatch computes the losses in the order of the samples; remove "
                     f"iterator_valid__{name} from the net."
                 )
-        if not (net.history and hasattr(self, "rng_")):  # not for partial_fit
-            self.rng_ = np.random.default_rng(self.random_state)
-        # The net splits off its validation data later, so the number of training
-        # samples is not known before the first epoch.
-        self.sampler_ = IntervalInsertionSampler(
-            0, self.repeats, self.shuffle, self.rng_
-        )
+        return batches
+
+    def _begin_others(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Call the callbacks after this one.
+
+        If one of them raises an error, skorch calls no callback any more. Therefore
+        nothing may be set in the net before all of them have begun.
+        """
+        callbacks = net.callbacks_
+        is_self = [callback is self for _, callback in callbacks]
+        after = is_self.index(True) + 1 if any(is_self) else len(callbacks)
+        net.callbacks_, rest = callbacks.copy(), callbacks[after:]
+        del callbacks[after:]  # skorch iterates over this list
+        for _, callback in rest:
+            callback.on_train_begin(net, **kwargs)
+
+    def _train(self, net: NeuralNet, *args: Any, **kwargs: Any) -> Any:
+        """Run the training loop of the net, and restore the net however it ends."""
+        del net.fit_loop
+        own = inspect.signature(net.fit_loop).parameters
+        self.fit_params_ = {n: v for n, v in kwargs.items() if n not in own}
+        self.was_set_ = _SAMPLER in vars(net)
         if self.batches_ is None:
-            net.iterator_train__sampler = self.sampler_
+            setattr(net, _SAMPLER, self.sampler_)
         else:
             self.batches_.sampler = self.sampler_
-        self._remove_hooks()  # an error in a batch may have left some
+        try:
+            return net.fit_loop(*args, **kwargs)
+        finally:
+            self._restore_sampler(net)
+            if self.batches_ is not None:
+                self.batches_.sampler = None
+            self._remove_hooks()
+            self.fit_params_ = {}
+
+    def _restore_sampler(self, net: NeuralNet) -> None:
+        """Remove the sampler from the parameters of the net."""
+        if self.batches_ is None:
+            vars(net).pop(_SAMPLER, None)
+            if self.was_set_:
+                setattr(net, _SAMPLER, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the handles of hooks, which are valid only during a batch."""
-        return {n: value for n, value in vars(self).items() if n != "hooks_"}
+        """Leave out what is valid only during the training, or during a batch."""
+        left_out = "hooks_", "fit_params_"
+        return {n: value for n, value in vars(self).items() if n not in left_out}
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
     ) -> None:
         """Set up the selection once the number of training samples is known."""
+        self._restore_sampler(net)  # the iterator has it by now
         self.place_ = self.batch_size_ = 0
         if self.sampler_.n_samples > 0:
             return
@@ -231,9 +287,9 @@ default="constant"
         if not training:
             return
         self.place_ += self.batch_size_
-        self.batch_size_ = get_len(batch)
+        self.batch_size_ = count_samples(batch)
         if self.selection_.weights_batches or self.selection_.weights is not None:
-            criterion = net.criterion_
+            criterion = _check_weighable(criteria_of(net))
             self.hooks_ = [
                 criterion.register_forward_pre_hook(self._before_loss),
                 criterion.register_forward_hook(self._after_loss, always_call=True),
@@ -253,7 +309,9 @@ default="constant"
         by_length = None
         if self.batches_ is not None:
             by_length = np.argsort(self.batches_.lengths, kind="stable")
-        self.sample_losses_, labels = _sample_losses(net, dataset_train, by_length)
+        self.sample_losses_, labels = sample_losses(
+            net, dataset_train, by_length, self.fit_params_
+        )
         if not np.isfinite(self.sample_losses_).all():
             raise DivergedError(
                 f"The loss of {np.sum(~np.isfinite(self.sample_losses_))} training "
@@ -264,14 +322,6 @@ default="constant"
         self.selection_.begin_epoch(self.sample_losses_)
         self.chosen_ = self.sampler_.chosen
 
-    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Restore the net's training iterator and criterion."""
-        if self.batches_ is None:
-            net.iterator_train__sampler = None
-        else:
-            self.batches_.sampler = None
-        self._remove_hooks()  # Ctrl-C during a batch leaves some
-
     def _remove_hooks(self) -> None:
         for hook in getattr(self, "hooks_", []):
             hook.remove()
@@ -279,10 +329,9 @@ default="constant"
 
     def _before_loss(self, criterion: Any, args: Any) -> None:
         """Set the criterion's reduction to get the loss of each sample."""
-        if not criterion.training:  # an error in a training batch left the hook
+        if not criterion.training:  # a callback evaluates the net during a batch
             return
         self.reduction_ = criterion.reduction
-        _check_weighable(criterion)
         criterion.reduction = "none"
 
     def _after_loss(self, criterion: Any, args: Any, losses: Any) -> Any:
@@ -292,10 +341,10 @@ default="constant"
         criterion.reduction = self.reduction_
         if losses is None:  # the criterion raised an error
             return None
-        by_sample = _by_sample(losses)
-        weights = torch.ones_like(by_sample)
+        of_samples = by_sample(losses)
+        weights = torch.ones_like(of_samples)
         if self.selection_.weights_batches:
-            weights *= batch_weights_of(self.strategy_, by_sample.detach()[None])[0]
+            weights *= batch_weights_of(self.strategy_, of_samples.detach()[None])[0]
         source = self.sampler_ if self.batches_ is None else self.batches_
         drawn = source.drawn
         if self.selection_.weights is not None and drawn is not None:
@@ -305,52 +354,16 @@ default="constant"
         return weighted.sum() if self.reduction_ == "sum" else weighted.mean()
 
 
-def _check_weighable(criterion: Any) -> None:
-    """Raise ValueError if the batch loss is not an unweighted mean or sum."""
+def _check_weighable(criteria: list[Any]) -> Any:
+    """Return the criterion whose batch loss is an unweighted mean or sum."""
+    criterion = criteria[0]
     weight = getattr(criterion, "weight", None)
-    if weight is not None or criterion.reduction not in ("mean", "sum"):
+    is_plain = weight is None and criterion.reduction in ("mean", "sum")
+    if len(criteria) > 1 or not is_plain:
         raise ValueError(
             "The strategy weights samples, which requires that the loss of a batch is "
-            'a plain mean or sum. Use a criterion with reduction="mean" or "sum" and '
-            f"without weight, got reduction={criterion.reduction!r} and "
-            f"weight={weight!r}."
+            'a plain mean or sum. Use one criterion with reduction="mean" or "sum" and '
+            f"without weight, got {len(criteria)} with "
+            f"reduction={criterion.reduction!r} and weight={weight!r}."
         )
-
-
-def _by_sample(losses: torch.Tensor) -> torch.Tensor:
-    """Return one loss per sample, the mean over its outputs."""
-    return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
-
-
-def _sample_losses(
-    net: NeuralNet, dataset: Any, order: Indices | None = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the loss of each sample under a skorch net, and its target.
-
-    Both are in the order of the samples. `order` is only the order of computation.
-    """
-    inverse: Any = slice(None)
-    if order is not None:
-        dataset, inverse = Subset(dataset, order.tolist()), np.argsort(order)
-    criterion = net.criterion_
-    reduction, criterion.reduction = criterion.reduction, "none"
-    losses, targets = [], []
-    try:
-        for batch in net.get_iterator(dataset, training=False):
-            with torch.no_grad():
-                outputs = net.evaluation_step(batch, training=False)
-                loss = net.get_loss(outputs, batch[1], X=batch[0], training=False)
-            if loss.dim() == 0:
-                raise TypeError(
-                    f"ReBatch needs the loss of each sample, but {criterion!r} returns "
-                    'one loss for the whole batch although its `reduction` is "none".'
-                )
-            losses.append(_by_sample(loss))
-            targets.append(batch[1])
-    finally:
-        criterion.reduction = reduction
-    labels = None
-    if all(isinstance(target, torch.Tensor) for target in targets):
-        labels = torch.cat(targets).cpu().numpy()
-        labels = (labels[:, 0] if labels.shape[1:] == (1,) else labels)[inverse]
-    return torch.cat(losses).cpu().numpy()[inverse], labels
+    return criterion

@@ -503,11 +503,10 @@ def test_no_hook_is_left_on_the_criterion(strategy):
         train(X, y)
         assert look.seen_ == [0] * 4
         assert hooks_of(net) == 0
-    # An error in the midst of a batch leaves hooks that do nothing, until the next
-    # training removes them.
     fail.on = True
     with pytest.raises(OSError, match="disk full"):
         net.partial_fit(X, y)
+    assert hooks_of(net) == 0
     fail.on = False
     outputs, targets = net.forward(X), torch.tensor(y)
     plain = net.validation_step((torch.tensor(X), targets))["loss"]
@@ -706,7 +705,7 @@ def test_an_iterator_with_an_order_of_its_own_is_refused(name, value):
 def test_a_second_one_is_refused():
     net, _, _, X, y = make_net()
     net.set_params(callbacks=[("first", ReBatch()), ("second", ReBatch())])
-    with pytest.raises(ValueError, match="remove iterator_train__sampler"):
+    with pytest.raises(ValueError, match="only one ReBatch callback"):
         net.fit(X, y)
 
 
@@ -827,5 +826,5 @@ class OneLoss(nn.MSELoss):
 
 def test_a_criterion_that_ignores_its_reduction_is_refused():
     net, _, _, X, y = make_net("one target", criterion=OneLoss)
-    with pytest.raises(TypeError, match="one loss for the whole batch"):
+    with pytest.raises(TypeError, match=r"of 7 samples has the shape \(\)"):
         net.fit(X, y)
