@@ -258,11 +258,9 @@ def run_section(name, quick):
 
 def main():
     arguments = make_parser(__doc__, "--quick", only=SECTIONS).parse_args()
-    calls = {
-        name: partial(run_section, name, arguments.quick) for name in arguments.only
-    }
+    sections = {name: partial(run_section, name, arguments.quick) for name in SECTIONS}
     path = None if arguments.quick else RESULTS / "abuse.json"
-    for name, section in run_sections(path, calls):
+    for name, section in run_sections(path, sections, arguments.only):
         untold = "readings", "found", "environment"
         print(name, {k: v for k, v in section.items() if k not in untold})
 

@@ -1,6 +1,6 @@
 """How much padding, and how much time, do dynamic batches save?
 
-    python benchmarks/dynamic_batching.py           # some minutes
+    python benchmarks/dynamic_batching.py           # all sections, some minutes
     python benchmarks/dynamic_batching.py --page    # docs/lengths.md alone
 
 Rows are of log-uniform lengths from 8 to 512. Both kinds of batches are made of the
@@ -17,12 +17,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
-from pages import as_interval, as_quartiles, as_table, write_blocks
+from harness import DOCS, RESULTS, run_and_write
+from pages import as_interval, as_quartiles, as_table, stamp, write_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
 from tabulate import tabulate
-from threadpoolctl import threadpool_limits
 
 from skrebatch import (
     DynamicBatchSampler,
@@ -64,12 +63,8 @@ def make_data(seed=0):
 def count(lengths, batches):
     """Count batches, their elements and how many of these are padding."""
     elements = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
-    values = sum(int(lengths[batch].sum()) for batch in batches)
-    return {
-        "batches": len(batches),
-        "elements": elements,
-        "padding": elements - values,
-    }
+    padding = elements - sum(int(lengths[batch].sum()) for batch in batches)
+    return {"batches": len(batches), "elements": elements, "padding": padding}
 
 
 def padding():
@@ -84,17 +79,13 @@ def padding():
         fixed = [order[i : i + ROWS] for i in range(0, N_ROWS, ROWS)]
         cell = {"fixed": count(lengths, fixed)}
         budget = round(ROWS * lengths.mean())
-        for n_batches in STRETCHES:
+        for n in STRETCHES:
             sampler = DynamicBatchSampler(
-                lengths,
-                budget,
-                sampler=order,
-                stretch=n_batches * ROWS,
-                random_state=seed,
+                lengths, budget, sampler=order, stretch=n * ROWS, random_state=seed
             )
-            cell[str(n_batches)] = count(lengths, list(sampler))
+            cell[str(n)] = count(lengths, list(sampler))
         seeds.append(cell)
-    return seeds
+    return {"seeds": seeds}
 
 
 def times():
@@ -110,28 +101,23 @@ def times():
             "iterator_train__batch_sampler": sampler,
             "iterator_train__batch_size": 1,
         }
+        estimator, net = partial(make_estimator, network), partial(make_net, network)
+        target = y.astype(np.float32)
         pairs = {
-            "estimator": (
-                make_estimator(network, batch_size=rows),
-                make_estimator(network, max_elements=budget),
-                y,
-            ),
-            "skorch": (
-                make_net(network, batch_size=rows),
-                make_net(network, batch_size=rows, **dynamic),
-                y.astype(np.float32),
-            ),
+            "estimator": {
+                "fixed": partial(estimator(batch_size=rows).fit, X, y),
+                "dynamic": partial(estimator(max_elements=budget).fit, X, y),
+            },
+            "skorch": {
+                "fixed": partial(net(batch_size=rows).fit, X, target),
+                "dynamic": partial(net(batch_size=rows, **dynamic).fit, X, target),
+            },
         }
-        for name, (fixed, other, target) in pairs.items():
-            pair = {
-                "fixed": partial(fixed.fit, X, target),
-                "dynamic": partial(other.fit, X, target),
-            }
-            title = f"{name}, {channels}, {rows} rows"
-            seconds = measure(title, pair, REPETITIONS)
+        for name, pair in pairs.items():
+            seconds = measure(f"{name}, {channels}, {rows} rows", pair, REPETITIONS)
             cell = {"training": name, "channels": channels, "rows": rows}
             cells.append({**cell, "seconds": seconds})
-    return cells
+    return {"cells": cells}
 
 
 def make_estimator(network, **options):
@@ -167,9 +153,8 @@ def shares(values):
     return as_interval((middle, low, high), ".1%").replace("%", " %")
 
 
-def write_page(results):
-    """Put the tables into the page."""
-    seeds = results["padding"]["seeds"]
+def padding_table(seeds):
+    """Tabulate how much padding there is, and how much dynamic batches save."""
     names = {"fixed": f"fixed, {ROWS} rows"}
     names |= {str(n): f"dynamic, stretches of {n} batches" for n in STRETCHES}
     rows = []
@@ -186,13 +171,17 @@ def write_page(results):
             saved = [1 - seed[key][what] / seed["fixed"][what] for seed in seeds]
             row[f"{what} saved"] = "" if key == "fixed" else shares(saved)
         rows.append(row)
-    tables = {"padding": tabulate(rows, headers="keys", tablefmt="github")}
+    return tabulate(rows, "keys", "github")
+
+
+def time_table(cells):
+    """Tabulate the time of fits with fixed and with dynamic batches."""
     titles = {
         "estimator": "`ReBatchCNNClassifier`, `max_elements`",
         "skorch": "skorch, `ReBatch`, `DynamicBatchSampler`",
     }
     rows = []
-    for cell in results["times"]["cells"]:
+    for cell in cells:
         fixed, dynamic = (cell["seconds"][kind]["cpu"] for kind in ("fixed", "dynamic"))
         rows.append(
             {
@@ -204,26 +193,22 @@ def write_page(results):
                 "ratio": as_quartiles(dynamic, fixed),
             }
         )
-    tables["times"] = as_table(rows, "keys", "github")
-    blocks = {}
-    for name, table in tables.items():
-        ran = results[name]["environment"]
-        facts = f"{ran['date']}, {ran['cpu']}, torch {ran['versions']['torch']}"
-        blocks[name] = f"{table}\n\n<sub>{facts}.</sub>"
+    return as_table(rows, "keys", "github")
+
+
+def write_page(results):
+    """Put the tables into the page."""
+    tables = {
+        "padding": padding_table(results["padding"]["seeds"]),
+        "times": time_table(results["times"]["cells"]),
+    }
+    blocks = {
+        name: f"{table}\n\n{stamp(results[name]['environment'])}"
+        for name, table in tables.items()
+    }
     write_blocks(DOCS / "lengths.md", blocks)
 
 
-def main():
-    if not make_parser(__doc__, "--page").parse_args().page:
-        torch.set_num_threads(1)
-        with threadpool_limits(1):
-            results = {
-                "padding": {"environment": environment(), "seeds": padding()},
-                "times": {"environment": environment(), "cells": times()},
-            }
-        write_json(OUTPUT, results)
-    write_page(read_json(OUTPUT))
-
-
 if __name__ == "__main__":
-    main()
+    sections = {"padding": padding, "times": times}
+    run_and_write(__doc__, OUTPUT, sections, write_page)

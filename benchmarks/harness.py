@@ -8,9 +8,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import torch
-from joblib import Parallel
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -27,21 +27,9 @@ OPTIONS = {
 
 
 def make_parser(description, *options, only=None):
-    """Make the parser of a script.
+    """Make the parser of a script, with some of `OPTIONS`.
 
-    Parameters
-    ----------
-    description : str
-        The docstring of the script.
-    *options : str
-        Keys of `OPTIONS`.
-    only : iterable of str, default=None
-        Names of the sections of a script that can run them one by one; adds
-        ``--only``.
-
-    Returns
-    -------
-    ArgumentParser
+    `only` names the sections of a script that can run them one by one.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -58,18 +46,23 @@ def make_parser(description, *options, only=None):
 
 def run_parallel(calls, n_jobs, title=None, unit="fit"):
     """Run a list of joblib's delayed calls with a progress bar, keeping their order."""
-    workers = Parallel(n_jobs=n_jobs, return_as="generator")
+    workers = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     return list(tqdm(workers(calls), title, total=len(calls), unit=unit))
 
 
-def read_json(path):
-    """Read a file of results.
+def run_jobs(function, jobs, setting, folder, n_jobs):
+    """Call a function with each job, or those left of a run that was killed.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the script that writes the file has not run.
+    Finished jobs are kept in the folder. They are used again under the same `setting`
+    alone, which is what all of them depend on.
     """
+    cache = joblib.Memory(folder / joblib.hash(setting), verbose=0)
+    calls = [joblib.delayed(cache.cache(function))(job) for job in jobs]
+    return run_parallel(calls, n_jobs, unit="job")
+
+
+def read_json(path):
+    """Read a file of results, which a benchmark has written."""
     if not path.exists():
         raise FileNotFoundError(f"No results in {path}; run the benchmark first.")
     return json.loads(path.read_text("utf-8"))
@@ -89,37 +82,10 @@ def write_json(path, results, indent=1):
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def update_json(path, sections, order=None):
-    """Write sections into a file of results, and keep its other sections.
-
-    The file is read just before, because another run may have written to it.
-
-    Parameters
-    ----------
-    path : Path
-    sections : dict
-    order : iterable of str, default=None
-        Names of all sections in the order of the file.
-
-    Returns
-    -------
-    dict
-        All sections.
-    """
-    results = (read_json(path) if path.exists() else {}) | sections
-    if order is not None:
-        results = {name: results[name] for name in order if name in results}
-    write_json(path, results)
-    return results
-
-
 def rounded(value, digits=6):
     """Round all floats of a JSON value to significant digits."""
-    if isinstance(value, dict):
-        return {name: rounded(part, digits) for name, part in value.items()}
-    if isinstance(value, list):
-        return [rounded(part, digits) for part in value]
-    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+    text = json.dumps(value)
+    return json.loads(text, parse_float=lambda x: float(f"{float(x):.{digits}g}"))
 
 
 def versions(*packages):
@@ -150,32 +116,32 @@ def environment():
     }
 
 
-def run_sections(path, calls, order=None):
-    """Run the sections of a benchmark on one thread, and write each to its file.
+def run_sections(path, sections, only):
+    """Run sections of a benchmark on one thread; write each to the file of results.
 
-    Parameters
-    ----------
-    path : Path or None
-        The file of results; None to write none.
-    calls : dict of str to callable
-        Each returns a dict of results, or None if its section can't run here.
-    order : iterable of str, default=None
-        As in :func:`update_json`.
-
-    Yields
-    ------
-    name : str
-    section : dict
-        The results with their environment, as written.
+    A section is a function that returns a dict, or None if it can't run here. The file
+    keeps the results of the others; without a path none is written. Yields the names of
+    the sections, and their results with the environment.
     """
     torch.set_num_threads(1)
-    for name, call in calls.items():
+    for name in only:
         with threadpool_limits(1):
-            found = call()
+            found = sections[name]()
         if found is None:
             print(f"{name}: skipped, this machine lacks what it needs")
             continue
         section = {"environment": environment(), **found}
         if path is not None:
-            update_json(path, {name: section}, order)
+            # Read only now, because another run may have written to it.
+            results = (read_json(path) if path.exists() else {}) | {name: section}
+            write_json(path, {n: results[n] for n in sections if n in results})
         yield name, section
+
+
+def run_and_write(description, path, sections, write_page):
+    """Run the sections that the command line names, then write the page."""
+    arguments = make_parser(description, "--page", only=sections).parse_args()
+    if not arguments.page:
+        for name, _ in run_sections(path, sections, arguments.only):
+            print(f"{name}: done")
+    write_page(read_json(path))

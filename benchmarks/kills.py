@@ -17,12 +17,13 @@ import signal
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
-from pages import write_blocks
+from pages import stamp, write_blocks
 from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -113,31 +114,22 @@ def start(make_model, folder, X, y):
         os._exit(1)
 
 
-def torn_files(folder):
-    """Names of checkpoints that can't be read."""
-    torn = []
+def count_torn(folder):
+    """Count the checkpoints that can't be read."""
+    torn = 0
     with tempfile.TemporaryDirectory() as other:
         for path in folder.rglob("*.safetensors"):
-            # A copy: a checkpoint that is opened is tidied up.
-            copy = shutil.copy(path, other)
             try:
-                Checkpoint(copy)
+                # A copy: a checkpoint that is opened is tidied up.
+                Checkpoint(shutil.copy(path, other))
             except ValueError:
-                torn.append(path.name)
+                torn += 1
     return torn
 
 
 def run_and_kill(make_model, X, y, duration, rng):
-    """Run once to the end, with kills on the way.
-
-    Returns
-    -------
-    result : dict
-        `kills`, `drafts` that kills left in the middle of a write, `torn` and `left`
-        files, and the `digest` of what came out.
-    """
-    kills = drafts = 0
-    torn = []
+    """Run once to the end, with kills on the way; return counts and the digest."""
+    kills = drafts = torn = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         while True:
@@ -149,16 +141,16 @@ def run_and_kill(make_model, X, y, duration, rng):
                 break
             kills += 1
             drafts += len(list(folder.rglob(".*.tmp")))
-            torn += torn_files(folder)
+            torn += count_torn(folder)
         digest = "" if os.WEXITSTATUS(status) else (folder / "result").read_text()
-        left = [p.name for p in folder.rglob("*") if p.is_file() and p.name != "result"]
-    return {
+        left = sum(p.is_file() and p.name != "result" for p in folder.rglob("*"))
+    counts = {
         "kills": kills,
-        "drafts": drafts,
-        "torn": torn,
-        "left": left,
-        "digest": digest,
+        "kills_in_the_middle_of_a_write": drafts,
+        "files_torn": torn,
+        "files_left_over": left,
     }
+    return counts, digest
 
 
 def measure(names, n_kills, seed):
@@ -177,17 +169,16 @@ def measure(names, n_kills, seed):
             pid = start(make_model, Path(folder), X, y)
             os.waitpid(pid, 0)
             duration = time.perf_counter() - begun
-        share = -(-n_kills // len(names))
-        runs = []
-        while sum(run["kills"] for run in runs) < share:
-            runs.append(run_and_kill(make_model, X, y, duration, rng))
+        total, digests = Counter(), []
+        while total["kills"] < n_kills / len(names):
+            counts, digest = run_and_kill(make_model, X, y, duration, rng)
+            total.update(counts)
+            digests.append(digest)
         cases[name] = {
-            "kills": sum(run["kills"] for run in runs),
-            "runs": len(runs),
-            "runs_equal_to_the_bit": sum(run["digest"] == expected for run in runs),
-            "kills_in_the_middle_of_a_write": sum(run["drafts"] for run in runs),
-            "files_torn": sum(len(run["torn"]) for run in runs),
-            "files_left_over": sum(len(run["left"]) for run in runs),
+            "kills": total.pop("kills"),
+            "runs": len(digests),
+            "runs_equal_to_the_bit": digests.count(expected),
+            **total,
         }
     return cases
 
@@ -198,11 +189,9 @@ def write_page(results):
         {"case": name, **{key.replace("_", " "): n for key, n in case.items()}}
         for name, case in {**results["cases"], "all": results["total"]}.items()
     ]
-    table = tabulate(rows, headers="keys", tablefmt="github")
-    ran = results["environment"]
-    facts = f"Seed {results['seed']}, {ran['date']}, {ran['cpu']}"
-    stamp = f"<sub>{facts}, torch {ran['versions']['torch']}.</sub>"
-    write_blocks(DOCS / "interruption.md", {"kills": f"{table}\n\n{stamp}"})
+    line = stamp(results["environment"], f"Seed {results['seed']}")
+    table = tabulate(rows, "keys", "github")
+    write_blocks(DOCS / "interruption.md", {"kills": f"{table}\n\n{line}"})
 
 
 def main():

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
-from harness import DOCS, RESULTS, make_parser, read_json, run_sections
+from harness import DOCS, RESULTS, run_and_write
 from pages import as_quartiles, where, write_blocks
 from speed import in_new_process, measure, memory
 from tabulate import tabulate
@@ -185,14 +185,6 @@ def run_section(name):
         return SECTIONS[name](Path(folder))
 
 
-def main():
-    arguments = make_parser(__doc__, "--page", only=SECTIONS).parse_args()
-    if not arguments.page:
-        calls = {name: partial(run_section, name) for name in arguments.only}
-        for name, _ in run_sections(OUTPUT, calls):
-            print(f"{name}: done")
-    write_page(read_json(OUTPUT))
-
-
 if __name__ == "__main__":
-    main()
+    sections = {name: partial(run_section, name) for name in SECTIONS}
+    run_and_write(__doc__, OUTPUT, sections, write_page)

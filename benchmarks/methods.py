@@ -286,8 +286,8 @@ def main(arguments=None):
         return
 
     size = QUICK if arguments.quick else Size()
-    calls = {name: partial(run_section, name, size) for name in arguments.only}
-    for name, section in run_sections(path, calls):
+    sections = {name: partial(run_section, name, size) for name in SECTIONS}
+    for name, section in run_sections(path, sections, arguments.only):
         print(summarise({name: section}))
     print(f"wrote {path}")
 

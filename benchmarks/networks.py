@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 from evidence import corrected_interval
-from harness import DOCS, RESULTS, make_parser, read_json, run_sections
+from harness import DOCS, RESULTS, run_and_write
 from pages import as_quartiles, write_blocks
 from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
@@ -155,14 +155,6 @@ def run_table(name):
     return {**TABLES[name], **measure(name, **TABLES[name])}
 
 
-def main():
-    arguments = make_parser(__doc__, "--page", only=TABLES).parse_args()
-    if not arguments.page:
-        calls = {name: partial(run_table, name) for name in arguments.only}
-        for _, section in run_sections(OUTPUT, calls, TABLES):
-            print(summarise(section))
-    write_page(read_json(OUTPUT))
-
-
 if __name__ == "__main__":
-    main()
+    sections = {name: partial(run_table, name) for name in TABLES}
+    run_and_write(__doc__, OUTPUT, sections, write_page)

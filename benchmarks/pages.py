@@ -13,13 +13,6 @@ def fill_template(template, /, **values):
     return (TEMPLATES / f"{template}.md").read_text("utf-8").format(**values)
 
 
-def fill_block(text, begin, end, content):
-    """Replace the text between two marks of a page."""
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}{content}{end}{after}"
-
-
 def save_figure(figure, path, dpi=80):
     """Save a figure, making the folder; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,19 +21,9 @@ def save_figure(figure, path, dpi=80):
 
 
 def as_table(rows, headers="firstrow", style="pipe"):
-    """Format rows as a table; style "simple" is for the terminal.
+    """Format a list of lists or dicts, or a data frame, as a table.
 
-    Parameters
-    ----------
-    rows : list of list or list of dict
-    headers : list of str, "firstrow" or "keys", default="firstrow"
-        "keys" for dicts.
-    style : str, default="pipe"
-        A format of tabulate.
-
-    Returns
-    -------
-    str
+    `headers` is "keys" for dicts and data frames; style "plain" is for the terminal.
     """
     return tabulate(rows, headers, style, disable_numparse=True)
 
@@ -88,16 +71,19 @@ def where(environment, *more):
     return f"<sub>{environment['date']}, {'; '.join([machine, found, *more])}.</sub>"
 
 
-def write_blocks(path, blocks):
-    """Write the text of a page between ``<!-- name -->`` and ``<!-- end``.
+def stamp(environment, *before):
+    """Format the date, the processor and torch of a run as a line of a page."""
+    torch = f"torch {environment['versions']['torch']}"
+    facts = ", ".join([*before, environment["date"], environment["cpu"], torch])
+    return f"<sub>{facts}.</sub>"
 
-    Parameters
-    ----------
-    path : Path
-    blocks : dict of str to str
-        The text of each block by the name in its mark.
-    """
-    text = path.read_text("utf-8")
+
+def write_blocks(path, blocks):
+    """Write texts by name into a page, from ``<!-- name -->`` to ``<!-- end``."""
+    page = path.read_text("utf-8")
     for name, content in blocks.items():
-        text = fill_block(text, f"<!-- {name} -->", "<!-- end", f"\n\n{content}\n\n")
-    path.write_text(text, encoding="utf-8")
+        mark = f"<!-- {name} -->"
+        before, _, rest = page.partition(mark)
+        _, _, after = rest.partition("<!-- end")
+        page = f"{before}{mark}\n\n{content}\n\n<!-- end{after}"
+    path.write_text(page, encoding="utf-8")

@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from compare import SCORES, inner_splits, network, other_models, score
 from datasets import load
-from harness import rounded, write_json
-from resume import run_jobs
+from harness import rounded, run_jobs, write_json
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -24,6 +23,7 @@ from skrebatch import FusedGridSearchCV
 
 OURS = "re-Batch"
 PLAIN = "no re-Batch"
+PARTS = "paper_parts"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def run_search(job):
 def run_searches(plan, setting, n_jobs, folder, stem):
     """Run all searches; write what they found, and apart from it what they took.
 
-    The file with the parts stays, for a run that is killed later.
+    Finished parts stay, for a run that is killed later.
     """
     jobs = [
         SearchJob(name, arm, split, asdict(plan))
@@ -151,8 +151,7 @@ def run_searches(plan, setting, n_jobs, folder, stem):
         for split in range(plan.outer_folds * plan.outer_repeats)
     ]
     setting = {**setting, "plan": asdict(plan), "grids": grids(plan)}
-    parts = folder / f"{stem}.parts.jsonl"
-    done = run_jobs(run_search, jobs, setting, parts, n_jobs)
+    done = run_jobs(run_search, jobs, setting, folder / PARTS, n_jobs)
     results = {**setting, "runs": [part["run"] for part in done]}
     write_json(folder / f"{stem}.json", results, indent=None)
     costs = [

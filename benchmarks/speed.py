@@ -356,8 +356,8 @@ def main():
 
     plan = QUICK if arguments.quick else Plan()
     warnings.simplefilter("ignore", ConvergenceWarning)  # all train for all epochs
-    calls = {name: partial(run_section, name, plan) for name in arguments.only}
-    for name, section in run_sections(path, calls):
+    sections = {name: partial(run_section, name, plan) for name in SECTIONS}
+    for name, section in run_sections(path, sections, arguments.only):
         print(summarise({name: section}))
     print(f"wrote {path}")
 

@@ -9,14 +9,30 @@ import paper
 import pytest
 from datasets import load
 from evidence import Interval
-from paper import Case, Job, Plan, SearchPlan, jobs_of, main_cases, run_job, side_cases
+from harness import run_jobs
 from paper_claims import CLAIMS, FAILS, HOLDS, UNKNOWN, gain, judge, judge_intervals
+from paper_experiments import (
+    NETWORKS,
+    SETUPS,
+    Case,
+    Job,
+    Plan,
+    estimator,
+    jobs_of,
+    main_cases,
+    run_job,
+    run_tables,
+    side_cases,
+    split,
+)
 from paper_report import TABLES, TITLES, write_page
 from paper_runs import at, load_runs
-from resume import run_jobs
+from paper_search import SearchPlan, run_searches
 from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from skrebatch import ReBatchCNNClassifier
 
 TINY = Plan(ratios=(0.3,), repeats=3, side_repeats=2, epochs=0.01)
 TINY_SEARCH = SearchPlan(
@@ -30,14 +46,14 @@ TINY_SEARCH = SearchPlan(
 @pytest.mark.parametrize("name", ["breast_cancer", "diabetes"])
 def test_rows_are_split_6_2_2(name):
     dataset = load(name)
-    parts = paper.split(dataset, 0)
+    parts = split(dataset, 0)
     shares = [len(rows) / len(dataset.y) for rows in parts]
     np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.005)
     assert sorted(np.concatenate(parts)) == list(range(len(dataset.y)))
     if name == "breast_cancer":
         means = [dataset.y[rows].mean() for rows in parts]
         np.testing.assert_allclose(means, dataset.y.mean(), atol=0.01)
-    again, other = paper.split(dataset, 0), paper.split(dataset, 1)
+    again, other = split(dataset, 0), split(dataset, 1)
     assert all((a == b).all() for a, b in zip(parts, again, strict=True))
     assert set(parts[2]) != set(other[2])
 
@@ -52,13 +68,13 @@ def test_every_reading_of_both_choices_is_run_once():
     assert others == {"no re-Batch", "TSW", "random", "fixed order"}
 
 
-@pytest.mark.parametrize("name", paper.SETUPS)
+@pytest.mark.parametrize("name", SETUPS)
 def test_main_cases_have_ten_repeats_whatever_the_others_have(name):
     repeats = {}
     for job in jobs_of(name, Plan()):
         for case in job.cases if job.scaled else []:
             repeats.setdefault(case, []).extend(job.repeats)
-    side = paper.SETUPS[name].side_repeats
+    side = SETUPS[name].side_repeats
     for ratio in (0.03, 0.08, 0.15, 0.3):
         assert all(sorted(repeats[c]) == [*range(10)] for c in main_cases(name, ratio))
         assert all(
@@ -88,8 +104,8 @@ def test_the_ratio_sets_the_batch_size_unless_it_is_fixed():
 )
 def test_the_networks_are_those_of_table_3(name, n_features, flat):
     X = np.random.default_rng(0).normal(size=(8, n_features))
-    network = {**paper.NETWORKS[name], "padding": 1}
-    model = paper.ReBatchCNNClassifier(**network, max_epochs=1, batch_size=4)
+    network = {**NETWORKS[name], "padding": 1}
+    model = ReBatchCNNClassifier(**network, max_epochs=1, batch_size=4)
     architecture = model.fit(X, [0, 1] * 4).module_.architecture
     assert architecture.linear_sizes == [(flat, 2 * flat), (2 * flat, 1)]
 
@@ -105,10 +121,10 @@ def runs():
 def test_a_run_is_that_of_the_estimator_fitted_alone(runs):
     dataset = load("diabetes")
     (run,) = (r for r in runs if r["method"] == "max-loss" and r["repeat"] == 2)
-    train, valid, test = paper.split(dataset, 2)
+    train, valid, test = split(dataset, 2)
     prepare = make_pipeline(dataset.preprocessor(), StandardScaler())
     X = prepare.fit(dataset.X.iloc[train]).transform(dataset.X)
-    model = paper.estimator(dataset, Case("max-loss", 0.3, 2), 3, len(train), 2)
+    model = estimator(dataset, Case("max-loss", 0.3, 2), 3, len(train), 2)
     model.fit(X[train], dataset.y[train], X_val=X[valid], y_val=dataset.y[valid])
     error = root_mean_squared_error(dataset.y[test], model.predict(X[test]))
     assert run["scores"]["rmse"] == pytest.approx(error, rel=1e-4)
@@ -153,25 +169,18 @@ def note(job):
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
-    path, trace = tmp_path / "parts.jsonl", tmp_path / "trace"
+    parts, trace = tmp_path / "parts", tmp_path / "trace"
     jobs = [(str(tmp_path), number) for number in range(4)]
-    whole = run_jobs(note, jobs, {"seed": 1}, path, 1)
-    lines = path.read_text().splitlines(keepends=True)
-    trace.unlink()
-    path.write_text("".join(lines[:3]) + lines[3][:-9])  # torn
-    assert run_jobs(note, jobs, {"seed": 1}, path, 1) == whole
-    assert trace.read_text().split() == ["2", "3"]
-    assert len(path.read_text().splitlines()) == 5
-    assert not list(tmp_path.glob("*.new"))
+    first = run_jobs(note, jobs[:2], {"seed": 1}, parts, 1)
+    assert run_jobs(note, jobs, {"seed": 1}, parts, 1)[:2] == first
+    assert trace.read_text().split() == ["0", "1", "2", "3"]
 
 
 def test_parts_of_another_setting_are_not_gone_on_from(tmp_path):
-    path, jobs = tmp_path / "parts.jsonl", [(str(tmp_path), 1)]
-    run_jobs(note, jobs, {"seed": 1}, path, 1)
-    before = path.read_bytes()
-    with pytest.raises(SystemExit, match="other settings"):
-        run_jobs(note, jobs, {"seed": 2}, path, 1)
-    assert path.read_bytes() == before
+    jobs = [(str(tmp_path), 1)]
+    for seed in (1, 2, 1):
+        run_jobs(note, jobs, {"seed": seed}, tmp_path / "parts", 1)
+    assert (tmp_path / "trace").read_text().split() == ["1", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -179,15 +188,15 @@ def folder(tmp_path_factory):
     """Results of a tiny run on a data set that comes with scikit-learn."""
     folder = tmp_path_factory.mktemp("paper")
     setting = paper.find(["diabetes"])
-    paper.run_tables(TINY, setting, 1, folder, "paper")
-    paper.run_searches(TINY_SEARCH, setting, 1, folder, "paper_search")
+    run_tables(TINY, setting, 1, folder, "paper")
+    run_searches(TINY_SEARCH, setting, 1, folder, "paper_search")
     return folder
 
 
 def test_the_same_bits_twice_whatever_the_processes(folder, tmp_path):
     setting = paper.find(["diabetes"])
-    paper.run_tables(TINY, setting, 2, tmp_path, "paper")
-    paper.run_searches(TINY_SEARCH, setting, 2, tmp_path, "paper_search")
+    run_tables(TINY, setting, 2, tmp_path, "paper")
+    run_searches(TINY_SEARCH, setting, 2, tmp_path, "paper_search")
     for name in ("paper.json", "paper_search.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 

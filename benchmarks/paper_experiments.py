@@ -1,0 +1,307 @@
+"""The experiments of the paper's tables 4 to 9, in each reading of the method."""
+
+import itertools
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+from datasets import SEED, load
+from harness import rounded, run_jobs, write_json
+from paper_runs import CHOICES, CLASSIFICATION
+from paper_search import PARTS
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    precision_score,
+    r2_score,
+    recall_score,
+    root_mean_squared_error,
+)
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from skrebatch import (
+    TSW,
+    ReBatchCNNClassifier,
+    ReBatchCNNRegressor,
+    fit_fused,
+    loss_area,
+    loss_trend,
+    nrmse,
+    redistribution_size,
+)
+
+FIXED_BATCH_SIZE = 32
+# Table 3. Without padding CHP and PDC would shrink to nothing, so there was some.
+NETWORKS = {
+    "pid": {"conv_channels": (8, 16), "pool_size": (1, 3), "pool_stride": (1, 2)},
+    "pdc": {"conv_channels": (8, 16), "kernel_size": 8},
+    "diabetes": {"conv_channels": (64, 128)},
+    "chp": {"conv_channels": (32, 64)},
+}
+NETWORKS["ccfd"] = NETWORKS["pid"]
+NETWORKS["insurance"] = NETWORKS["diabetes"]
+
+
+class Setup(NamedTuple):
+    """How a data set is run."""
+
+    max_epochs: int
+    # Repeats of the readings beside the main ones: as many as the time allows.
+    side_repeats: int
+
+
+# The longest come first, so that no process is left alone with one.
+SETUPS = {
+    "diabetes": Setup(200, 1),
+    "insurance": Setup(100, 1),
+    "chp": Setup(200, 2),
+    "ccfd": Setup(50, 2),
+    "pid": Setup(300, 5),
+    "pdc": Setup(30, 10),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run."""
+
+    ratios: tuple[float, ...] = (0.03, 0.08, 0.15, 0.3)
+    repeats: int = 10
+    side_repeats: int | None = None  # None: those of the data set
+    epochs: float = 1.0  # as a share of the paper's
+
+
+QUICK = Plan(ratios=(0.08, 0.3), repeats=2, side_repeats=1, epochs=0.05)
+
+
+class Case(NamedTuple):
+    """A method in one reading, at a ratio and a batch size."""
+
+    method: str
+    ratio: float
+    repeats: int = 1
+    shuffle: bool = True
+    fixed_batch: bool = False
+
+    def parameters(self, n_train):
+        """Return the parameters of the estimator."""
+        size = max(1, redistribution_size(n_train, self.ratio))
+        parameters = {
+            "batch_size": FIXED_BATCH_SIZE if self.fixed_batch else size,
+            "shuffle": self.shuffle,
+        }
+        if self.method in ("no re-Batch", "fixed order"):
+            return parameters | {"ratio": 0}
+        strategy = TSW() if self.method == "TSW" else self.method
+        parameters |= {"ratio": self.ratio, "repeats": self.repeats}
+        return parameters | {"strategy": strategy}
+
+
+READINGS = [(repeats, shuffle) for repeats in range(4) for shuffle in (True, False)]
+
+
+def main_cases(name, ratio):
+    """List what the tables show: the reading that agrees with the paper's signs."""
+    cases = [
+        Case("no re-Batch", ratio),
+        *(Case(method, ratio, 2) for method in CHOICES),
+    ]
+    # The paper has no TSW in its tables of regression.
+    return [*cases, Case("TSW", ratio)] if name in CLASSIFICATION else cases
+
+
+def side_cases(name, ratio):
+    """List the other readings, methods and controls."""
+    cases = [
+        *(Case(method, ratio, *reading) for method in CHOICES for reading in READINGS),
+        Case("TSW", ratio),
+        Case("random", ratio, 2),
+        Case("fixed order", ratio, shuffle=False),
+    ]
+    return [case for case in cases if case not in main_cases(name, ratio)]
+
+
+def fixed_cases(ratios):
+    """List what tells the ratio from the batch size that it sets."""
+    return [
+        Case("no re-Batch", ratios[0], fixed_batch=True),
+        *(
+            Case(method, ratio, 2, fixed_batch=True)
+            for method in CHOICES
+            for ratio in ratios
+        ),
+    ]
+
+
+class Job(NamedTuple):
+    """Networks that are trained side by side."""
+
+    data: str
+    max_epochs: int
+    repeats: range
+    cases: list[Case]
+    # Whether the columns that a category becomes are standardised like the others.
+    scaled: bool = True
+
+
+def jobs_of(name, plan):
+    """Cut the experiment on a data set into jobs."""
+    max_epochs = max(2, round(plan.epochs * SETUPS[name].max_epochs))
+    n_side = plan.side_repeats or SETUPS[name].side_repeats
+    jobs = []
+    for ratio in plan.ratios:
+        main = main_cases(name, ratio)
+        both = main + side_cases(name, ratio)
+        jobs.append(Job(name, max_epochs, range(n_side), both))
+        if n_side < plan.repeats:
+            rest = range(n_side, plan.repeats)
+            jobs.append(Job(name, max_epochs, rest, main))
+    jobs.append(Job(name, max_epochs, range(n_side), fixed_cases(plan.ratios)))
+    if name == "insurance":
+        plain = [Case("no re-Batch", ratio) for ratio in plan.ratios]
+        jobs.append(Job(name, max_epochs, range(n_side), plain, scaled=False))
+    return jobs
+
+
+def split(dataset, repeat):
+    """Split into 60 % for training, 20 % for validation and 20 % for test."""
+    is_classification = dataset.task == "classification"
+    rows = np.arange(len(dataset.y))
+    parts = []
+    for share in (0.2, 0.25):
+        rows, part = train_test_split(
+            rows,
+            test_size=share,
+            stratify=dataset.y[rows] if is_classification else None,
+            random_state=SEED + repeat,
+        )
+        parts.append(part)
+    test, valid = parts
+    return rows, valid, test
+
+
+def estimator(dataset, case, max_epochs, n_train, repeat):
+    """Make the paper's network for a case."""
+    common = {
+        **NETWORKS[dataset.name],
+        "padding": 1,
+        "max_epochs": max_epochs,
+        "random_state": SEED + repeat,
+        **case.parameters(n_train),
+    }
+    if dataset.task == "classification":
+        return ReBatchCNNClassifier(**common)
+    return ReBatchCNNRegressor(standardize_target=False, **common)
+
+
+def scores(dataset, y, predicted):
+    """Score predictions of test rows as the paper does."""
+    if dataset.task == "classification":
+        return {
+            "accuracy": accuracy_score(y, predicted),
+            "precision": precision_score(y, predicted, zero_division=0),
+            "recall": recall_score(y, predicted),
+            "f1": f1_score(y, predicted, zero_division=0),
+        }
+    return {
+        "rmse": root_mean_squared_error(y, predicted),
+        "mae": mean_absolute_error(y, predicted),
+        "r2": r2_score(y, predicted),
+        "nrmse_mean": nrmse(y, predicted),
+        "nrmse_std": nrmse(y, predicted, normalization="std"),
+    }
+
+
+def run_job(job):
+    """Train the networks of a job side by side, and measure each.
+
+    Features are standardised by the training rows of each repeat, so that the table
+    trained on holds the rows once for every repeat.
+    """
+    dataset = load(job.data)
+    n_rows = len(dataset.y)
+    tables, parts = [], {}
+    for i, repeat in enumerate(job.repeats):
+        own = split(dataset, repeat)
+        prepare = dataset.preprocessor()
+        if job.scaled:
+            prepare = make_pipeline(prepare, StandardScaler())
+        prepare.fit(dataset.X.iloc[own[0]])
+        tables.append(prepare.transform(dataset.X))
+        parts[repeat] = [rows + i * n_rows for rows in own]
+    X, y = np.concatenate(tables), np.tile(dataset.y, len(tables))
+
+    wanted = [(case, repeat) for repeat in job.repeats for case in job.cases]
+    models = [
+        estimator(dataset, case, job.max_epochs, len(parts[repeat][0]), repeat)
+        for case, repeat in wanted
+    ]
+    with threadpool_limits(1):
+        fit_fused(
+            models,
+            X,
+            y,
+            [parts[repeat][0] for _, repeat in wanted],
+            val_indices=[parts[repeat][1] for _, repeat in wanted],
+        )
+    runs, plain = [], {}
+    for (case, repeat), model in zip(wanted, models, strict=True):
+        test = parts[repeat][2]
+        curves = {"train": model.loss_curve_, "val": model.validation_loss_curve_}
+        if case.method == "no re-Batch":  # comes before those that it is compared with
+            plain[case.fixed_batch or case.ratio, repeat] = curves
+        run = {"data": job.data, **case._asdict(), "repeat": repeat}
+        run |= {"scaled": job.scaled, "max_epochs": job.max_epochs}
+        run["batch_size"] = model.batch_size_
+        run["scores"] = scores(dataset, y[test], model.predict(X[test]))
+        for part, curve in curves.items():
+            slope, intercept = loss_trend(curve)
+            baseline = plain[case.fixed_batch or case.ratio, repeat][part]
+            area = loss_area(baseline, curve)
+            run[part] = {"slope": slope, "intercept": intercept, "area": area}
+        run["curves"] = curves
+        runs.append(run)
+    return rounded(runs)
+
+
+def run_tables(plan, setting, n_jobs, folder, stem):
+    """Run the paper's tables; return all scores and the mean loss curves.
+
+    Finished parts stay, for a run that is killed later.
+    """
+    jobs = [job for name in setting["data"] for job in jobs_of(name, plan)]
+    setting = {
+        **setting,
+        "plan": asdict(plan),
+        "setups": {name: SETUPS[name]._asdict() for name in setting["data"]},
+        "fixed_batch_size": FIXED_BATCH_SIZE,
+    }
+    runs = run_jobs(run_job, jobs, setting, folder / PARTS, n_jobs)
+    runs = list(itertools.chain.from_iterable(runs))
+    curves = mean_curves(runs)
+    for run in runs:
+        del run["curves"]
+    results = {**setting, "curves": curves, "runs": runs}
+    write_json(folder / f"{stem}.json", results, indent=None)
+    return results
+
+
+def mean_curves(runs):
+    """Average the loss curves of the cases of the tables over the repeats."""
+    curves = {}
+    for run in runs:
+        case = Case(*(run[name] for name in Case._fields))
+        if run["scaled"] and case in main_cases(run["data"], case.ratio):
+            curves.setdefault((run["data"], case), []).append(run["curves"])
+    means = []
+    for (data, case), several in curves.items():
+        mean = {
+            part: rounded(np.mean([c[part] for c in several], axis=0).tolist(), 4)
+            for part in ("train", "val")
+        }
+        means.append({"data": data, **case._asdict(), **mean})
+    return means
