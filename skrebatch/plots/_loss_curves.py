@@ -13,7 +13,14 @@ from skrebatch._utils.extras import import_extra
 from skrebatch._utils.validation import check_bool
 from skrebatch.inspection._dynamics import final_step
 from skrebatch.inspection._metrics import check_curve, loss_area, loss_trend
-from skrebatch.plots._style import COLOURS, describe, get_axes, put_legend, write_number
+from skrebatch.plots._style import (
+    COLOURS,
+    describe,
+    get_axes,
+    put_legend,
+    resolve_aliases,
+    write_number,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,6 +203,7 @@ class LossCurveDisplay:
         """
         check_bool(fit_line, "fit_line")
         curves = {k: check_curve(v, f"curves[{k}]") for k, v in self.curves.items()}
+        own = resolve_aliases(kwargs, "lines.Line2D")
         ax = get_axes(ax, type(self).__name__, aspect=0.5)
         self.lines_, self.fit_lines_, self.fills_ = {}, {}, {}
         self.slopes_, self.intercepts_, self.areas_ = {}, {}, {}
@@ -204,7 +212,7 @@ class LossCurveDisplay:
         for key, curve in curves.items():
             name, part = key
             epochs = np.arange(1, len(curve) + 1)
-            colour = colours.get(name, "black")
+            colour = own.get("color", colours.get(name, "black"))
             label = self._label(key)
             base = None
             if self.baseline is not None and name != self.baseline:
@@ -217,7 +225,7 @@ class LossCurveDisplay:
                     epochs[:n], base[:n], curve[:n], color=colour, **_FILLS[part]
                 )
             style = {"color": colour, "linestyle": _DASHES[part], "label": label}
-            (self.lines_[key],) = ax.plot(epochs, curve, **{**style, **kwargs})
+            (self.lines_[key],) = ax.plot(epochs, curve, **{**style, **own})
 
             slope, intercept = loss_trend(curve)
             self.slopes_[key], self.intercepts_[key] = slope, intercept

@@ -26,7 +26,14 @@ from skrebatch._utils.validation import (
 )
 from skrebatch.inspection._dynamics import final_step
 from skrebatch.inspection._intervals import corrected_intervals
-from skrebatch.plots._style import COLOURS, MARKERS, describe, get_axes, put_legend
+from skrebatch.plots._style import (
+    COLOURS,
+    MARKERS,
+    describe,
+    get_axes,
+    put_legend,
+    resolve_aliases,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,7 +169,8 @@ class RatioCurveDisplay:
             Axes to draw on. If None, a new figure is created. The legend is placed
             beside the axes if their figure has a layout engine, otherwise inside.
         **kwargs
-            Arguments of :meth:`matplotlib.axes.Axes.errorbar`.
+            Arguments of :meth:`matplotlib.axes.Axes.errorbar`. A `fmt` replaces the
+            colours and the markers of the lines.
 
         Returns
         -------
@@ -246,7 +254,8 @@ class RatioCurveDisplay:
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on. If None, a new figure is created.
         **kwargs
-            Arguments of :meth:`matplotlib.axes.Axes.errorbar`.
+            Arguments of :meth:`matplotlib.axes.Axes.errorbar`. A `fmt` replaces the
+            colours and the markers of the lines.
 
         Returns
         -------
@@ -276,7 +285,8 @@ class RatioCurveDisplay:
             Axes to draw on. If None, a new figure is created. The legend is placed
             beside the axes if their figure has a layout engine, otherwise inside.
         **kwargs
-            Arguments of :meth:`matplotlib.axes.Axes.errorbar`.
+            Arguments of :meth:`matplotlib.axes.Axes.errorbar`. A `fmt` replaces the
+            colours and the markers of the lines.
 
         Returns
         -------
@@ -287,6 +297,8 @@ class RatioCurveDisplay:
         check_real(self.confidence, "confidence", above=0, below=1)
         ratios = {k: to_floats(v, f"ratios[{k!r}]") for k, v in self.ratios.items()}
         scores = {k: to_floats(v, f"scores[{k!r}]") for k, v in self.scores.items()}
+        own = resolve_aliases(kwargs, "lines.Line2D")
+        has_format = str(own.get("fmt", "")).lower() not in ("", "none")
         ax = get_axes(ax, type(self).__name__, aspect=0.5)
         transforms = import_extra("matplotlib.transforms", type(self).__name__)
         self.errorbars_, self.intervals_ = {}, {}
@@ -304,11 +316,13 @@ class RatioCurveDisplay:
                 "capsize": 2,
                 "label": label or None,
             }
+            if has_format:  # which sets the colour and the marker
+                del style["color"], style["marker"]
             bars = ax.errorbar(
                 ratios[label],
                 intervals[:, 0],
                 intervals[:, 2] - intervals[:, 0],
-                **{**style, **kwargs},
+                **{**style, **own},
             )
             points = 4 * (i - (len(self.scores) - 1) / 2)
             shift = transforms.ScaledTranslation(

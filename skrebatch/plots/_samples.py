@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skrebatch._utils.arrays import refuse_masked
 from skrebatch._utils.extras import import_extra
 from skrebatch.inspection._dynamics import check_recorded, training_dynamics
-from skrebatch.plots._style import get_axes
+from skrebatch.plots._style import get_axes, resolve_aliases
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +47,8 @@ class SampleDynamicsDisplay:
         coloured by the mean of their samples.
     mesh_ : matplotlib.collections.QuadMesh
         The cells of the heat map.
-    colorbar_ : matplotlib.colorbar.Colorbar
-        The colour bar.
+    colorbar_ : matplotlib.colorbar.Colorbar or None
+        The colour bar; None if colours are passed that show no values.
 
     See Also
     --------
@@ -108,7 +108,8 @@ class SampleDynamicsDisplay:
             Axes to draw on. If None, a new figure is created.
         **kwargs
             Arguments of :meth:`matplotlib.axes.Axes.scatter` (or `hexbin`, see `map_`)
-            or :meth:`matplotlib.axes.Axes.pcolormesh`.
+            or :meth:`matplotlib.axes.Axes.pcolormesh`. A colour, such as ``c="red"``,
+            replaces the colouring by the number of epochs.
 
         Returns
         -------
@@ -167,15 +168,30 @@ class SampleDynamicsDisplay:
             self.dynamics[name].to_numpy()
             for name in ("variability", "confidence", "times_chosen")
         )
-        style: dict[str, Any] = {"cmap": "viridis_r"}
-        if len(x) > _MAX_POINTS:
-            style |= {"gridsize": 80, "mincnt": 1, "linewidths": 0.2}
-            self.map_ = ax.hexbin(x, y, C=times, **{**style, **kwargs})
-        else:
-            style |= {"s": 14, "edgecolors": "0.3", "linewidths": 0.3}
-            self.map_ = ax.scatter(x, y, c=times, **{**style, **kwargs})
+        own = resolve_aliases(kwargs, "collections.Collection")
+        colours = import_extra("matplotlib.colors", type(self).__name__)
+        if colours.is_color_like(own.get("c")):
+            own["facecolor"] = own.pop("c")
         label = "epochs in which the sample was chosen"
-        self.colorbar_ = ax.figure.colorbar(self.map_, ax=ax, label=label)
+        if not own.keys().isdisjoint(("c", "C")):
+            label = ""  # the values are the user's
+        is_plain = not own.keys().isdisjoint(("color", "facecolor"))
+        style: dict[str, Any] = {} if is_plain else {"cmap": "viridis_r"}
+        if len(x) > _MAX_POINTS:
+            style |= {"C": own.pop("c", times), "gridsize": 80, "mincnt": 1}
+            self.map_ = ax.hexbin(x, y, **{**style, "linewidth": 0.2, **own})
+            if is_plain:
+                self.map_.set_array(None)
+        else:
+            style |= {"s": 14, "linewidth": 0.3}
+            if not is_plain:
+                style["c"] = times
+            if "color" not in own:  # which is that of the edges, too
+                style["edgecolor"] = "0.3"
+            self.map_ = ax.scatter(x, y, **{**style, **own})
+        self.colorbar_ = None
+        if self.map_.get_array() is not None:
+            self.colorbar_ = ax.figure.colorbar(self.map_, ax=ax, label=label)
         ax.set(
             xlabel="variability: standard deviation over epochs",
             ylabel="confidence: mean over epochs",
@@ -192,7 +208,9 @@ class SampleDynamicsDisplay:
             ]
         )
         shares = shares / np.diff(edges)[:, None]  # (n_bins, n_recorded)
-        style = {"cmap": "Blues", "vmin": 0, "vmax": shares.max() or 1}
+        style: dict[str, Any] = {"cmap": "Blues"}
+        if "norm" not in kwargs:  # which has its own limits
+            style |= {"vmin": 0, "vmax": shares.max() or 1}
         self.mesh_ = ax.pcolormesh(
             _cell_edges(self.epochs), edges, shares, **{**style, **kwargs}
         )

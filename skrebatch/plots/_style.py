@@ -38,6 +38,18 @@ def put_legend(ax: Axes) -> None:
         )
 
 
+def resolve_aliases(kwargs: Mapping[str, Any], artist: str) -> dict[str, Any]:
+    """Return matplotlib arguments by their full names, such as `linewidth` for `lw`.
+
+    The names are those of a class of matplotlib, such as "lines.Line2D".
+    """
+    module, _, name = artist.rpartition(".")
+    artists = import_extra(f"matplotlib.{module}", "A plot")
+    cbook = import_extra("matplotlib.cbook", "A plot")
+    resolved: dict[str, Any] = cbook.normalize_kwargs(kwargs, getattr(artists, name))
+    return resolved
+
+
 def write_number(value: float) -> str:
     """Format a number with three significant digits."""
     return f"{value:.3g}".replace("-", "−")

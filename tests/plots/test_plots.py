@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib import rcParams as rc_params
-from matplotlib.colors import to_hex
+from matplotlib.colors import Normalize, to_hex, to_rgba
 from matplotlib.figure import Figure
 from scipy.stats import t as student_t
 from sklearn.base import clone
@@ -297,6 +297,59 @@ def test_loss_curves_take_line_styles(models, ax):
     display = LossCurveDisplay.from_estimator(models[0], ax=ax, linewidth=5, color="r")
     (line,) = display.lines_.values()
     assert (line.get_linewidth(), line.get_color()) == (5, "r")
+
+
+ALIASES = {
+    "color": ("c", "red"),
+    "linewidth": ("lw", 3),
+    "linestyle": ("ls", ":"),
+    "marker": ("marker", "x"),
+    "markersize": ("ms", 9),
+    "markeredgecolor": ("mec", "red"),
+    "markerfacecolor": ("mfc", "red"),
+    "markeredgewidth": ("mew", 3),
+    "antialiased": ("aa", False),
+}
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_lines_take_styles_by_any_name(name, models, search, ax):
+    alias, value = ALIASES[name]
+    for given in (name, alias):
+        losses = LossCurveDisplay.from_estimator(models[0], ax=ax, **{given: value})
+        ratios = RatioCurveDisplay.from_search(search, ax=ax, **{given: value})
+        bars = [bars.lines[0] for bars in ratios.errorbars_.values()]
+        for line in (*losses.lines_.values(), *bars):
+            assert pyplot.getp(line, name) == value
+    if alias != name:
+        both = {name: value, alias: value}
+        with pytest.raises(TypeError, match="aliases of one another"):
+            LossCurveDisplay.from_estimator(models[0], **both)
+        with pytest.raises(TypeError, match="aliases of one another"):
+            RatioCurveDisplay.from_search(search, **both)
+    assert pyplot.get_fignums() == []
+
+
+def test_area_and_fitted_line_have_the_colour_of_the_curve(models, ax):
+    display = LossCurveDisplay.from_estimator(
+        models, baseline=models[0], fit_line=True, ax=ax, c="red"
+    )
+    for key, fill in display.fills_.items():
+        assert to_rgba("red")[:3] == tuple(fill.get_facecolor()[0, :3])
+        assert display.fit_lines_[key].get_color() == "red"
+
+
+def test_a_format_is_that_of_all_ratio_curves(search, ax, recwarn):
+    display = RatioCurveDisplay.from_search(search, ax=ax, fmt="r--x")
+    for bars in display.errorbars_.values():
+        line = bars.lines[0]
+        style = line.get_color(), line.get_linestyle(), line.get_marker()
+        assert style == ("r", "--", "x")
+    display = RatioCurveDisplay.from_search(search, ax=ax, fmt="none")
+    assert [bars.lines[0] for bars in display.errorbars_.values()] == [None] * len(
+        display.errorbars_
+    )
+    assert not recwarn
 
 
 def test_the_loss_of_a_regressor_is_named(regressor):
@@ -651,6 +704,56 @@ def test_sample_dynamics_take_styles(recorded):
     assert display.map_.get_cmap().name == "magma"
     display = SampleDynamicsDisplay.from_estimator(recorded, kind="choices", vmax=1)
     assert display.mesh_.get_clim() == (0, 1)
+
+
+def sized(n_samples):
+    """Dynamics of so many samples."""
+    rng = np.random.default_rng(0)
+    dynamics = dynamics_of(
+        rng.random(n_samples),
+        confidence=rng.random(n_samples),
+        variability=rng.random(n_samples) / 2,
+        times_chosen=rng.integers(9, size=n_samples),
+    )
+    choices = rng.random((2, n_samples)) > 0.5
+    return SampleDynamicsDisplay(dynamics, choices, np.array([1, 2]))
+
+
+@pytest.mark.parametrize("n_samples", [50, 20_000])
+def test_a_data_map_takes_styles_by_any_name(n_samples, ax, recwarn):
+    for names, value in (
+        (("linewidth", "linewidths", "lw"), 3),
+        (("edgecolor", "edgecolors", "ec"), "red"),
+    ):
+        for name in names:
+            drawn = sized(n_samples).plot(ax, **{name: value}).map_
+            assert drawn.get_array() is not None
+            if value == 3:
+                assert set(drawn.get_linewidth()) == {3}
+            else:
+                assert drawn.get_edgecolor().tolist() == [[1, 0, 0, 1]]
+    for name in ("c", "color", "facecolor", "facecolors", "fc"):
+        display = sized(n_samples).plot(ax, **{name: "red"})
+        ax.figure.canvas.draw()
+        assert display.map_.get_facecolor().tolist() == [[1, 0, 0, 1]]
+        assert display.colorbar_ is None
+    assert not recwarn
+
+
+@pytest.mark.parametrize("n_samples", [50, 20_000])
+def test_a_data_map_of_other_values(n_samples, ax):
+    display = sized(n_samples).plot(ax, c=np.full(n_samples, 7.0))
+    assert set(display.map_.get_array()) == {7}
+    assert display.map_.get_cmap().name == "viridis_r"
+    assert display.colorbar_.ax.get_ylabel() == ""
+
+
+def test_choices_take_styles_by_any_name(ax):
+    for name in ("edgecolor", "edgecolors", "ec"):
+        mesh = sized(50).plot(ax, kind="choices", **{name: "red"}).mesh_
+        assert mesh.get_edgecolor().tolist() == [[1, 0, 0, 1]]
+    mesh = sized(50).plot(ax, kind="choices", norm=Normalize(0, 2)).mesh_
+    assert mesh.get_clim() == (0, 2)
 
 
 def test_sample_dynamics_refuse_what_recorded_nothing(models, recorded):
