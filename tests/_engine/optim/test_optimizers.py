@@ -187,6 +187,14 @@ def by_norm(parameter, lr, live):
     parameter.sub_(lr * parameter.grad / parameter.grad.norm().clamp(min=1))
 
 
+def by_large_norm(parameter, lr, live):
+    parameter.sub_(lr * parameter.grad / parameter.grad.norm().clamp(min=100))
+
+
+def by_small_norm(parameter, lr, live):
+    parameter.sub_(lr * parameter.grad / parameter.grad.norm().clamp(max=0.5))
+
+
 def by_chance(parameter, lr, live):
     parameter.sub_(lr * parameter.grad * torch.rand(()))
 
@@ -209,6 +217,8 @@ def upwards(parameter, lr, live):
     "rule, words",
     [
         (by_norm, "each weight independently"),
+        (by_large_norm, "each weight independently"),
+        (by_small_norm, "each weight independently"),
         (by_chance, "each weight independently"),
         (by_matrix, "each weight independently"),
         (replacing, "does not update the weights"),
