@@ -1,1 +1,1 @@
-"""The engine: many networks of one architecture, trained side by side."""
+"""The engine: training of many networks of one architecture at the same time."""

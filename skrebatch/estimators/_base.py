@@ -401,7 +401,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             if net is not None:
                 self.net_, self.history_ = net, net.history
                 self.interrupted_ = net.interrupted_
-                net.forget()  # drops the data
+                net.drop_data()
 
     def _report_interruption(self) -> None:
         """Warn of an interrupted training, or raise within `interrupts_raised`."""

@@ -1,1 +1,1 @@
-"""Values and state in files without code."""
+"""Storage of values and state in files that contain no code."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _TOKEN = re.compile(r"[0-9a-f]{16}\.tmp")
 def replace_file(
     path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]
 ) -> None:
-    """Write a file beside its place and move it there once the disk has all of it.
+    """Replace a file atomically: write a temporary file, then rename it.
 
-    Whoever opens the path finds the old file or the new one. A link stays one.
+    Other processes see either the old or the new file. A symbolic link is followed.
 
     Parameters
     ----------
     path : str or path-like
-        Where the file belongs, in a folder that there is.
+        Path of the file in an existing folder.
     parts : iterable of bytes
-        What it holds, one piece after the other.
+        The content, in consecutive parts.
 
     Raises
     ------
     OSError
-        If it can't be written; the old file is then as it was.
+        If the file can't be written. The old file is then unchanged.
     """
     place = Path(os.path.realpath(path))
-    # Not by `tempfile`, whose files nobody else may read.
+    # Not with `tempfile`, whose files only their owner can read.
     draft = place.with_name(f"{_draft_prefix(place)}{secrets.token_hex(8)}.tmp")
     try:
         with open(draft, "xb") as file:
@@ -45,7 +45,7 @@ def replace_file(
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()
         raise
-    if os.name == "posix":  # elsewhere folders can't be opened
+    if os.name == "posix":  # other systems can't open folders
         folder = os.open(place.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -54,18 +54,19 @@ def replace_file(
 
 
 def remove_drafts(path: str | os.PathLike[str]) -> None:
-    """Remove what processes killed in :func:`replace_file` have left beside a path.
+    """Remove temporary files of processes that were killed in :func:`replace_file`.
 
-    Only where no other process writes that file now.
+    No other process may be writing the file.
     """
     place = Path(os.path.realpath(path))
     if place.parent.is_dir():
-        for left in place.parent.iterdir():
-            prefix, token = left.name[:-20], left.name[-20:]
+        for file in place.parent.iterdir():
+            prefix, token = file.name[:-20], file.name[-20:]
             if prefix == _draft_prefix(place) and _TOKEN.fullmatch(token):
-                left.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
 
 
 def _draft_prefix(place: Path) -> str:
-    # A name has 255 bytes at most.
+    """Return the start of the names of a file's temporary files."""
+    # Names of files have at most 255 bytes.
     return f".{os.fsdecode(os.fsencode(place.name)[:200])}."

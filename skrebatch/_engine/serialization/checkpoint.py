@@ -1,4 +1,4 @@
-"""Checkpoints: files with how far something has come."""
+"""Checkpoints: files with the progress of a computation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from skrebatch._engine.serialization.json_values import Arrays, from_plain, to_p
 from skrebatch._utils.extras import import_extra
 from skrebatch.exceptions import CheckpointError
 
-_KEY = "skrebatch-checkpoint"  # of the metadata in a file's header
+_KEY = "skrebatch-checkpoint"  # key of the content in the header of a file
 _FORMAT_VERSION = 1
 
 
 def check_folder(checkpoint_dir: Any) -> None:
-    """Raise an error unless it is a folder that checkpoints can be written to."""
+    """Raise an error unless `checkpoint_dir` is None or the path of a folder."""
     if checkpoint_dir is None:
         return
     if not isinstance(checkpoint_dir, str | os.PathLike) or not str(checkpoint_dir):
@@ -34,49 +34,50 @@ def check_folder(checkpoint_dir: Any) -> None:
 
 
 def fingerprint(**values: Any) -> dict[str, str]:
-    """Return what tells values from others, in this version, by their names.
+    """Return hashes of the values on which a result depends.
 
     Parameters
     ----------
     **values : dict
-        What a result depends on.
+        The values by name.
 
     Returns
     -------
     fingerprint : dict of str to str
+        A hash for each value, and the versions of the format and of torch.
 
     Raises
     ------
     ValueError
-        If one can't be pickled.
+        If a value can't be pickled.
     """
     found = {"format": str(_FORMAT_VERSION), "torch": str(torch.__version__)}
     for name, value in values.items():
         try:
             found[name] = joblib.hash(value)
-        except Exception as error:  # of whatever it is made of
+        except Exception as error:  # depends on the value
             raise ValueError(
                 f"checkpoint_dir can't be used with {name}={value!r:.200}, which can't "
-                "be pickled: nothing would tell whether a later fit has the same. "
-                "Define functions and classes at the top of a module."
+                "be pickled: a later fit could not be compared with this one. Define "
+                "functions and classes at the top level of a module."
             ) from error
     return found
 
 
 class Checkpoint:
-    """A file with how far something has come; there may be none yet.
+    """A file with the progress of a computation; it may not exist yet.
 
     Parameters
     ----------
     path : path-like
-        Its place; the folder is made with the first file.
+        Path of the file. Its folder is created when the file is first written.
 
     Attributes
     ----------
     content : dict or None
-        What an earlier run left: None where there is nothing.
+        Content of the file of an earlier run; None without a file.
     tensors : dict of str to ndarray
-        What goes with it.
+        The tensors in that file.
 
     Raises
     ------
@@ -94,12 +95,12 @@ class Checkpoint:
             self.content, self.tensors = _read(self.path)
 
     def claim(self, fingerprint: dict[str, str]) -> None:
-        """Take it for what has this fingerprint.
+        """Use the checkpoint for a computation with the given fingerprint.
 
         Raises
         ------
         CheckpointError
-            If an earlier run had another one.
+            If the file of an earlier run has a different fingerprint.
         """
         self.fingerprint = fingerprint
         if self.content is None:
@@ -113,24 +114,24 @@ class Checkpoint:
             if before.get(name) != fingerprint.get(name)
         ]
         raise CheckpointError(
-            f"{self.path} is the checkpoint of something else: other are "
-            f"{', '.join(names)}. To go on from it, call fit as it was called before; "
-            "to begin anew, delete the file or give another checkpoint_dir."
+            f"{self.path} belongs to a different fit; these inputs differ: "
+            f"{', '.join(names)}. To continue that fit, call fit with the same inputs. "
+            "To start again, delete the file or use a different checkpoint_dir."
         )
 
-    def forget(self) -> None:
-        """Let go of what an earlier run left, but not of the file."""
+    def clear(self) -> None:
+        """Drop the content of an earlier run from memory; the file remains."""
         self.content, self.tensors = None, {}
 
     def write(
         self, content: dict[str, Any], tensors: dict[str, torch.Tensor] | None = None
     ) -> None:
-        """Write the file anew, whole or not at all.
+        """Replace the file atomically.
 
         Raises
         ------
         ValueError
-            If it holds what a file can't, such as a scheduler of the user's own.
+            If a value can't be stored, such as a user-defined scheduler.
         OSError
             If the file can't be written.
         """
@@ -138,11 +139,11 @@ class Checkpoint:
         arrays: Arrays = {}
         content = {"fingerprint": self.fingerprint, **content}
         try:
-            plain = to_plain(content, arrays, "What to go on from")
+            plain = to_plain(content, arrays, "The progress")
         except ValueError as error:
             raise ValueError(
-                "checkpoint_dir can't be used with a strategy, scheduler or optimizer "
-                "of your own that remembers more than numbers, text and arrays. "
+                "checkpoint_dir can't be used with a custom strategy, scheduler or "
+                "optimizer whose state contains anything but numbers, text and arrays. "
                 f"{error}"
             ) from error
         for name, tensor in (tensors or {}).items():
@@ -153,12 +154,12 @@ class Checkpoint:
         replace_file(self.path, [safetensors.save(arrays, metadata)])
 
     def remove(self) -> None:
-        """Remove the file, where there is one."""
+        """Remove the file if it exists."""
         self.path.unlink(missing_ok=True)
 
 
 def _digest(text: str, arrays: Arrays) -> str:
-    """Return the checksum of all that a file says."""
+    """Return the checksum of the content of a file."""
     hashed = hashlib.sha256(text.encode())
     for name, array in sorted(arrays.items()):
         hashed.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -167,7 +168,7 @@ def _digest(text: str, arrays: Arrays) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
-    """Read a file, and check that it is as it was written."""
+    """Read a file and verify its checksum."""
     safetensors = import_extra("safetensors", "checkpoint_dir", "files")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -175,13 +176,13 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         text = metadata[_KEY]
         if _digest(text, arrays) != metadata["sha256"]:
-            raise ValueError("its checksum is not that of its content")
+            raise ValueError("its checksum does not match its content")
         content = from_plain(json.loads(text), arrays)
         return content, arrays
     except OSError:
         raise
-    except Exception as error:  # whatever damage leads to
+    except Exception as error:  # damage can cause any error
         raise CheckpointError(
             f"{path} is not a checkpoint, or is damaged ({error!s:.200}). Delete it to "
-            "begin anew."
+            "start again."
         ) from error

@@ -1,8 +1,8 @@
-"""Python values as JSON and numeric arrays, and back: the content of model files.
+"""Conversion between Python values and JSON with numeric arrays, for model files.
 
-What JSON knows stands for itself. All else is an object with a single entry, from the
-name of a kind to what the kind is made of: ``{"tuple": [8, 16]}``. Only the kinds
-listed here are made, whatever a file says, and none of them runs code that it brings.
+Values that JSON supports are written as they are. Every other value is an object with
+one entry, which maps the name of a kind to an encoding: ``{"tuple": [8, 16]}``. Only
+the kinds listed here can be read from a file, and none of them executes code from it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _CLASS_NAMES = {cls: name for name, cls in _CLASSES.items()}
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of value: how to tell it, take it apart and put it together again."""
+    """A kind of value: how to recognise, encode and decode it."""
 
-    fits: Callable[[Any], bool]
+    matches: Callable[[Any], bool]
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
 
@@ -55,7 +55,7 @@ def _exactly(cls: type[Any]) -> Callable[[Any], bool]:
 
 
 def _encode_text(array: NDArray[Any]) -> NDArray[np.uint32]:
-    """Return the code points of strings (...) as numbers (..., width)."""
+    """Return the code points of strings (...) as integers (..., width)."""
     width = array.dtype.itemsize // 4
     array = np.ascontiguousarray(array, dtype=f"<U{width}")
     return array.view(np.uint32).reshape(*array.shape, width)
@@ -65,12 +65,12 @@ def _decode_text(codes: NDArray[Any]) -> NDArray[np.str_]:
     if codes.dtype != np.uint32 or not codes.shape[-1] or not codes.size:
         raise ValueError("code points expected")
     if codes.max() > _LAST_CHARACTER:
-        raise ValueError("a number that is not a character")
+        raise ValueError("a number that is not a code point")
     return np.ascontiguousarray(codes).view(f"<U{codes.shape[-1]}")[..., 0]
 
 
 def _is_text(value: Any) -> bool:
-    """Tell whether all objects of an array are strings that numpy can hold."""
+    """Return whether all objects of an array are strings that numpy can store."""
     if not (_exactly(np.ndarray)(value) and value.dtype == object and value.size):
         return False
     strings = all(type(item) is str for item in value.flat)
@@ -78,7 +78,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    """Tell an array of finite numbers that a file can hold as it is."""
+    """Return whether a value is an array of finite numbers with a supported dtype."""
     return (
         type(value) is np.ndarray
         and value.dtype.name in _NUMBERS
@@ -87,18 +87,18 @@ def _is_finite(value: Any) -> bool:
 
 
 def _is_row_of_numbers(value: Any) -> bool:
-    """Tell a list of so many numbers of one type that an array is shorter."""
+    """Return whether a value is a long list of numbers of one type."""
     if type(value) is not list or len(value) < 16:
         return False
     types = {type(item) for item in value}
     if types not in ({bool}, {int}, {float}):
         return False
-    array = np.asarray(value)  # of floats, for some whole numbers past 64 bits
+    array = np.asarray(value)  # of floats for some integers beyond 64 bits
     return array.dtype == np.dtype(types.pop()) and _is_finite(array)
 
 
 def _encode_history(history: History) -> dict[str, Any]:
-    """Return for each name the rows of a history that have it, and its values."""
+    """Return the indices of the rows with each name, and the values, by name."""
     columns: dict[str, Any] = {}
     for i, row in enumerate(history):
         for name, value in row.items():
@@ -109,7 +109,7 @@ def _encode_history(history: History) -> dict[str, Any]:
 
 
 def _decode_history(columns: dict[str, Any]) -> History:
-    # Every row has its `batches`.
+    # Every row has `batches`, so no row is missing.
     longest = max((len(rows) for rows, _ in columns.values()), default=0)
     history: list[dict[str, Any]] = [{} for _ in range(longest)]
     for name, (rows, values) in columns.items():
@@ -119,7 +119,7 @@ def _decode_history(columns: dict[str, Any]) -> History:
 
 
 def _is_list_like(value: Any) -> bool:
-    """Tell whether an array holds what is written out value by value."""
+    """Return whether a value is an array that is written as a list of values."""
     names = "float16", "float32", "float64", "object"
     return _exactly(np.ndarray)(value) and (
         value.ndim == 1 and value.dtype.name in names
@@ -129,7 +129,7 @@ def _is_list_like(value: Any) -> bool:
 def _decode_array(content: Any) -> NDArray[Any]:
     dtype, items = content
     array = np.empty(len(items), dtype=_number_or_object(dtype))
-    for i, item in enumerate(items):  # a tuple within is one object
+    for i, item in enumerate(items):  # np.array would unpack tuples
         array[i] = item
     return array
 
@@ -143,7 +143,7 @@ def _number_or_object(name: str) -> np.dtype[Any]:
 def _decode_time(content: Any) -> NDArray[Any]:
     dtype, numbers = content
     if np.dtype(dtype).kind not in "mM" or numbers.dtype != np.int64:
-        raise ValueError(f"{dtype!r} is not a dtype of times")
+        raise ValueError(f"{dtype!r} is not a datetime or timedelta dtype")
     return numbers.view(dtype)
 
 
@@ -161,7 +161,7 @@ def _decode_rng(state: Any) -> np.random.Generator:
 
 
 def _is_index(value: Any) -> bool:
-    """Tell a pandas Index, without importing pandas."""
+    """Return whether a value is a pandas Index, without importing pandas."""
     return any(
         cls.__name__ == "Index" and cls.__module__.split(".")[0] == "pandas"
         for cls in type(value).__mro__
@@ -176,7 +176,7 @@ def _decode_index(content: Any) -> Any:
     return pandas.Index(values, name=names)
 
 
-# The first that fits is taken.
+# The first kind that matches is used.
 _KINDS: dict[str, _Kind] = {
     "float": _Kind(
         lambda v: type(v) is float and not math.isfinite(v), repr, lambda v: float(v)
@@ -238,15 +238,15 @@ _KINDS: dict[str, _Kind] = {
 
 
 def to_plain(value: Any, arrays: Arrays, where: str) -> Any:
-    """Return a value as what JSON knows, and add its numeric arrays to `arrays`.
+    """Convert a value to JSON values, and add its numeric arrays to `arrays`.
 
     Parameters
     ----------
     value : object
     arrays : dict of str to ndarray
-        The arrays so far. A new one is named by its number.
+        The arrays so far. New arrays are named by their number.
     where : str
-        What the value is, for the error.
+        Description of the value for the error message.
 
     Returns
     -------
@@ -255,7 +255,8 @@ def to_plain(value: Any, arrays: Arrays, where: str) -> Any:
     Raises
     ------
     ValueError
-        If it is, or holds, anything of no known kind; the message says where.
+        If the value is or contains an object of an unknown kind; the message says
+        where.
     """
     if value is None or type(value) in (bool, int, str):
         return value
@@ -268,7 +269,7 @@ def to_plain(value: Any, arrays: Arrays, where: str) -> Any:
         arrays[name] = np.asarray(value, value.dtype.newbyteorder("="), order="C")
         return {"array": name}
     for name, kind in _KINDS.items():
-        if kind.fits(value):
+        if kind.matches(value):
             return {name: to_plain(kind.encode(value), arrays, where)}
     if isinstance(value, type):
         raise ValueError(f"{where} is {value.__name__}, which a model file can't hold.")
@@ -278,7 +279,7 @@ def to_plain(value: Any, arrays: Arrays, where: str) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Tell whether :func:`to_plain` can write a value out."""
+    """Return whether :func:`to_plain` can convert a value."""
     try:
         to_plain(value, {}, "")
     except ValueError:
@@ -287,13 +288,13 @@ def is_plain(value: Any) -> bool:
 
 
 def from_plain(plain: Any, arrays: Arrays) -> Any:
-    """Return the value that :func:`to_plain` has written out.
+    """Return the value that :func:`to_plain` has converted.
 
     Parameters
     ----------
     plain : None, bool, int, float, str, list or dict
     arrays : dict of str to ndarray
-        The arrays that it names, which are taken out.
+        The arrays; those used by the value are removed.
 
     Returns
     -------
@@ -302,7 +303,7 @@ def from_plain(plain: Any, arrays: Arrays) -> Any:
     Raises
     ------
     Exception
-        Of some kind, if it is not what :func:`to_plain` writes.
+        Any exception, if `plain` is not a result of :func:`to_plain`.
     """
     if isinstance(plain, list):
         return [from_plain(value, arrays) for value in plain]

@@ -1,4 +1,4 @@
-"""The batches of an epoch: forward, loss, backward and an optimizer step each."""
+"""The loop over the batches of an epoch: forward, loss, backward, optimizer step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from skrebatch.strategies._planning import batch_weights_of
 
 
 class BatchLoop:
-    """The steps of one epoch, for all networks of a stack side by side.
+    """The training steps of one epoch, for all networks of a stack together.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ class BatchLoop:
     loss : Loss
     optimizer : torch.optim.Optimizer
     members : list of K Member
-        The networks that are trained.
+        The networks to train.
     table : Table
     plan : EpochPlan
     scheduled : list of ScheduledGroup
-        Groups of networks whose learning rate changes.
+        Groups of networks with a learning-rate schedule.
     notify : callable or None
-        Calls the callbacks, if one of them listens to batches.
+        Notifies the callbacks; None if no callback uses batches.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class BatchLoop:
 
     @torch.no_grad()
     def run(self) -> NDArray[np.float64]:
-        """Take every step of the epoch; return the losses of the batches (T, K)."""
+        """Run all steps of the epoch; return the losses of the batches (T, K)."""
         for segment in self.plan.segments:
             self.module.activate(segment.active)
             self._run_segment(segment)
@@ -113,7 +113,7 @@ class BatchLoop:
                 self._announce_end((batch_rows, targets), outputs)
 
     def _iter_steps(self, segment: Segment, rows: torch.Tensor) -> Iterator[Any]:
-        """Make the step of each batch of a segment ready, one after another."""
+        """Yield the step for each batch of a segment, prepared for the batch."""
         module, shape = self.module, (segment.n_networks, segment.n_rows)
         if module.architecture.variable_length:
             for batch in rows:
@@ -131,7 +131,7 @@ class BatchLoop:
             yield from itertools.repeat(step, len(rows))
 
     def _read_rows(self, segment: Segment, rows: torch.Tensor, step: Any) -> None:
-        """Copy the features of a batch, and add noise to those of its copies."""
+        """Copy the features of a batch; add noise to augmented copies."""
         self.table.read(rows, step.rows)
         if self.plan.copies is not None:
             noise = next(self.noise)[: segment.n_networks, : segment.n_rows]
@@ -152,7 +152,7 @@ class BatchLoop:
         torch.mul(scales.unsqueeze(-1), self.slope, out=slopes)
 
     def _update(self, segment: Segment, t: int, batch: Any) -> None:
-        """Take a step of the optimizer, and of the schedules of its learning rate."""
+        """Update the parameters, and the learning rates that change with each step."""
         self.table.add_up(self.module.grad)
         if self.may_skip:
             self.module.skip_overflows(segment.active)
@@ -179,23 +179,24 @@ class BatchLoop:
 def _iter_updates(
     optimizer: torch.optim.Optimizer, announced: bool
 ) -> Iterator[Callable[[], Any]]:
-    """Return the functions that take an epoch's steps of an optimizer.
+    """Yield functions for the optimizer steps of an epoch.
 
-    The first is the optimizer's own, so that torch's schedulers see a step.
+    The first function is the method of the optimizer, so that torch's schedulers
+    notice a step.
     """
     step: Callable[[], Any] = optimizer.step
     if not announced and is_builtin(type(optimizer)):
-        # The wrappers around it (profiler, hooks, autograd) cost a tiny network more
-        # than the step itself.
+        # For tiny networks the wrappers of the step (profiler, hooks, autograd) cost
+        # more time than the step itself.
         step = partial(inspect.unwrap(type(optimizer).step), optimizer)
     return itertools.chain([optimizer.step], itertools.repeat(step))
 
 
 def draw_mask_rngs(members: list[Member]) -> list[np.random.Generator]:
-    """Make generators for an epoch's dropout masks, one for each network.
+    """Create a generator for the dropout masks of an epoch, one per network.
 
-    Masks and noise are drawn some steps at a time, in a stack others than alone:
-    from one generator they would change each other.
+    Masks and noise are drawn for several steps at once. The number of steps depends on
+    the stack, so drawing both from one generator would make them depend on it too.
     """
     return [
         np.random.default_rng(0 if m.done else m.selection.rng.integers(2**63))
@@ -210,19 +211,19 @@ def iter_step_state(
     plan: EpochPlan,
     rngs: list[np.random.Generator],
 ) -> Iterator[None]:
-    """Tell batch norm and dropout, before each step of a segment, of its rows."""
+    """Set the row counts and dropout masks of each step of a segment, then yield."""
     counts = plan.counts[: segment.n_networks, segment.steps]
     n_steps = counts.shape[1]
     masks: Iterator[torch.Tensor | None] = itertools.repeat(None, n_steps)
     if sizes.dropout:
-        own_rngs = rngs[: segment.n_networks]
+        active_rngs = rngs[: segment.n_networks]
         width = sum(sizes.hidden_sizes)
-        masks = draw_masks(own_rngs, counts, segment.n_rows, width, sizes.dropout)
+        masks = draw_masks(active_rngs, counts, segment.n_rows, width, sizes.dropout)
     changes = (counts[:, 1:] != counts[:, :-1]).any(axis=0)
     is_new = sizes.batch_norm & np.append(True, changes)
-    for own, new, keep in zip(counts.T, is_new.tolist(), masks, strict=True):
+    for n_rows, new, keep in zip(counts.T, is_new.tolist(), masks, strict=True):
         if new:
-            step.count_rows(torch.from_numpy(own))
+            step.count_rows(torch.from_numpy(n_rows))
         if keep is not None:
             step.drop(keep)
         yield
@@ -231,7 +232,7 @@ def iter_step_state(
 def scheduled_by_step(
     scheduled: list[ScheduledGroup], members: list[Member], plan: EpochPlan
 ) -> list[tuple[ScheduledGroup, int]]:
-    """Return what moves with every step, and the steps that its networks take."""
+    """Return groups whose schedules update every step, with their numbers of steps."""
     scheduled = [each for each in scheduled if each.schedule.by_batch]
     if not scheduled:
         return []
@@ -264,7 +265,7 @@ def weight_batch(
         return
     K, b = losses.shape
     places = torch.from_numpy(plan.places[t, :K, :b]).to(losses.device)
-    # The last column is for what only fills a batch.
+    # The last column is for padding.
     whole = losses.new_zeros(K, plan.batch_size + 1)
     whole.scatter_(1, places, losses)
     table.add_up(whole)
@@ -280,17 +281,16 @@ def _weight_losses(
     counts: NDArray[np.intp],
 ) -> None:
     """Multiply the scales (K, b) by the weights for the given losses (K, b)."""
-    alike: dict[tuple[Any, int], list[int]] = {}
+    same: dict[tuple[Any, int], list[int]] = {}  # equal strategy and batch size
     for k, member in enumerate(members[: len(losses)]):
         if counts[k] and member.selection.weights_batches and not member.done:
             key = member.selection.strategy_key, int(counts[k])
-            alike.setdefault(key, []).append(k)
-    for (_, count), ks in alike.items():
+            same.setdefault(key, []).append(k)
+    for (_, count), ks in same.items():
         strategy = members[ks[0]].selection.strategy
         rows = slice(ks[0], ks[-1] + 1) if len(ks) == ks[-1] + 1 - ks[0] else ks
-        own = losses[rows, :count]
         try:
-            scales[rows, :count] *= batch_weights_of(strategy, own)
-        except Exception as error:  # of a strategy of the user's
+            scales[rows, :count] *= batch_weights_of(strategy, losses[rows, :count])
+        except Exception as error:  # from a user-defined strategy
             for k in ks:
                 members[k].fail(error)

@@ -1,4 +1,4 @@
-"""How far a training has come, and how to go on from there."""
+"""Saving and restoring the progress of a training."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from skrebatch._engine.serialization.checkpoint import Checkpoint
 
 
 class CheckpointWriter(Callback):
-    """Makes a net go on from a checkpoint, and write one every n epochs.
+    """Continues a training from a checkpoint, and writes one every few epochs.
 
     Parameters
     ----------
     checkpoint : Checkpoint
     every : int
-        Epochs from one to the next.
+        Number of epochs between two checkpoints.
     seed : int
-        Kept in it, for trainings without a `random_state`.
+        Seed to store in the checkpoint, for trainings without a `random_state`.
     """
 
     def __init__(self, checkpoint: Checkpoint, every: int, seed: int):
@@ -28,7 +28,7 @@ class CheckpointWriter(Callback):
         self.every, self.seed = every, seed
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Go on, or write the first one: it tells early whether that is possible."""
+        """Load the checkpoint; write a first one if there is none, to fail early."""
         if self.checkpoint is None:
             return
         if self.checkpoint.content is None:
@@ -39,37 +39,37 @@ class CheckpointWriter(Callback):
             for name, array in self.checkpoint.tensors.items()
         }
         load_net_state_dict(net, self.checkpoint.content["training"], tensors)
-        self.checkpoint.forget()
+        self.checkpoint.clear()
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Write one, where it is time."""
+        """Write a checkpoint every few epochs."""
         if len(net.history) % self.every == 0:
             self._write(net)
 
     def _write(self, net: Any) -> None:
-        # Of a training that is over there is nothing to go on with.
-        if self.checkpoint is not None and can_go_on(net):
+        # A training that is finished or has failed can't be continued.
+        if self.checkpoint is not None and can_continue(net):
             parts, tensors = net_state_dict(net)
             self.checkpoint.write({"seed": self.seed, "training": parts}, tensors)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Let go of the file: the net is pickled, and trains on without the fit."""
+        """Drop the checkpoint: the net may be pickled or trained further."""
         self.checkpoint = None
 
 
-def can_go_on(net: Any) -> bool:
-    """Whether the training is neither over nor has it failed."""
+def can_continue(net: Any) -> bool:
+    """Return whether the training has neither finished nor failed."""
     members = net.members
     return not (all(m.done for m in members) or any(m.error for m in members))
 
 
 def net_state_dict(net: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Return how far a training has come between two epochs.
+    """Return the progress of a training between two epochs.
 
     Returns
     -------
     parts : dict
-        Numbers, text and arrays.
+        Plain values and arrays.
     tensors : dict of str to torch.Tensor
     """
     module, optimizer = net.module_, net.optimizer_
@@ -80,23 +80,23 @@ def net_state_dict(net: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     }
     members = []
     for k, member in enumerate(net.members):
-        own, states = member.state_dict()
-        members.append(own)
+        member_parts, states = member.state_dict()
+        members.append(member_parts)
         tensors |= {f"{name}.{k}": state for name, state in states.items()}
-    remembered: list[dict[str, Any]] = []
+    optimizer_state: list[dict[str, Any]] = []
     for i, group in enumerate(module.groups):
         state = optimizer.state.get(group, {})
-        own = {n: v for n, v in state.items() if isinstance(v, torch.Tensor)}
-        tensors |= {f"optimizer.{i}.{name}": v for name, v in own.items()}
-        devices = {name: str(value.device) for name, value in own.items()}
-        others = {n: v for n, v in state.items() if n not in own}
-        remembered.append({"devices": devices, "others": others})
+        values = {n: v for n, v in state.items() if isinstance(v, torch.Tensor)}
+        tensors |= {f"optimizer.{i}.{name}": v for name, v in values.items()}
+        devices = {name: str(value.device) for name, value in values.items()}
+        others = {n: v for n, v in state.items() if n not in values}
+        optimizer_state.append({"devices": devices, "others": others})
     parts = {
         "members": members,
         "history": None if len(members) == 1 else net.history,
         "live": [id(group[0]) in live for group in net.by_group()],
         "lr_schedules": [scheduled.schedule for scheduled in net.scheduled],
-        "optimizer": remembered,
+        "optimizer": optimizer_state,
         "options": [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
@@ -109,7 +109,7 @@ def net_state_dict(net: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 def load_net_state_dict(
     net: Any, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
 ) -> None:
-    """Restore the progress of a net of the same members."""
+    """Restore the progress of a net with the same members."""
     module, optimizer = net.module_, net.optimizer_
     module.flat.copy_(tensors["parameters"])
     module.running.copy_(tensors["running"])
@@ -122,21 +122,23 @@ def load_net_state_dict(
         }
     for options, saved in zip(optimizer.param_groups, parts["options"], strict=True):
         options.update(saved)
-    if parts["history"] is not None:  # that of the only member, else
+    if parts["history"] is not None:  # else the member's history is the net's
         net.history[:] = parts["history"]
-    for k, (member, own) in enumerate(zip(net.members, parts["members"], strict=True)):
+    for k, (member, member_parts) in enumerate(
+        zip(net.members, parts["members"], strict=True)
+    ):
         states = {
             name: tensors[f"{name}.{k}"].to(module.flat.device)
             for name in ("best", "final")
             if f"{name}.{k}" in tensors
         }
-        member.load_state_dict(own, states)
+        member.load_state_dict(member_parts, states)
     for scheduled, schedule in zip(net.scheduled, parts["lr_schedules"], strict=True):
         scheduled.schedule = schedule
         for member in scheduled.members:
             member.lr_schedule = schedule
-        scheduled.hand_over()
+        scheduled.update_optimizer()
     if not all(parts["live"]):
         groups = zip(net.by_group(), parts["live"], strict=True)
         module.set_live_groups(parts["live"])
-        net.live = [member for own, lives in groups if lives for member in own]
+        net.live = [member for group, is_live in groups if is_live for member in group]

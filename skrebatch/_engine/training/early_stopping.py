@@ -1,4 +1,4 @@
-"""Early stopping of the networks of an estimator, all after the same epoch."""
+"""Early stopping of all networks of an estimator after the same epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from skrebatch._engine.nn.losses import Loss
 from skrebatch._utils.typing import Floats, Indices
 
-# Of the score after an epoch, in the running mean of the scores of several networks.
+# Weight of the newest score in the running mean of the scores of several networks.
 _NEWEST = 0.5
 
 
@@ -31,7 +31,7 @@ def _absolute_error(
     return (predicted - targets).abs().mean(-1)
 
 
-# Of predictions and targets (n, O), the score of each sample (n,); lower is better.
+# Map predictions and targets (n, O) to the score of each sample (n,); lower is better.
 STOPPING_SCORES: dict[
     str, Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor]
 ] = {"loss": _loss, "brier": _brier, "absolute_error": _absolute_error}
@@ -40,7 +40,7 @@ STOPPING_SCORES: dict[
 def mean_over_networks(
     predictions: list[Floats], rows: list[Indices], n_rows: int
 ) -> Floats:
-    """Average predictions over the networks that made one for a row.
+    """Average the predictions for each row over the networks that made one.
 
     Parameters
     ----------
@@ -57,36 +57,36 @@ def mean_over_networks(
     """
     sums = np.zeros((n_rows, predictions[0].shape[1]))
     counts = np.zeros((n_rows, 1))
-    for own, values in zip(rows, predictions, strict=True):
-        sums[own] += values
-        counts[own] += 1
+    for network_rows, values in zip(rows, predictions, strict=True):
+        sums[network_rows] += values
+        counts[network_rows] += 1
     with np.errstate(invalid="ignore"):
         return sums / counts
 
 
 @dataclass
 class EarlyStopping:
-    """Tells when the networks of an estimator stop, and which epoch they keep.
+    """Decides when the networks of an estimator stop, and which epoch is the best.
 
-    The score of an epoch is that of the mean prediction for each validation row, over
-    the networks that do not train on the row. For several networks the best epoch is
-    that of the best running mean of the scores.
+    The score of an epoch is computed from the mean prediction for each validation row
+    over the networks that do not train on the row. For several networks, the best
+    epoch is the one with the best running mean of the scores.
 
     Attributes
     ----------
     patience : int
-        Epochs to wait for a better score.
+        Number of epochs to wait for a better score.
     score : str
         A key of `STOPPING_SCORES`.
     n_networks : int
     valid_rows : ndarray of int
         The validation rows of all networks, sorted.
     weights : ndarray of shape (n_rows,) or None
-        Weights of the rows of the table in the score.
+        Weights of all rows of the table in the score.
     scores : list of float
         The score after each epoch.
     best_epoch : int
-        Counted from 1; 0 before the first score.
+        The best epoch so far, counted from 1; 0 before the first score.
     """
 
     patience: int
@@ -101,7 +101,7 @@ class EarlyStopping:
 
     @property
     def is_over(self) -> bool:
-        """Whether there has been no better score for `patience` epochs."""
+        """Whether the score has not improved for `patience` epochs."""
         return len(self.scores) - self.best_epoch >= self.patience
 
     def add(self, score: float) -> bool:
@@ -123,28 +123,28 @@ class EarlyStopping:
         rows: list[Indices],
         targets: torch.Tensor,
     ) -> float:
-        """Return the score of the networks together.
+        """Compute the score of the mean prediction of all networks.
 
         Parameters
         ----------
         loss : Loss
         predictions : list of K ndarrays of shape (n_k, n_outputs)
-            What each network predicts for its validation rows.
+            The predictions of each network for its validation rows.
         rows : list of K ndarrays of int, shape (n_k,)
             The validation rows of each network.
         targets : torch.Tensor of shape (n_valid, n_outputs)
-            Of `valid_rows`.
+            The targets of `valid_rows`.
         """
         n_rows = int(self.valid_rows[-1]) + 1
         means = mean_over_networks(predictions, rows, n_rows)[self.valid_rows]
-        # In float64, in which a probability is rarely rounded to 0 or 1.
+        # In float64, where probabilities are rarely rounded to 0 or 1.
         predicted, targets = torch.from_numpy(means), targets.cpu().double()
         values = STOPPING_SCORES[self.score](loss, predicted, targets).numpy()
         weights = None if self.weights is None else self.weights[self.valid_rows]
         return float(np.average(values, weights=weights))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the scores so far."""
+        """Return the state as a dict of plain values."""
         return {
             "scores": list(self.scores),
             "best_epoch": self.best_epoch,
@@ -153,7 +153,7 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore the state returned by :meth:`state_dict`."""
         self.scores, self.best_epoch = list(state["scores"]), state["best_epoch"]
         if self.scores:
             self._running_mean, self._best = state["running_mean"], state["best"]

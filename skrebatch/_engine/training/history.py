@@ -1,4 +1,4 @@
-"""The history of several networks: their mean losses, epoch by epoch."""
+"""The history of several networks: their mean losses after each epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from skrebatch._engine.training.members import Member
 
 
 def record_mean(history: History, name: str, members: list[Member], epoch: int) -> None:
-    """Write the mean loss of those that got as far as an epoch, counted from 1."""
+    """Record the mean loss of the members that reached an epoch, counted from 1."""
     curves = [member.curves[name] for member in members]
     losses = [curve[epoch - 1] for curve in curves if 0 < epoch <= len(curve)]
     if losses:
@@ -20,7 +20,7 @@ def record_mean(history: History, name: str, members: list[Member], epoch: int) 
 
 
 def mean_history(members: list[Member]) -> History:
-    """Return the history of a network, or of the mean over several."""
+    """Return the history of a single network, or of the mean over several."""
     if len(members) == 1:
         return members[0].history
     history = History()

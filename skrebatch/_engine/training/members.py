@@ -1,4 +1,4 @@
-"""The networks of a stack, and the jobs that bring them."""
+"""Members: the networks of a stack with their data. Jobs: the fits to train."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from skrebatch.sampling._selector import Selection
 
 @dataclass
 class Member:
-    """One network of a stack: what it learns from, how, and how far it got."""
+    """One network of a stack: its training rows, settings and progress."""
 
-    network: TabularCNN | None  # None: from the seed, when training begins
-    rows: Indices  # (N,), its training rows in the table
+    network: TabularCNN | None  # None: initialised from the seed
+    rows: Indices  # (N,), indices of its training rows
     selection: Selection
     batch_size: int
     max_epochs: int
@@ -40,25 +40,25 @@ class Member:
     weight_decay: float = 0.0
     optimizer_params: dict[str, Any] = field(default_factory=dict)
     input_clip: float | None = None
-    lr_schedule: LRSchedule | None = None  # None: the same learning rate for ever
-    n_augments: int = 0  # noisy copies beside each entry of an order
+    lr_schedule: LRSchedule | None = None  # None: constant learning rate
+    n_augments: int = 0  # number of noisy copies of each entry of an order
     noise_std: float = 0.0
-    weights: Floats | None = None  # (N,), of mean 1
+    weights: Floats | None = None  # (N,), with mean 1
     valid_rows: Indices | None = None
-    valid_weights: Floats | None = None  # of mean 1, one for each of these rows
+    valid_weights: Floats | None = None  # of the validation rows, with mean 1
     early_stopping: EarlyStopping | None = None  # shared by the members of a job
     seed: int = 0
-    may_skip: bool = False  # steps in which its gradient overflows
-    team: int | None = None  # members of a team choose by their mean losses
-    log: LossLog | None = None  # of every row of its job
-    latest: Floats | None = None  # (N,), losses after the last epoch, where known
-    lengths: Indices | None = None  # (N,), where batches have a budget of elements
+    may_skip: bool = False  # whether steps with overflowed gradients are skipped
+    team: int | None = None  # members of a team choose by the mean of their losses
+    log: LossLog | None = None  # losses of all rows of its job
+    latest: Floats | None = None  # (N,), losses after the last epoch, if computed
+    lengths: Indices | None = None  # (N,), if batches are limited by max_elements
     max_elements: int = 0
 
-    start: int = 0  # its first row in the features of the table
-    shift: int = 0  # from a row of the features to that of the targets
-    shared: bool = False  # with other processes, which train it too
-    counts: Indices | None = None  # rows of each batch of the epoch, where they vary
+    start: int = 0  # index of its first row in the features of the table
+    shift: int = 0  # target index minus feature index of a row
+    shared: bool = False  # whether other processes train the same network
+    counts: Indices | None = None  # number of rows of each batch, if they vary
     history: History = field(default_factory=History)
     epochs: int = 0
     done: bool = False
@@ -66,16 +66,16 @@ class Member:
     curves: dict[str, list[float]] = field(
         default_factory=lambda: {"train_loss": [], "valid_loss": []}
     )
-    losses: Floats | None = None  # of every row of its job, in the end
-    held_out: Floats | None = None  # (n_valid, O), in the end, with several networks
-    team_rows: Indices | None = None  # of all networks of a team, where they differ
-    _best_times_chosen: Indices | None = None  # of the log, after the best epoch
+    losses: Floats | None = None  # of all rows of its job, after training
+    held_out: Floats | None = None  # (n_valid, O), predictions after training
+    team_rows: Indices | None = None  # rows of the whole team, if members differ
+    _best_times_chosen: Indices | None = None  # log.times_chosen after best epoch
     _best: torch.Tensor | None = None  # (n_parameters + n_running,)
     final: torch.Tensor | None = None  # (n_parameters + n_running,)
 
     @property
     def steps_alone(self) -> bool:
-        """Whether no other network may share its steps or its learning rate."""
+        """Whether the network can't share optimizer steps with any other."""
         return (
             self.selection.entries is None
             or self.may_skip
@@ -84,7 +84,7 @@ class Member:
 
     @property
     def step_group_key(self) -> tuple[Any, ...]:
-        """What networks must share to take their optimizer steps together."""
+        """Key that is equal for networks that take optimizer steps together."""
         n = len(self.rows)
         entries = self.selection.entries
         later, first = (
@@ -104,30 +104,30 @@ class Member:
         )
 
     def options_for(self, optimizer: type[torch.optim.Optimizer]) -> dict[str, Any]:
-        """Return what to give an optimizer for it, beside its parameters."""
+        """Return the options of an optimizer for this network."""
         return optimizer_options(
             optimizer, self.lr, self.weight_decay, self.optimizer_params
         )
 
     def validation_loss(self, losses: Floats) -> float:
-        """Return the mean of the losses of its validation rows, by their weights."""
+        """Return the weighted mean of the losses of the validation rows."""
         if self.valid_weights is not None:
             losses = losses * self.valid_weights.astype(losses.dtype)
         return float(losses.mean())
 
     @property
     def needs_losses(self) -> bool:
-        """Whether the plan of the next epoch depends on the losses."""
+        """Whether the plan of the next epoch depends on the current losses."""
         return self.selection.needs_losses and not self.done
 
     def begin_epoch(self, losses: Floats) -> None:
-        """Plan the next epoch by the losses so far, where it depends on them."""
+        """Plan the next epoch from the current losses of the training rows."""
         if self.needs_losses and not np.isfinite(losses).all():
             raise DivergedError.at(self.epochs + 1, "before its first batch")
         self.selection.begin_epoch(losses)
 
     def draw_order(self) -> Indices:
-        """Draw the order of the epoch planned, and lay out its batches."""
+        """Draw the order of the planned epoch; group it by length if required."""
         order = self.selection.sampler.order()
         if self.lengths is None:
             return order
@@ -139,14 +139,14 @@ class Member:
         return np.concatenate(batches)
 
     def weights_of(self, order: Indices) -> Floats | None:
-        """Return the weight of each entry of an order; None is 1 for all."""
+        """Return the weight of each entry of an order; None if all are 1."""
         weights, planned = self.weights, self.selection.weights
         if planned is not None:
             weights = planned if weights is None else weights * planned
         return None if weights is None else weights[order]
 
     def with_copies(self, order: Indices) -> tuple[Indices, NDArray[np.bool_]]:
-        """Let batches of copies follow each batch; tell which entries are copies."""
+        """Insert batches of copies after each batch; return entries and a copy mask."""
         b, times = self.batch_size, 1 + self.n_augments
         full = len(order) - len(order) % b
         batches, rest = order[:full].reshape(-1, b), order[full:]
@@ -162,7 +162,7 @@ class Member:
         return entries, are_copies
 
     def record(self, name: str, loss: float) -> None:
-        """Write a loss into the history, and whether it is the best yet."""
+        """Record a loss, and whether it is the best so far."""
         curve = self.curves[name]
         is_best = loss < min(curve, default=np.inf)
         curve.append(loss)
@@ -170,7 +170,7 @@ class Member:
         self.history.record(f"{name}_best", is_best)
 
     def end_epoch(self, state: torch.Tensor, is_best: bool) -> None:
-        """Count the epoch; keep its parameters if they are the best, or stop."""
+        """Count the epoch; store the state if it is the best; stop if finished."""
         self.epochs += 1
         if is_best:
             self._best = state.clone()
@@ -181,7 +181,7 @@ class Member:
             self.finish(state)
 
     def finish(self, state: torch.Tensor) -> None:
-        """Settle on the final state: the best one under early stopping."""
+        """Set the final state: the best state with early stopping, else `state`."""
         self.done = True
         self.final = (
             state if self.restorable_state is None else self.restorable_state
@@ -196,15 +196,15 @@ class Member:
 
     @property
     def restorable_state(self) -> torch.Tensor | None:
-        """The state that it would end with, if that is not its present one."""
+        """The final or best state; None if training would end with the current one."""
         return self._best if self.final is None else self.final
 
     def state_dict(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Return the progress: numbers and arrays, and tensors by name."""
+        """Return the progress as a dict of plain values, and tensors by name."""
         log = None
         if self.log is not None:
             log = self.log.state_dict()
-            # The losses of a network that diverges may be no numbers.
+            # Losses may be NaN, which arrays in files can't contain.
             log["losses"] = log["losses"].view(np.uint32)
         parts = {
             "epochs": self.epochs,
@@ -217,13 +217,13 @@ class Member:
             "log": log,
             "selection": self.selection.state_dict(),
         }
-        kept = {"best": self._best, "final": self.final}
-        return parts, {name: state for name, state in kept.items() if state is not None}
+        states = {"best": self._best, "final": self.final}
+        return parts, {n: state for n, state in states.items() if state is not None}
 
     def load_state_dict(
         self, parts: dict[str, Any], tensors: dict[str, torch.Tensor]
     ) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore the progress returned by :meth:`state_dict`."""
         self.epochs, self.done = parts["epochs"], parts["done"]
         self.curves, self._best_times_chosen = (
             parts["curves"],
@@ -239,7 +239,7 @@ class Member:
         self._best, self.final = tensors.get("best"), tensors.get("final")
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what :meth:`restore` needs to begin the training again."""
+        """Return a copy of the state, for :meth:`restore`."""
         schedule = self.lr_schedule
         return {
             **vars(self),
@@ -252,7 +252,7 @@ class Member:
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Become what the member was when the snapshot was taken."""
+        """Restore the state of a snapshot."""
         snapshot = dict(snapshot)
         schedule, stopping_state = (
             snapshot["lr_schedule"],
@@ -271,9 +271,10 @@ class Member:
         }
 
     def fail(self, error: Exception) -> None:
-        """Stop for good; the estimator raises the error.
+        """Stop the training of this network; the estimator raises the error later.
 
-        Where other processes may know of none, at once: they would wait for ever.
+        The error is raised immediately if other processes train the same network: they
+        may not have the error, and would wait forever.
         """
         self.done, self.error = True, error
         if self.shared:
@@ -282,44 +283,44 @@ class Member:
 
 @dataclass
 class ScheduledGroup:
-    """Networks that share a moving learning rate, and their optimizer's group."""
+    """Networks that share a learning-rate schedule and a group of the optimizer."""
 
     schedule: LRSchedule
     group: dict[str, Any]
     members: list[Member]
 
-    def hand_over(self) -> None:
-        """Give the optimizer the options as they are now."""
+    def update_optimizer(self) -> None:
+        """Copy the current options of the schedule to the optimizer."""
         options = self.schedule.options
-        # Beyond it some optimizers raise; at either rate a training diverges.
+        # Some optimizers raise an error for a larger lr; training diverges anyway.
         largest = torch.finfo(self.group["params"][0].dtype).max
         self.group.update(options, lr=min(options["lr"], largest))
 
     def end_step(self, step: int, n_steps: int) -> None:
-        """Move after a step, counted from 1, of those of an epoch."""
-        self._move(self.schedule.end_step, step, n_steps)
+        """Update the schedule after a step of an epoch; `step` is counted from 1."""
+        self._update(self.schedule.end_step, step, n_steps)
 
     def end_epoch(self) -> None:
-        """Record the learning rate, and move after an epoch."""
+        """Record the learning rate, and update the schedule after an epoch."""
         live = [member for member in self.members if not member.done]
         for member in live:
             member.history.record("event_lr", self.group["lr"])
         if live and not self.schedule.by_batch:
-            self._move(self.schedule.end_epoch, live[0].history)
+            self._update(self.schedule.end_epoch, live[0].history)
 
-    def _move(self, move: Callable[..., None], *args: Any) -> None:
+    def _update(self, update: Callable[..., None], *args: Any) -> None:
         live = [member for member in self.members if not member.done]
         try:
-            move(*args)
-        except Exception as error:  # of a scheduler of the user's
+            update(*args)
+        except Exception as error:  # from a user-defined scheduler
             for member in live:
                 member.fail(error)
-        self.hand_over()
+        self.update_optimizer()
 
 
 @dataclass
 class Job:
-    """What one estimator wants trained: its data and one or more networks."""
+    """The training of one estimator: its data and one or more networks."""
 
     X: list[Floats | MappedRows | ShardedRows]  # pieces of (n, F)
     targets: list[Floats]  # pieces of (n, O)
@@ -329,11 +330,11 @@ class Job:
     optimizer: type[torch.optim.Optimizer]
     dtype: torch.dtype
     device: torch.device
-    precision: torch.dtype | None = None  # of training, where lower
+    precision: torch.dtype | None = None  # of training steps, if lower than dtype
 
     @property
     def stack_key(self) -> tuple[Any, ...]:
-        """What jobs must share to be trained in one stack."""
+        """Key that is equal for jobs that can be trained in one stack."""
         return (
             self.architecture,
             self.loss,
@@ -346,16 +347,17 @@ class Job:
 
     @property
     def all_rows(self) -> Indices:
-        """Every row of the first piece, which is what `fit` was given."""
+        """Indices of all rows of the first piece: the X passed to `fit`."""
         return np.arange(len(self.X[0]))
 
 
 def group_by_steps(members: list[Member]) -> list[list[Member]]:
-    """Group networks of the same steps, those with the most steps first.
+    """Group networks that take steps together, those with the most steps first.
 
-    Near the end of an epoch only the first networks of a stack are still at work.
+    The networks that still have steps near the end of an epoch are then the first ones
+    of the stack.
     """
-    # Networks that stop together take their steps together, and nobody else's.
+    # Networks share steps only with networks that stop at the same time.
     teams: dict[int, int] = {id(None): 0}
     for member in members:
         teams.setdefault(id(member.early_stopping), len(teams))

@@ -1,4 +1,4 @@
-"""The one training loop: K networks side by side, re-Batch between the epochs."""
+"""The training loop: epochs of K networks with re-Batch between them."""
 
 from __future__ import annotations
 
@@ -39,27 +39,28 @@ from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch.exceptions import DivergedError
 
-# Activations of the loss pass that fit a core's cache.
+# Number of activations of the loss pass that fit into the cache of a core.
 _CACHED_VALUES = 200_000
-# Callbacks that never end a training.
+# Callbacks that never stop a training early.
 _NEVER_STOP = {EpochTimer, EpochProgress, CheckpointWriter}
 
 
 def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
     """Create the net that trains all networks of the jobs in one stack."""
-    asked = [member for job in jobs for member in job.members]
-    groups = group_by_steps(asked)
+    job_members = [member for job in jobs for member in job.members]
+    groups = group_by_steps(job_members)
     members = [member for group in groups for member in group]
     options = [group[0].options_for(jobs[0].optimizer) for group in groups]
     shared = {
         name: value
         for name, value in options[0].items()
-        if all(name in own and own[name] == value for own in options)
+        if all(name in group and group[name] == value for group in options)
     }
-    # One call of the optimizer for each of its parameter groups: have few.
-    differ = any(len(own) > len(shared) for own in options)
-    moves = any(group[0].lr_schedule is not None for group in groups)
-    own_options = [(f"groups.{i}", own) for i, own in enumerate(options)]
+    # The optimizer makes separate calls for each parameter group, so avoid groups if
+    # all networks have the same options.
+    differ = any(len(group) > len(shared) for group in options)
+    is_scheduled = any(group[0].lr_schedule is not None for group in groups)
+    param_groups = [(f"groups.{i}", group) for i, group in enumerate(options)]
     net = ReBatchNet(
         CNNStack,
         jobs[0].loss,
@@ -70,7 +71,7 @@ def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
         module__device=jobs[0].device,
         module__precision=jobs[0].precision,
         optimizer=jobs[0].optimizer,
-        optimizer__param_groups=own_options if differ or moves else [],
+        optimizer__param_groups=param_groups if differ or is_scheduled else [],
         lr=groups[0][0].lr,
         max_epochs=max(group[0].max_epochs for group in groups),
         train_split=None,
@@ -79,29 +80,27 @@ def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
         verbose=0,
         **{f"optimizer__{name}": shared[name] for name in shared if name != "lr"},
     )
-    place = {id(member): i for i, member in enumerate(asked)}
+    place = {id(member): i for i, member in enumerate(job_members)}
     net.order = [place[id(member)] for member in members]
     return net
 
 
 class ReBatchNet(NeuralNet):
-    """A skorch net whose epochs are lean loops over index batches.
+    """A skorch net that trains K networks with a fast loop over batches of indices.
 
-    Its module is a :class:`~skrebatch._engine.nn.stack.CNNStack`: K networks, each
-    with a
-    :class:`Member` that says which rows it learns from and how. Epoch-level
-    skorch callbacks work as ever; batches are announced to the callbacks only
-    where one listens.
+    Its module is a :class:`~skrebatch._engine.nn.stack.CNNStack`. Each of the K
+    networks has a :class:`Member` with its training rows and settings. Callbacks of
+    skorch work as usual, but batch events are sent only if a callback uses them.
 
     Parameters
     ----------
     members : list of Member
-        One for each network.
+        One member per network.
     **kwargs
         Parameters of :class:`skorch.NeuralNet`.
     """
 
-    order: list[int]  # of the members, among those of the jobs
+    order: list[int]  # index of each member among those of the jobs
     callbacks: list[Any] | None
 
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
@@ -117,14 +116,14 @@ class ReBatchNet(NeuralNet):
         return [("epoch_timer", EpochTimer())]
 
     def __getstate__(self) -> dict[str, Any]:
-        # The optimizer is as large as two networks, and the members hold rows.
+        # Exclude large objects: the optimizer, and the members with their data.
         bare = object.__new__(type(self))
         bare.__dict__.update(self.__dict__, members=[], live=[], scheduled=[])
         bare.__dict__.pop("optimizer_", None)
         return super(ReBatchNet, bare).__getstate__()
 
     def initialize_module(self) -> ReBatchNet:
-        """Create the stack with each member's initial weights."""
+        """Create the stack with the initial weights of each member."""
         super().initialize_module()
         drawn: dict[int, int] = {}
         for k, member in enumerate(self.members):
@@ -140,7 +139,7 @@ class ReBatchNet(NeuralNet):
         return self
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Forget an earlier interruption; one network shares the net's history."""
+        """Reset the state of an earlier training."""
         self.interrupted_ = False
         self.live = self.members
         if len(self.members) == 1:
@@ -148,20 +147,22 @@ class ReBatchNet(NeuralNet):
         self.scheduled = self._share_lr_schedules()
 
     def _share_lr_schedules(self) -> list[ScheduledGroup]:
-        """Let the networks of a group share a rate, and the optimizer take it over."""
+        """Connect the schedules to the optimizer; each group shares one schedule."""
         options = {
             id(parameter): group
             for group in self.optimizer_.param_groups
             for parameter in group["params"]
         }
         scheduled = []
-        for parameter, own in zip(self.module_.groups, self.by_group(), strict=True):
-            schedule = own[0].lr_schedule
+        groups = zip(self.module_.groups, self.by_group(), strict=True)
+        for parameter, members in groups:
+            schedule = members[0].lr_schedule
             if schedule is not None:
-                for member in own:
+                for member in members:
                     member.lr_schedule = schedule
-                scheduled.append(ScheduledGroup(schedule, options[id(parameter)], own))
-                scheduled[-1].hand_over()
+                group = ScheduledGroup(schedule, options[id(parameter)], members)
+                group.update_optimizer()
+                scheduled.append(group)
         return scheduled
 
     def by_group(self) -> list[list[Member]]:
@@ -172,9 +173,9 @@ class ReBatchNet(NeuralNet):
         ]
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Open a row of the history, or end the training once all are done."""
+        """Start a row of the history; stop the training if all members are done."""
         if all(member.done for member in self.members):
-            raise KeyboardInterrupt  # skorch's way to end the loop
+            raise KeyboardInterrupt  # stops the loop of skorch
         super().on_epoch_begin(net, **kwargs)
         for member in self.members:
             if member.history is not self.history and not member.done:
@@ -182,11 +183,11 @@ class ReBatchNet(NeuralNet):
                 member.history.record("epoch", member.epochs + 1)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Leave every network with its final parameters."""
+        """Set every network to its final parameters."""
         done = all(member.done for member in self.members)
         stoppers = {type(each) for _, each in self.callbacks_} - _NEVER_STOP
         if not done and not stoppers:
-            self.interrupted_ = True  # between the epochs, where skorch can't tell
+            self.interrupted_ = True  # between epochs; skorch does not report it
         for k, member in enumerate(self.live):
             if not member.done:
                 member.finish(self.module_.state_of(k))
@@ -203,12 +204,12 @@ class ReBatchNet(NeuralNet):
 
     @property
     def is_small(self) -> bool:
-        """Whether a step is too little work for several threads."""
+        """Whether a step is too small for several threads."""
         rows = sum(member.batch_size for member in self.members)
         return is_small(self.module__architecture, rows)
 
     def collect(self, table: Table, jobs: list[Job]) -> None:
-        """Give every member its final network and the losses of its job's rows."""
+        """Set the final network and the losses of all rows of the job, by member."""
         rows = {id(m): job.all_rows for job in jobs for m in job.members}
         losses = self.sample_losses(table, [rows[id(m)] for m in self.members])
         networks = self.module_.read_all()
@@ -221,20 +222,20 @@ class ReBatchNet(NeuralNet):
         self.module_.release()
 
     def _predict_held_out(self, table: Table) -> None:
-        """Let networks that stop together predict the rows that each held out."""
+        """Compute the predictions of each member for its validation rows."""
         rows = [
             NO_ROWS
             if m.early_stopping is None or m.valid_rows is None
             else m.valid_rows
             for m in self.members
         ]
-        if any(len(own) for own in rows):
+        if any(map(len, rows)):
             predicted = self._evaluate(table, rows, _prediction_alone)
-            for member, own in zip(self.members, predicted, strict=True):
-                member.held_out = own
+            for member, predictions in zip(self.members, predicted, strict=True):
+                member.held_out = predictions
 
     def snapshot(self) -> TabularCNN | Ensemble:
-        """Copy the networks as they would be if training ended now."""
+        """Return copies of the networks as if training ended now."""
         module = copy.deepcopy(self.module_)
         module.set_live_groups([True] * len(module.groups))
         for k, member in enumerate(self.members):
@@ -245,9 +246,9 @@ class ReBatchNet(NeuralNet):
     def continue_training(
         self, job: Job, callbacks: list[Any] | None = None
     ) -> ReBatchNet:
-        """Return a net that continues with a job: this one where that is possible.
+        """Return a net that continues with a job: this net if possible, else a new one.
 
-        Its networks begin with the parameters that the members of the job bring.
+        Its networks start with the networks of the job's members.
         """
         if not self._can_continue(job):
             net = make_net([job], callbacks).initialize()
@@ -260,7 +261,7 @@ class ReBatchNet(NeuralNet):
         self._replace_callbacks(callbacks or [])
         lr_and_decay = _lr_and_decay_of(self.members[0])
         if self._lr_and_decay != lr_and_decay:
-            # Only then: a user's callback may have changed the learning rate since.
+            # Otherwise keep a learning rate that a user's callback has changed.
             self._lr_and_decay = self.lr, _ = lr_and_decay
             for group in self.optimizer_.param_groups:
                 group["lr"], group["weight_decay"] = lr_and_decay
@@ -268,13 +269,13 @@ class ReBatchNet(NeuralNet):
         wanted = [{id(m) for m in group} for group in group_by_steps(job.members)]
         if all(any(group <= other for other in wanted) for group in groups):
             return self
-        # Networks that stepped together may now have different numbers of steps.
+        # Networks that took steps together may now have different numbers of steps.
         net = self.extract(job, callbacks)
         net.history = self.history
         return net
 
     def _can_continue(self, job: Job) -> bool:
-        """Tell whether the module and the optimizer are those that a job needs."""
+        """Return whether module and optimizer can be used for a job."""
         optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
         return (
             optimizer is not None
@@ -286,23 +287,23 @@ class ReBatchNet(NeuralNet):
         )
 
     def _replace_callbacks(self, callbacks: list[Any]) -> None:
-        """Take over callbacks that are not those of the last training."""
+        """Set the callbacks unless they are those of the last training."""
 
         def key(callback: Any) -> Any:
-            # Each training has a progress bar of its own.
+            # Each training has a new progress bar, which is equivalent.
             return EpochProgress if type(callback) is EpochProgress else id(callback)
 
         if list(map(key, callbacks)) != list(map(key, self.callbacks or [])):
             self.callbacks = callbacks
             self.initialize_callbacks()
 
-    def forget(self) -> None:
-        """Let go of the data that the members hold."""
+    def drop_data(self) -> None:
+        """Delete the members and their data."""
         self.members = self.live = []
         self.scheduled = []
 
     def extract(self, job: Job, callbacks: list[Any] | None = None) -> ReBatchNet:
-        """Make the net that would have trained a job of this stack alone."""
+        """Return a net as if one job of this stack had been trained alone."""
         net = make_net([job], callbacks).initialize()
         net.history = mean_history(job.members)
         net.interrupted_ = self.interrupted_
@@ -313,9 +314,9 @@ class ReBatchNet(NeuralNet):
             i = int(np.searchsorted(ends, rows[0], side="right"))
             old = self.module_.groups[i]
             start = ends[i] - len(old)
-            own = [row - start for row in rows]
+            rows_of_group = [row - start for row in rows]
             net.optimizer_.state[group] = {
-                name: _take(value, own, old.shape)
+                name: _take(value, rows_of_group, old.shape)
                 for name, value in self.optimizer_.state[old].items()
             }
         for k, member in enumerate(net.members):
@@ -324,7 +325,7 @@ class ReBatchNet(NeuralNet):
 
     @contextlib.contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
-        """Leave networks, optimizer and history as they were where training fails."""
+        """Restore networks, optimizer and history if training fails."""
         flat, running = self.module_.flat.clone(), self.module_.running.clone()
         optimizer = copy.deepcopy(self.optimizer_.state_dict())
         n_epochs = len(self.history)
@@ -340,12 +341,12 @@ class ReBatchNet(NeuralNet):
     def get_split_datasets(
         self, X: Table, y: Any = None, **fit_params: Any
     ) -> tuple[Table, Table | None]:
-        """Return the table twice: the members know their rows."""
+        """Return the table for training and validation; members define the rows."""
         validates = any(member.valid_rows is not None for member in self.members)
         return X, X if validates else None
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
-        """Return the table itself: the loop gathers rows by index."""
+        """Return the table itself: batches are gathered by index."""
         if isinstance(dataset, Table):
             return dataset
         return super().get_iterator(dataset, training=training)
@@ -358,16 +359,16 @@ class ReBatchNet(NeuralNet):
         step_fn: Any,
         **fit_params: Any,
     ) -> None:
-        """Train every network for an epoch, or validate it.
+        """Train all networks for an epoch, or validate them.
 
         Parameters
         ----------
         iterator : Table or None
-            The rows, shared by all members.
+            The table of all members.
         training : bool
             Whether to train.
         prefix, step_fn, **fit_params
-            Not used; skorch passes them.
+            Ignored; passed by skorch.
         """
         try:
             if training:
@@ -388,17 +389,19 @@ class ReBatchNet(NeuralNet):
             if member.done:
                 continue
             counts = plan.counts[k]
-            own = batch_losses[: np.count_nonzero(counts), k]
-            bad = np.flatnonzero(~np.isfinite(own))
+            losses = batch_losses[: np.count_nonzero(counts), k]
+            bad = np.flatnonzero(~np.isfinite(losses))
             if len(bad):
                 member.fail(DivergedError.at(member.epochs + 1, f"batch {bad[0] + 1}"))
                 continue
-            member.record("train_loss", float(own @ counts[: len(own)] / counts.sum()))
+            member.record(
+                "train_loss", float(losses @ counts[: len(losses)] / counts.sum())
+            )
         self._record_means("train_loss")
         self._log_losses(table)
 
     def _latest_losses(self, table: Table) -> list[Floats]:
-        """Return every member's losses as they are now, where its plan needs them."""
+        """Return the current losses of each member, if its plan needs them."""
         members = self.live
         rows = [
             NO_ROWS
@@ -410,40 +413,42 @@ class ReBatchNet(NeuralNet):
         ]
         losses = self.sample_losses(table, rows)
         return [
-            own if member.latest is None else member.latest
-            for member, own in zip(members, losses, strict=True)
+            computed if member.latest is None else member.latest
+            for member, computed in zip(members, losses, strict=True)
         ]
 
     def _log_losses(self, table: Table) -> None:
-        """Let the members that keep a log write the epoch into it."""
+        """Record the losses of the epoch in the logs of the members."""
         logs = [None if member.done else member.log for member in self.live]
         if not any(logs):
             return
         rows = [NO_ROWS if log is None else np.arange(log.n_samples) for log in logs]
         losses = self.sample_losses(table, rows)
-        for member, log, own in zip(self.live, logs, losses, strict=True):
+        for member, log, log_losses in zip(self.live, logs, losses, strict=True):
             if log is not None:
                 affected_samples = member.rows[member.selection.affected_samples]
-                log.add(member.selection.epoch, own, affected_samples)
+                log.add(member.selection.epoch, log_losses, affected_samples)
                 if len(member.rows) == log.n_samples:
-                    member.latest = own
+                    member.latest = log_losses
 
     def _drop_finished(self) -> None:
-        """Make the stack smaller where a good part of it has stopped early."""
+        """Remove groups that are done from the stack, once they are a large part."""
         if not any(member.done for member in self.live):
             return
         groups = self.by_group()
-        lives = [any(not member.done for member in group) for group in groups]
-        live = [m for group, on in zip(groups, lives, strict=True) if on for m in group]
+        is_live = [any(not member.done for member in group) for group in groups]
+        live = [
+            m for group, on in zip(groups, is_live, strict=True) if on for m in group
+        ]
         if len(live) <= 0.75 * len(self.live):
-            self.module_.set_live_groups(lives)
+            self.module_.set_live_groups(is_live)
             self.live = live
 
     def _train_batches(self, table: Table, plan: EpochPlan) -> NDArray[np.float64]:
-        """Take every step of the epoch; return the losses of the batches (T, K)."""
-        listened = self._has_batch_listener()
-        if not listened:
-            self.history.new_batch()  # skorch's Checkpoint wants a last batch
+        """Run all steps of the epoch; return the losses of the batches (T, K)."""
+        has_listener = self._has_batch_listener()
+        if not has_listener:
+            self.history.new_batch()  # skorch's Checkpoint requires a batch
         loop = BatchLoop(
             self.module_,
             self.criterion_,
@@ -452,12 +457,12 @@ class ReBatchNet(NeuralNet):
             table,
             plan,
             self.scheduled,
-            self.notify if listened else None,
+            self.notify if has_listener else None,
         )
         return loop.run()
 
     def _has_batch_listener(self) -> bool:
-        """Return whether a callback listens to batches."""
+        """Return whether a callback uses batch events."""
         hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
         return any(
             getattr(type(callback), hook) is not getattr(Callback, hook)
@@ -466,9 +471,9 @@ class ReBatchNet(NeuralNet):
         )
 
     def _end_epoch(self, table: Table | None) -> None:
-        """Validate, and settle which members are done."""
+        """Validate, and determine which members are done."""
         members = self.live
-        is_best: set[int] = set()  # ids of the members whose best epoch it is
+        is_best: set[int] = set()  # ids of members for which the epoch is the best
         if table is not None:
             is_best = self._validate(table)
         for scheduled in self.scheduled:
@@ -480,29 +485,29 @@ class ReBatchNet(NeuralNet):
             self._record_means("valid_loss")
 
     def _validate(self, table: Table) -> set[int]:
-        """Record the validation losses, and score the networks that stop together.
+        """Record the validation losses and the early-stopping scores.
 
         Returns
         -------
         is_best : set of int
-            The ids of the members for which no epoch was better.
+            The ids of the members for which this epoch is the best so far.
         """
         rows = [NO_ROWS if m.valid_rows is None else m.valid_rows for m in self.live]
         validated = self._evaluate(table, rows, _loss_and_prediction)
         predictions: dict[int, Floats] = {}
-        for member, own in zip(self.live, validated, strict=True):
+        for member, values in zip(self.live, validated, strict=True):
             if member.done or member.valid_rows is None:
                 continue
-            predictions[id(member)] = own[:, 1:]
-            if np.isfinite(own).all():
-                member.record("valid_loss", member.validation_loss(own[:, 0]))
+            predictions[id(member)] = values[:, 1:]
+            if np.isfinite(values).all():
+                member.record("valid_loss", member.validation_loss(values[:, 0]))
             else:
                 place = "on the validation set"
                 member.fail(DivergedError.at(member.epochs + 1, place))
         is_best: set[int] = set()
         for team in _teams(self.live):
             if any(member.error is not None for member in team):
-                for member in team:  # without the others there is no estimator
+                for member in team:  # the estimator needs all of them
                     member.done = True
             elif not team[0].done and self._score_epoch(table, team, predictions):
                 is_best |= {id(member) for member in team}
@@ -511,14 +516,14 @@ class ReBatchNet(NeuralNet):
     def _score_epoch(
         self, table: Table, team: list[Member], predictions: dict[int, Floats]
     ) -> bool:
-        """Score networks that stop together; return whether no epoch was better.
+        """Score the networks of an estimator; return whether the epoch is the best.
 
         Parameters
         ----------
         table : Table
         team : list of Member
         predictions : dict
-            What each member predicts for its validation rows, by its id.
+            The predictions of each member for its validation rows, by its id.
         """
         stopping = team[0].early_stopping
         assert stopping is not None
@@ -535,23 +540,23 @@ class ReBatchNet(NeuralNet):
         return stopping.add(score)
 
     def _record_means(self, name: str) -> None:
-        """Write the mean over several networks into the net's own history."""
+        """Record the mean loss of several networks in the history of the net."""
         if len(self.members) > 1:
             n_epochs = max(len(member.curves["train_loss"]) for member in self.live)
             record_mean(self.history, name, self.live, n_epochs)
 
     def sample_losses(self, table: Table, rows: list[Indices]) -> list[Floats]:
-        """Compute the loss of given rows under each network.
+        """Compute the losses of given rows for each network.
 
         Parameters
         ----------
         table : Table
         rows : list of K ndarrays of int
-            The rows for each network.
+            The rows of each network.
 
         Returns
         -------
-        losses : list of K ndarrays, one entry a row
+        losses : list of K ndarrays, shape (n_k,)
         """
         return self._evaluate(table, rows, _loss_alone)
 
@@ -561,38 +566,39 @@ class ReBatchNet(NeuralNet):
         rows: list[Indices],
         value: Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor],
     ) -> list[Floats]:
-        """Compute a value for given rows under each network.
+        """Compute values of given rows for each network.
 
         Parameters
         ----------
         table : Table
         rows : list of K ndarrays of int
         value : callable
-            Of a loss, outputs and targets (K, n, O), what to keep (K, n, ...).
+            Maps a loss, outputs and targets (K, n, O) to values (K, n, ...).
 
         Returns
         -------
-        values : list of K ndarrays, one entry for each row
+        values : list of K ndarrays, shape (n_k, ...)
         """
-        return table.per_row(partial(self._evaluate_here, table, value), rows)
+        return table.per_row(partial(self._evaluate_local, table, value), rows)
 
-    def _evaluate_here(
+    def _evaluate_local(
         self,
         table: Table,
         value: Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor],
         rows: list[Indices],
     ) -> list[Floats]:
+        """Compute values of rows that this process holds."""
         module, loss = self.module_, self.criterion_
-        K, n = len(rows), max(len(own) for own in rows)
+        K, n = len(rows), max(map(len, rows))
         padded = np.zeros((K, n), dtype=np.intp)
-        for k, (own, member) in enumerate(zip(rows, self.live, strict=True)):
+        for k, (member_rows, member) in enumerate(zip(rows, self.live, strict=True)):
             padded[k] = member.start + member.rows[0]
-            padded[k, : len(own)] = member.start + own
+            padded[k, : len(member_rows)] = member.start + member_rows
         index = torch.from_numpy(padded).to(table.features.device)
         shifts = torch.tensor([[m.shift] for m in self.live], device=index.device)
         by_length = None
         if module.architecture.variable_length:
-            # So that only a few chunks are as wide as the longest row.
+            # Sort by length, so that few chunks are as wide as the longest row.
             by_length = table.features[index, -1].amax(0).argsort(stable=True)
             index = index[:, by_length]
         values = []
@@ -611,7 +617,7 @@ class ReBatchNet(NeuralNet):
         together = torch.cat(values, dim=1).cpu().numpy()
         if by_length is not None:
             together = together[:, by_length.argsort().cpu().numpy()]
-        return [own[: len(r)] for own, r in zip(together, rows, strict=True)]
+        return [kept[: len(r)] for kept, r in zip(together, rows, strict=True)]
 
 
 def _loss_alone(
@@ -634,7 +640,7 @@ def _prediction_alone(
 
 
 def _teams(members: list[Member]) -> list[list[Member]]:
-    """Group the members that stop together, those of one estimator."""
+    """Group the members by estimator; the networks of each stop together."""
     teams: dict[int, list[Member]] = {}
     for member in members:
         if member.early_stopping is not None:
@@ -643,18 +649,18 @@ def _teams(members: list[Member]) -> list[list[Member]]:
 
 
 def _lr_and_decay_of(member: Member) -> tuple[float, float]:
-    """Return the settings that may change while an optimizer is kept."""
+    """Return the settings that can change without a new optimizer."""
     return member.lr, member.weight_decay
 
 
 def _setup_of(member: Member) -> tuple[Any, ...]:
-    """Return the settings that need a new optimizer when they change."""
+    """Return the settings that require a new optimizer when they change."""
     schedule = () if member.lr_schedule is None else member.lr_schedule.settings[:2]
     return member.optimizer_params, *schedule
 
 
 def _take(value: Any, rows: list[int], shape: torch.Size) -> Any:
-    """Copy some networks' part of what an optimizer remembers of a group."""
+    """Copy the given rows of an optimizer state value; copy other values whole."""
     if not isinstance(value, torch.Tensor):
         return copy.deepcopy(value)
     return value[rows] if value.shape == shape else value.clone()

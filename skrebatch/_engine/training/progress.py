@@ -13,7 +13,7 @@ class EpochProgress(Callback):
     """A progress bar over the epochs that shows the losses."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out a bar that an error left open: it can't be pickled."""
+        """Exclude a bar that was left open by an error: it can't be pickled."""
         return {name: it for name, it in vars(self).items() if name != "bar_"}
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Training of jobs in one stack: the function behind every fit."""
+"""Training of jobs in one stack; every fit ends up here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skrebatch._engine.training.net import ReBatchNet, make_net
 
 @dataclass
 class Result:
-    """What came of a job: the net that trained it, or an error."""
+    """The result of a job: the net that trained it, or an error."""
 
     job: Job
     stack: ReBatchNet | None = None
@@ -31,10 +31,10 @@ class Result:
         if self.error is not None:
             raise self.error
         if all(member.epochs == 0 for member in self.job.members):
-            raise KeyboardInterrupt  # skorch has caught it before the first epoch
+            raise KeyboardInterrupt  # raised before the first epoch; skorch caught it
 
     def net(self) -> ReBatchNet:
-        """Return the net of the job alone, without the rest of its stack."""
+        """Return a net of the job alone, without the other jobs of its stack."""
         assert self.stack is not None
         return self.stack.extract(self.job)
 
@@ -46,23 +46,23 @@ def run_jobs(
 ) -> list[Result]:
     """Train all networks of the jobs in one stack.
 
-    An error of a stack of several jobs may be the fault of one of them: each is then
-    trained again by itself, so that the others get their result.
+    If the training of several jobs raises an error, a single job may be the cause.
+    Each job is then trained again alone, so that the other jobs get a result.
 
     Parameters
     ----------
     jobs : sequence of Job
-        All with the same `stack_key`.
+        The jobs; all must have the same `stack_key`.
     callbacks : list of skorch.callbacks.Callback, default=None
         Callbacks of the stack.
     net : ReBatchNet, default=None
-        A net that continues its training with a job of one epoch. It is left as it
-        was if the training fails.
+        A net to continue with a job of one epoch. It is unchanged if the training
+        fails.
 
     Returns
     -------
     results : list of Result
-        One for each job, in their order.
+        The result of each job.
     """
     jobs = list(jobs)
     members = [member for job in jobs for member in job.members]
@@ -79,7 +79,7 @@ def run_jobs(
 
 
 def _result_of(job: Job, stack: ReBatchNet) -> Result:
-    """Return what came of a job of a stack that has been trained."""
+    """Return the result of a job of a trained stack."""
     errors = [member.error for member in job.members if member.error is not None]
     return Result(job, stack, errors[0] if errors else None)
 
@@ -87,6 +87,7 @@ def _result_of(job: Job, stack: ReBatchNet) -> Result:
 def _train(
     jobs: list[Job], callbacks: list[Any] | None, net: ReBatchNet | None
 ) -> ReBatchNet:
+    """Train the jobs in one stack; raise an error only if the whole stack fails."""
     table = stack_table(jobs)
     if net is None:
         stack = make_net(jobs, callbacks)
@@ -102,6 +103,6 @@ def _train(
             raise KeyboardInterrupt  # the other processes are at another step
         stack.collect(table, jobs)
         if net is not None:
-            # Within the guard, so that the net is left as it was.
+            # Raised within the guard, which restores the net.
             _result_of(jobs[0], stack).raise_error()
     return stack

@@ -296,7 +296,7 @@ def test_another_fit_is_refused(change, names, tmp_path, written):
         if name == "sample_weight":
             data[name][0] = 5
     other = {name: value for name, value in change.items() if name not in data}
-    with pytest.raises(CheckpointError, match=f"other are {names}\\. .* delete"):
+    with pytest.raises(CheckpointError, match=f"inputs differ: {names}\\. .* delete"):
         clone(model).set_params(**other).fit(**data)
     assert (tmp_path / FILE).read_bytes() == written[0]
 
@@ -509,7 +509,7 @@ def test_another_search_is_refused(change, name, tmp_path, stacks):
         X, y = (1 - X, y) if name == "X" else (X, 1 - y)
     else:
         other.set_params(**change)
-    with pytest.raises(CheckpointError, match=rf"other are (.*, )?{name}\b"):
+    with pytest.raises(CheckpointError, match=rf"inputs differ: (.*, )?{name}\b"):
         other.fit(X, y)
     assert files_of(tmp_path) == [file]
 

@@ -68,7 +68,7 @@ def test_a_share_by_hand():
     here = np.zeros(30, dtype=bool)
     here[[21, 23, 24]] = True
     plan = EpochPlan([make_member(ALL[:30], batch_size=4)], [np.arange(24, 18, -1)])
-    plan.keep_only(here)  # of 24 23 22 21 | 20 19
+    plan.keep_local(here)  # of 24 23 22 21 | 20 19
     assert plan.rows[0, 0].tolist() == [24, 23, 21]
     assert plan.scale[0, 0].tolist() == [0.25] * 3
     assert plan.places[0, 0].tolist() == [0, 1, 3]
@@ -92,7 +92,7 @@ def test_shares_make_up_the_plan(seed):
     found = np.zeros((*whole.rows.shape[:2], whole.rows.shape[2] + 1))
     for process in range(3):
         share = EpochPlan(members, orders)
-        share.keep_only(owner == process)
+        share.keep_local(owner == process)
         assert (owner[share.rows] == process).all()
         inside = share.places < whole.rows.shape[2]
         assert not share.scale[~inside].any()
