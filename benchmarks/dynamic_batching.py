@@ -17,7 +17,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from harness import DOCS, RESULTS, run_and_write
+from harness import DOCS, run_and_write
 from pages import as_interval, as_quartiles, as_table, stamp, write_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
@@ -33,7 +33,6 @@ from skrebatch import (
     row_lengths,
 )
 
-OUTPUT = RESULTS / "dynamic_batching.json"
 N_ROWS, SHORTEST, LONGEST, ROWS = 2000, 8, 512, 32
 RATIO, EPOCHS, REPETITIONS = 0.15, 2, 5
 STRETCHES = (4, 16, 64)  # in full batches
@@ -211,4 +210,4 @@ def write_page(results):
 
 if __name__ == "__main__":
     sections = {"padding": padding, "times": times}
-    run_and_write(__doc__, OUTPUT, sections, write_page)
+    run_and_write(__doc__, "dynamic_batching", sections, write_page)

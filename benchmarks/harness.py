@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -138,10 +139,21 @@ def run_sections(path, sections, only):
         yield name, section
 
 
-def run_and_write(description, path, sections, write_page):
-    """Run the sections that the command line names, then write the page."""
-    arguments = make_parser(description, "--page", only=sections).parse_args()
+def run_and_write(description, stem, sections, write_page, plans=None, arguments=None):
+    """Run the sections that the command line names, then write the page.
+
+    Where there are `plans`, of a full and of a trial run, each section takes one. The
+    page is that of the full results in their own folder.
+    """
+    options = ["--output", "--page", "--quick"][: 2 if plans is None else 3]
+    parser = make_parser(description, *options, only=sections)
+    arguments = parser.parse_args(arguments)
+    is_trial = plans is not None and arguments.quick
+    if plans is not None:
+        sections = {n: partial(s, plans[is_trial]) for n, s in sections.items()}
+    path = arguments.output / f"{stem}{'_quick' * is_trial}.json"
     if not arguments.page:
         for name, _ in run_sections(path, sections, arguments.only):
-            print(f"{name}: done")
-    write_page(read_json(path))
+            print(f"{name}: written to {path}")
+    if arguments.page or (arguments.output == RESULTS and not is_trial):
+        write_page(read_json(path))

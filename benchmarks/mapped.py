@@ -26,14 +26,13 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
-from harness import DOCS, RESULTS, run_and_write
+from harness import DOCS, run_and_write
 from pages import as_quartiles, where, write_blocks
 from speed import in_new_process, measure, memory
 from tabulate import tabulate
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 
-OUTPUT = RESULTS / "mapped.json"
 NARROW = {"architecture": "mlp", "hidden_layers": (4,)}
 TABLES = [
     {"rows": 100_000, "features": 30, "params": {}},
@@ -187,4 +186,4 @@ def run_section(name):
 
 if __name__ == "__main__":
     sections = {name: partial(run_section, name) for name in SECTIONS}
-    run_and_write(__doc__, OUTPUT, sections, write_page)
+    run_and_write(__doc__, "mapped", sections, write_page)

@@ -2,7 +2,7 @@
 
     python benchmarks/methods.py                  # all sections, some ten minutes
     python benchmarks/methods.py --only effect    # one section anew
-    python benchmarks/methods.py --page           # tables of docs/methods.md
+    python benchmarks/methods.py --page           # docs/methods.md from the results
 
 Sections:
 
@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import ENTRIES, SEED, SHARED_DATA, as_dataset, flip, load
-from harness import DOCS, make_parser, read_json, run_sections
-from methods_report import PLAIN, fill, summarise
+from harness import run_and_write
+from methods_report import PLAIN, write_page
 from sklearn.datasets import make_classification
 from sklearn.metrics import get_scorer
 from speed import make_data, measure
@@ -261,12 +261,7 @@ def time_plans(size):
     return {"rows": rows, "batch_size": batch_size, "seconds": seconds}
 
 
-SECTIONS = {
-    "effect": effect,
-    "balanced": balanced,
-    "schedules": schedules,
-    "cost": cost,
-}
+SECTIONS = {f.__name__: f for f in (effect, balanced, schedules, cost)}
 
 
 def run_section(name, size):
@@ -276,20 +271,9 @@ def run_section(name, size):
 
 def main(arguments=None):
     """Run what the command line asks for."""
-    options = "--quick", "--output", "--page"
-    arguments = make_parser(__doc__, *options, only=SECTIONS).parse_args(arguments)
-    name = "methods_quick.json" if arguments.quick else "methods.json"
-    path, page = arguments.output / name, DOCS / "methods.md"
-    if arguments.page:
-        text = fill(page.read_text("utf-8"), read_json(path))
-        page.write_text(text, encoding="utf-8")
-        return
-
-    size = QUICK if arguments.quick else Size()
-    sections = {name: partial(run_section, name, size) for name in SECTIONS}
-    for name, section in run_sections(path, sections, arguments.only):
-        print(summarise({name: section}))
-    print(f"wrote {path}")
+    sections = {name: partial(run_section, name) for name in SECTIONS}
+    plans = Size(), QUICK
+    run_and_write(__doc__, "methods", sections, write_page, plans, arguments)
 
 
 if __name__ == "__main__":

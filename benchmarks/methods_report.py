@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 from evidence import corrected_interval, verdict
+from harness import DOCS
 from pages import as_interval, as_quartiles, as_table, minus, where
 
 PLAIN = "plain training"
@@ -30,17 +31,10 @@ def fill(page, results):
     return BLOCK.sub(write, page)
 
 
-def summarise(results):
-    """Write the tables of some sections as plain text."""
-    texts = []
-    for name, section in results.items():
-        if name == "cost":
-            texts.append(cost_table(results))
-            continue
-        for cell in section["cells"]:
-            table = score_table({name: {**section, "cells": [cell]}}, name)
-            texts.append(f"{cell['data']}\n{table}")
-    return "\n\n".join(["", *texts, ""])
+def write_page(results):
+    """Write the tables and figures of docs/methods.md."""
+    page = DOCS / "methods.md"
+    page.write_text(fill(page.read_text("utf-8"), results), encoding="utf-8")
 
 
 def compare(section):

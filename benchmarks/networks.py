@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 from evidence import corrected_interval
-from harness import DOCS, RESULTS, run_and_write
+from harness import DOCS, run_and_write
 from pages import as_quartiles, write_blocks
 from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from skrebatch import ReBatchCNNClassifier
 
-OUTPUT = RESULTS / "networks.json"
 N_TEST = 5000
 LECTURE = {
     "architecture": "mlp",
@@ -157,4 +156,4 @@ def run_table(name):
 
 if __name__ == "__main__":
     sections = {name: partial(run_table, name) for name in TABLES}
-    run_and_write(__doc__, OUTPUT, sections, write_page)
+    run_and_write(__doc__, "networks", sections, write_page)

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import DOCS, make_parser, read_json, run_sections
+from harness import run_and_write
 from joblib import parallel_config
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
@@ -44,7 +44,7 @@ from speed_baselines import (
     minimal_loop,
     skorch_net,
 )
-from speed_report import summarise, write_page
+from speed_report import write_page
 from tqdm import tqdm
 
 from skrebatch import (
@@ -57,12 +57,8 @@ from skrebatch import (
     redistribution_size,
 )
 
-CELLS = [  # rows, features, ratio
-    (614, 8, 0.03),
-    (614, 8, 0.15),
-    (1000, 30, 0.03),
-    (1000, 30, 0.3),
-]
+# rows, features, ratio
+CELLS = [(614, 8, 0.03), (614, 8, 0.15), (1000, 30, 0.03), (1000, 30, 0.3)]
 RATIOS = (0.03, 0.08, 0.15, 0.3)
 FOLDS = 5
 LARGE_BATCH = 1024
@@ -107,10 +103,7 @@ def make_data(n_samples, n_features):
 def measure(title, variants, repetitions, device="cpu", warm_up=True):
     """Run the variants in turns, every round from another one on.
 
-    Returns
-    -------
-    dict of str to {"cpu": list of float, "wall": list of float}
-        Seconds of each repetition, by variant.
+    Returns the seconds of each repetition by variant, "cpu" and "wall".
     """
     names = list(variants)
     times = {name: {"cpu": [], "wall": []} for name in names}
@@ -134,52 +127,45 @@ def cpu_seconds():
     return time.process_time() + times.children_user + times.children_system
 
 
-def describe(n_samples, n_features, ratio, epochs):
-    """Say what a cell is."""
-    return {
-        "rows": n_samples,
-        "features": n_features,
-        "ratio": ratio,
-        "batch_size": redistribution_size(n_samples, ratio),
-        "epochs": epochs,
-    }
+def make_cells(title, epochs):
+    """Describe each of the cells, with a title and its data."""
+    for rows, features, ratio in CELLS:
+        size = redistribution_size(rows, ratio)
+        cell = {"rows": rows, "features": features, "ratio": ratio}
+        cell |= {"batch_size": size, "epochs": epochs}
+        yield cell, f"{title}, {rows} x {features}, B={size}", make_data(rows, features)
 
 
 def one_fit(plan, device="cpu"):
     """Time one fit in different hands."""
     cells = []
-    for shape in CELLS:
-        cell = describe(*shape, plan.epochs)
-        X, y = make_data(cell["rows"], cell["features"])
-        size, ratio = cell["batch_size"], cell["ratio"]
+    for cell, title, (X, y) in make_cells("one fit", plan.epochs):
+        size, ratio, features = cell["batch_size"], cell["ratio"], cell["features"]
         ours = ReBatchCNNClassifier(
             ratio=ratio, max_epochs=plan.epochs, device=device, random_state=0
         )
-        net = skorch_net(cell["features"], ratio, size, plan.epochs, device)
+        net = skorch_net(features, ratio, size, plan.epochs, device)
         variants = {
             "minimal loop": partial(minimal_loop, X, y, size, plan.epochs, device),
             "skrebatch": partial(ours.fit, X, y),
             "skorch": partial(net.fit, X[:, None], y.astype(np.float32)),
         }
         if device == "cpu":
-            flat = flat_size(cell["features"])
+            layers = flat_size(features), 2 * flat_size(features)
             mlp = MLPClassifier(
-                (flat, 2 * flat),
+                layers,
                 batch_size=size,
                 max_iter=plan.epochs,
                 n_iter_no_change=plan.epochs,
                 random_state=0,
             )
-            same = clone(ours).set_params(
-                architecture="mlp", hidden_layers=mlp.hidden_layer_sizes
-            )
+            same = clone(ours).set_params(architecture="mlp", hidden_layers=layers)
             variants["scikit-learn MLP"] = partial(mlp.fit, X, y)
             variants["skrebatch MLP"] = partial(same.fit, X, y)
             if HAS_LIGHTNING:
                 variants["Lightning"] = partial(lightning_fit, X, y, size, plan.epochs)
-        title = f"one fit, {cell['rows']} x {cell['features']}, B={size}"
-        cell["seconds"] = measure(title, variants, plan.repetitions, device)
-        cells.append(cell)
+        seconds = measure(title, variants, plan.repetitions, device)
+        cells.append({**cell, "seconds": seconds})
     return cells
 
 
@@ -187,25 +173,16 @@ def stacks(plan, device="cpu"):
     """Time K networks trained side by side."""
 
     def fit(k, X, y, ratio):
-        networks = [
-            ReBatchCNNClassifier(
-                ratio=ratio,
-                max_epochs=plan.search_epochs,
-                device=device,
-                random_state=seed,
-            )
-            for seed in range(k)
-        ]
-        fit_fused(networks, X, y)
+        model = ReBatchCNNClassifier(
+            ratio=ratio, max_epochs=plan.search_epochs, device=device
+        )
+        fit_fused([clone(model).set_params(random_state=s) for s in range(k)], X, y)
 
     cells = []
-    for shape in CELLS:
-        cell = describe(*shape, plan.search_epochs)
-        X, y = make_data(cell["rows"], cell["features"])
+    for cell, title, (X, y) in make_cells("stacks", plan.search_epochs):
         variants = {str(k): partial(fit, k, X, y, cell["ratio"]) for k in plan.stacks}
-        title = f"stacks, {cell['rows']} x {cell['features']}, B={cell['batch_size']}"
-        cell["seconds"] = measure(title, variants, plan.stack_repetitions, device)
-        cells.append(cell)
+        seconds = measure(title, variants, plan.stack_repetitions, device)
+        cells.append({**cell, "seconds": seconds})
     return cells
 
 
@@ -232,14 +209,9 @@ def search(plan, device="cpu"):
         if n_jobs > 1:  # the time of workers counts once they have ended
             get_reusable_executor().shutdown()
 
+    target = y.astype(np.float32)
     kinds = {
-        "GridSearchCV over skorch": (
-            GridSearchCV,
-            net,
-            net_grid,
-            X[:, None],
-            y.astype(np.float32),
-        ),
+        "GridSearchCV over skorch": (GridSearchCV, net, net_grid, X[:, None], target),
         "GridSearchCV over skrebatch": (GridSearchCV, ours, grid, X, y),
         "FusedGridSearchCV": (FusedGridSearchCV, ours, grid, X, y),
     }
@@ -248,6 +220,7 @@ def search(plan, device="cpu"):
         for name, arguments in kinds.items()
         for n_jobs in ((1, 2) if device == "cpu" else (1,))
     }
+    repetitions = plan.search_repetitions
     cell = {
         "rows": n_samples,
         "features": n_features,
@@ -255,9 +228,7 @@ def search(plan, device="cpu"):
         "folds": FOLDS,
         "seeds": plan.seeds,
         "epochs": plan.search_epochs,
-        "seconds": measure(
-            "search", variants, plan.search_repetitions, device, warm_up=False
-        ),
+        "seconds": measure("search", variants, repetitions, device, warm_up=False),
     }
     return [cell]
 
@@ -266,8 +237,13 @@ def large(plan):
     """Time epochs over large tables, and measure the memory of a fit."""
     cells = []
     for n_samples in plan.large_rows:
-        cell = describe(n_samples, 30, 0.15, plan.large_epochs)
-        n_chosen, cell["batch_size"] = cell["batch_size"], LARGE_BATCH
+        cell = {
+            "rows": n_samples,
+            "features": 30,
+            "ratio": 0.15,
+            "batch_size": LARGE_BATCH,
+            "epochs": plan.large_epochs,
+        }
         X, y = make_data(n_samples, cell["features"])
         ours = ReBatchCNNClassifier(
             ratio=cell["ratio"],
@@ -275,25 +251,28 @@ def large(plan):
             max_epochs=plan.large_epochs,
             random_state=0,
         )
-        losses = np.random.default_rng(1).random(n_samples, dtype=np.float32)
-        sampler = IntervalInsertionSampler(n_samples, random_state=0)
-
-        def select_and_order(losses=losses, n_chosen=n_chosen, sampler=sampler):
-            epoch = Epoch(2, 10, n_chosen, np.random.default_rng(0))
-            chosen = MinLoss().plan(losses, epoch)
-            sampler.redistribute(chosen)
-            sampler.order()
-
         variants = {
             "bare loop": partial(bare_loop, X, y, LARGE_BATCH, plan.large_epochs),
             "skrebatch": partial(ours.fit, X, y),
-            "selection and order": select_and_order,
+            "selection and order": partial(
+                select_and_order,
+                np.random.default_rng(1).random(n_samples, dtype=np.float32),
+                redistribution_size(n_samples, cell["ratio"]),
+                IntervalInsertionSampler(n_samples, random_state=0),
+            ),
         }
         title = f"large, {n_samples} rows"
         cell["seconds"] = measure(title, variants, plan.large_repetitions)
         cell["bytes"] = in_new_process(peak_memory, n_samples)
         cells.append(cell)
     return cells
+
+
+def select_and_order(losses, n_chosen, sampler):
+    """Choose the samples of an epoch, and put them into its order."""
+    epoch = Epoch(2, 10, n_chosen, np.random.default_rng(0))
+    sampler.redistribute(MinLoss().plan(losses, epoch))
+    sampler.order()
 
 
 def in_new_process(function, *arguments):
@@ -330,13 +309,7 @@ def gpu(plan):
     return {name: section(plan, "cuda") for name, section in sections.items()}
 
 
-SECTIONS = {
-    "one_fit": one_fit,
-    "stacks": stacks,
-    "search": search,
-    "large": large,
-    "gpu": gpu,
-}
+SECTIONS = {f.__name__: f for f in (one_fit, stacks, search, large, gpu)}
 
 
 def run_section(name, plan):
@@ -346,21 +319,7 @@ def run_section(name, plan):
     return cells and {"cells": cells}
 
 
-def main():
-    options = "--quick", "--output", "--page"
-    arguments = make_parser(__doc__, *options, only=SECTIONS).parse_args()
-    path = arguments.output / ("speed_quick.json" if arguments.quick else "speed.json")
-    if arguments.page:
-        write_page(read_json(path), DOCS)
-        return
-
-    plan = QUICK if arguments.quick else Plan()
-    warnings.simplefilter("ignore", ConvergenceWarning)  # all train for all epochs
-    sections = {name: partial(run_section, name, plan) for name in SECTIONS}
-    for name, section in run_sections(path, sections, arguments.only):
-        print(summarise({name: section}))
-    print(f"wrote {path}")
-
-
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore", ConvergenceWarning)  # all train for all epochs
+    sections = {name: partial(run_section, name) for name in SECTIONS}
+    run_and_write(__doc__, "speed", sections, write_page, plans=(Plan(), QUICK))

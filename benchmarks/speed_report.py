@@ -1,6 +1,7 @@
 """What speed.py found: tables, pictures and the page, all from its JSON."""
 
 import numpy as np
+from harness import DOCS
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from pages import as_quartiles, as_table, fill_template, save_figure, where
@@ -86,44 +87,25 @@ TABLES = {
 }
 
 
-def summarise(results):
-    """Write the tables of some sections as plain text."""
-    texts = []
-    for name, table in _tables(results):
-        texts.append(f"{name}\n{as_table(table, style='simple')}\n")
-    return "\n".join(texts)
-
-
-def write_page(results, docs):
+def write_page(results):
     """Write speed.md and its pictures from the results that there are."""
     for name, draw in (("one_fit", _draw_one_fit), ("stacks", _draw_stacks)):
         if name in results:
             figure = draw(results[name]["cells"])
-            save_figure(figure, docs / "images" / "speed" / f"{name}.png")
+            save_figure(figure, DOCS / "images" / "speed" / f"{name}.png")
     sections = []
-    for name in TABLES:
+    for name in (*TABLES, "gpu"):
         if name in results:
             cells = results[name]["cells"]
-            values = {"table": as_table(TABLES[name](cells)), **_facts(cells)}
-            values["where"] = where(results[name]["environment"])
-            sections.append(fill_template(f"speed_{name}", **values))
-    if "gpu" in results:
-        tables = [as_table(table) for _, table in _tables(results, "gpu")]
-        values = {"tables": "\n\n".join(tables)}
-        values["where"] = where(results["gpu"]["environment"])
-        sections.append(fill_template("speed_gpu", **values))
+            if name == "gpu":
+                tables = [TABLES[part](own, "wall") for part, own in cells.items()]
+                values = {"tables": "\n\n".join(map(as_table, tables))}
+            else:
+                values = {"table": as_table(TABLES[name](cells)), **_facts(cells)}
+            place = where(results[name]["environment"])
+            sections.append(fill_template(f"speed_{name}", **values, where=place))
     page = fill_template("speed", sections="\n".join(sections).rstrip())
-    (docs / "speed.md").write_text(page, encoding="utf-8")
-
-
-def _tables(results, only=None):
-    """Make the table of each section, one by one."""
-    for name, section in results.items():
-        if name == "gpu":
-            for part, cells in section["cells"].items():
-                yield f"{part} on a GPU", TABLES[part](cells, "wall")
-        elif only is None:
-            yield name, TABLES[name](section["cells"])
+    (DOCS / "speed.md").write_text(page, encoding="utf-8")
 
 
 def _facts(cells):
