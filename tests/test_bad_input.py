@@ -446,22 +446,21 @@ def test_a_classifier_refuses_several_targets():
     refused(lambda model: model.fit(X, np.column_stack([y, y])), "1d array", "(41, 2)")
 
 
-def test_a_constant_target_is_refused():
-    X, y = make_data("regression")
-    constant = np.full(N, 7.5)
-    words = ["y is constant", "7.5", "DummyRegressor"]
-    refused(lambda model: model.fit(X, constant), *words, task="regression")
-    with pytest.raises(ValueError, match="y is constant"):
-        make("regression").partial_fit(X, constant)
-    both = np.column_stack([y, constant])
-    with pytest.raises(ValueError, match="y is constant in column 1"):
-        make("regression").fit(X, both)
-    # Rows of weight 0 make no difference, so they don't count as one.
-    constant[0] = 0
-    weights = np.ones(N)
-    weights[0] = 0
-    with pytest.raises(ValueError, match="y is constant"):
-        make("regression").fit(X, constant, sample_weight=weights)
+@pytest.mark.parametrize("n_networks", [1, 2])
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_too_few_rows_to_set_some_aside(task, n_networks):
+    X, y = make_data(task)
+    y = np.array([0, 1]) if task == "binary" else y[:2]
+    is_empty = task == "binary" and n_networks == 1  # each class has one row
+    sizes = (2, 0) if is_empty else (1, 1)
+    words = "a training split of {} and a validation split of {} rows".format(*sizes)
+    refused(
+        lambda model: model.fit(X[:2], y),
+        words,
+        task=task,
+        early_stopping=True,
+        n_networks=n_networks,
+    )
 
 
 @pytest.mark.parametrize("factor", [1e200, 1e-200])

@@ -68,17 +68,6 @@ def encode_labels(y: Any, classes: NDArray[Any]) -> Floats:
     return np.eye(len(classes), dtype=np.float32)[codes]
 
 
-def check_not_constant(y: Floats) -> None:
-    """Raise ValueError if a column of the targets (n, T) is constant."""
-    constant = np.flatnonzero((y == y[0]).all(axis=0))
-    if len(constant):
-        where = f" in column {constant[0]}" if y.shape[1] > 1 else ""
-        raise ValueError(
-            f"y is constant{where} (every value is {y[0, constant[0]]}). Use "
-            "scikit-learn's DummyRegressor to predict a constant."
-        )
-
-
 def locate_bad_columns(X: Any, dtype: Any = np.float64, allow_nan: bool = False) -> str:
     """Return a sentence that names the columns with values that are not finite."""
     columns = getattr(X, "columns", None)

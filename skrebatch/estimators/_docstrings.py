@@ -128,10 +128,11 @@ default=None
         `validation_fraction` and `stopping_score`.
     validation_fraction : float, default=0.2
         Fraction of the training rows that `early_stopping` holds out if `fit` is not
-        given a validation set{stratified}. One network holds out a single set of rows.
-        With several networks, the rows are split into round(1 / `validation_fraction`)
-        folds, at least 2, and each network holds out another fold. When each fold has
-        been held out, the rows are shuffled and split again.
+        given a validation set{stratified}. One network holds out a single set of
+        rows{lone}. With several networks, the rows are split into
+        round(1 / `validation_fraction`) folds, at least 2, and each network holds out
+        another fold. When each fold has been held out, the rows are shuffled and split
+        again.
     n_iter_no_change : int, default=10
         Number of epochs without improvement after which `early_stopping` stops.
     stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
@@ -263,6 +264,7 @@ REGRESSOR_ATTRIBUTES = ATTRIBUTES.format(
 )
 CLASSIFIER_PARAMETERS = PARAMETERS.format(
     stratified=", stratified by class",
+    lone=", but never the only row of a class",
     bounded="brier",
     bounded_text="the Brier score",
     label="label",
@@ -277,6 +279,7 @@ CLASSIFIER_PARAMETERS = PARAMETERS.format(
 )
 REGRESSOR_PARAMETERS = PARAMETERS.format(
     stratified="",
+    lone="",
     bounded="absolute_error",
     bounded_text="the mean absolute error",
     label="target",

@@ -31,6 +31,7 @@ from skrebatch._utils.user_warnings import warn_user
 from skrebatch.estimators._parameters import Parameters, optimizer_of
 from skrebatch.estimators._splitting import (
     Split,
+    check_sizes,
     iter_folds,
     make_split,
     mean_one,
@@ -179,11 +180,16 @@ def prepare_fit(
     if state is not None:
         max_epochs = state.max_epochs or max_epochs
     stopping = _early_stopping(params, data, rows, targets)
+    labels = [
+        _labels_of(data, targets, encoded[0], split.train, cache)
+        for split in rows.splits
+    ]
     members = [
         _make_member(
             params,
             rows,
-            _labels_of(data, targets, encoded[0], rows.splits[k].train, cache),
+            labels[k],
+            targets.constants(labels[k]),
             stopping,
             class_balanced=class_balanced,
             earlier=earlier,
@@ -265,8 +271,10 @@ def _choose_rows(
             splits = [make_split(*split_once(*args), weights)]
             used = splits[0].train
         else:
-            folds = itertools.islice(iter_folds(*args), K)
+            folds = list(itertools.islice(iter_folds(*args), K))
             splits = [make_split(*fold, weights) for fold in folds]
+            for train, valid in folds:
+                check_sizes(len(train), len(valid), params.validation_fraction)
             _warn_of_rows_never_held_out(splits, used)
     elif (params.lr_schedule_params or {}).get("monitor") == "valid_loss":
         raise ValueError(
@@ -413,6 +421,7 @@ def _make_member(
     params: Parameters,
     rows: Rows,
     labels: NDArray[Any],
+    constants: Floats | None,
     stopping: EarlyStopping | None,
     *,
     class_balanced: bool,
@@ -432,6 +441,8 @@ def _make_member(
     rows : Rows
     labels : ndarray of shape (N, ...)
         Labels of the training rows.
+    constants : ndarray of shape (n_outputs,) or None
+        Outputs for constant targets, at which a new network starts.
     stopping : EarlyStopping or None
         Shared by the networks of a fit.
     class_balanced : bool
@@ -495,6 +506,7 @@ def _make_member(
         early_stopping=stopping,
         seed=seed,
         may_skip=params.precision == "fp16",
+        constants=constants,
         team=id(params) if together else None,
         team_rows=np.arange(rows.n_samples) if together and rows.rotates else None,
         log=log,

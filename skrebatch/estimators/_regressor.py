@@ -44,7 +44,8 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         Number of targets.
     target_mean_, target_scale_ : ndarray of shape (n_outputs,)
         Mean and standard deviation of the training targets, by which
-        `standardize_target` scales them; 0 and 1 without it.
+        `standardize_target` scales them; 0 and 1 without it. A constant target has
+        scale 1.
     {attributes}
 
     See Also

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,21 +47,43 @@ def mean_one(weights: Floats | None, rows: Indices) -> Floats | None:
 def split_once(
     rows: Indices, strata: NDArray[Any] | None, fraction: float, seed: int
 ) -> tuple[Indices, Indices]:
-    """Split rows at random; return the training and the validation rows."""
-    options = {"test_size": float(fraction), "random_state": seed}
-    try:
-        train, valid = train_test_split(rows, stratify=strata, **options)
-    except ValueError:
-        # A class too small to be split, or more classes than validation rows.
-        try:
-            train, valid = train_test_split(rows, **options)
-        except ValueError as error:
-            raise ValueError(
-                f"validation_fraction={fraction} of {len(rows)} rows leaves no rows "
-                "for training; set a smaller validation_fraction, or pass X_val and "
-                "y_val."
-            ) from error
-    return np.sort(train), np.sort(valid)
+    """Split rows at random; return the training and the validation rows.
+
+    Each stratum is split in proportion, but one of a single row is for training.
+    """
+    can_split = np.ones(len(rows), dtype=bool)
+    if strata is not None:
+        _, strata, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+        can_split = sizes[strata] > 1
+        strata = strata[can_split]
+    pool = rows[can_split]
+    n_valid = math.ceil(fraction * len(pool))
+    check_sizes(len(rows) - n_valid, n_valid, fraction)
+    n_strata = 0 if strata is None else len(np.unique(strata))
+    if strata is None or n_strata <= min(n_valid, len(pool) - n_valid):
+        options = {"test_size": n_valid, "random_state": seed}
+        _, valid = train_test_split(pool, stratify=strata, **options)
+    else:
+        # scikit-learn requires a row of each stratum in both parts. Instead, take rows
+        # at equal distances from the rows in the order of their strata.
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(pool))
+        order = order[strata[order].argsort(kind="stable")]
+        places = (np.arange(n_valid) + rng.random()) * len(pool) / n_valid
+        valid = pool[order[places.astype(np.intp)]]
+    return np.setdiff1d(rows, valid), np.sort(valid)
+
+
+def check_sizes(n_train: int, n_valid: int, fraction: float) -> None:
+    """Raise ValueError if a split has too few rows."""
+    if n_train < 2 or n_valid < 1:
+        raise ValueError(
+            f"early_stopping with validation_fraction={fraction} gives a training "
+            f"split of {n_train} and a validation split of {n_valid} rows, but they "
+            "need at least 2 and 1. The only row of a class is always in the training "
+            "split. Pass more rows, or X_val and y_val, or set another "
+            "validation_fraction."
+        )
 
 
 def iter_folds(

@@ -20,7 +20,6 @@ from skrebatch._engine.nn.losses import (
 from skrebatch._utils.arrays import as_array
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.validation import (
-    check_not_constant,
     check_weights,
     encode_labels,
 )
@@ -49,6 +48,12 @@ class Targets(Protocol):
 
     def labels(self, encoded: Floats) -> NDArray[Any]:
         """Return the labels that strategies receive, from encoded targets."""
+
+    def constants(self, labels: NDArray[Any]) -> Floats | None:
+        """Return what the outputs for constant targets must be, (O,), or None.
+
+        It is NaN for the other outputs.
+        """
 
     def strata(self, y: NDArray[Any]) -> NDArray[Any] | None:
         """Return the labels that stratify a validation split, or None."""
@@ -156,6 +161,9 @@ class ClassTargets:
         codes = encoded[:, 0] if encoded.shape[1] == 1 else encoded.argmax(axis=1)
         return codes.astype(np.intp)
 
+    def constants(self, labels: NDArray[Any]) -> None:
+        """Return None; no logit predicts a class with probability 1."""
+
     def strata(self, y: NDArray[Any]) -> NDArray[Any]:
         """Return the labels."""
         return y
@@ -232,13 +240,19 @@ class NumericTargets:
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
     ) -> NumericTargets:
-        """Return targets with the scale of `y`, the training rows, if standardised."""
-        check_not_constant(y)
+        """Return targets with the scale of `y`, the training rows, if standardised.
+
+        A constant target has the scale 1.
+        """
         if not standardize:
             return self
+        is_constant = (y == y[0]).all(axis=0)
         with np.errstate(over="ignore", invalid="ignore"):
             mean = np.average(y, axis=0, weights=weights)
             variance = np.average((y - mean) ** 2, axis=0, weights=weights)
+        # By rounding, the mean of equal numbers may differ from them.
+        mean = np.where(is_constant, y[0], mean)
+        variance = np.where(is_constant, 1, variance)
         if not ((variance > 0) & np.isfinite(variance)).all():
             raise ValueError(
                 "y can't be standardised: its variance is beyond the range of "
@@ -253,6 +267,14 @@ class NumericTargets:
     def labels(self, encoded: Floats) -> NDArray[Any]:
         """Return the encoded targets."""
         return encoded
+
+    def constants(self, labels: NDArray[Any]) -> Floats | None:
+        """Return the values of constant targets, NaN for the others, or None."""
+        is_constant = (labels == labels[0]).all(axis=0)
+        if not is_constant.any():
+            return None
+        constants: Floats = np.where(is_constant, labels[0], np.nan)
+        return constants
 
     def strata(self, y: NDArray[Any]) -> None:
         """Return None; numbers are not stratified."""

@@ -10,7 +10,6 @@ import torch
 from skrebatch._engine.tables.table import make_table
 from skrebatch._utils.dtypes import resolve_device, resolve_dtype
 from skrebatch._utils.validation import (
-    check_not_constant,
     check_weights,
     encode_labels,
     locate_bad_columns,
@@ -176,17 +175,6 @@ def test_devices_that_are_refused(device):
         resolve_device(device)
     assert str(raised.value).startswith(f"device={device!r} can't be used (")
     assert 'device="auto"' in str(raised.value)
-
-
-# --- check_not_constant ---
-
-
-def test_a_constant_target_is_named():
-    check_not_constant(np.array([[1.0, 5.0], [2.0, 5.5]]))
-    with pytest.raises(ValueError, match=r"^y is constant \(every value is 5.0\)"):
-        check_not_constant(np.array([[5.0], [5.0]]))
-    with pytest.raises(ValueError, match=r"constant in column 1 \(every value is 5.0"):
-        check_not_constant(np.array([[1.0, 5.0], [2.0, 5.0]]))
 
 
 # --- locate_bad_columns ---

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
-from skrebatch.estimators._splitting import iter_folds
+from skrebatch.estimators._splitting import iter_folds, split_once
 
 
 def folds_of(rows, strata, fraction, n, seed=0):
@@ -41,6 +42,76 @@ def test_a_round_of_folds_holds_out_every_row_once(n, n_classes, fraction, seed)
         assert np.ptp(counts, axis=0).max() <= 1
     for train, valid in folds:
         np.testing.assert_array_equal(np.sort(np.concatenate([train, valid])), rows)
+
+
+# --- one split ---
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5, 0.75])
+@pytest.mark.parametrize("n_classes", [1, 2, 4])
+def test_a_split_is_that_of_scikit_learn_where_it_has_one(fraction, n_classes):
+    rows = np.arange(0, 82, 2)
+    for strata in (None, np.arange(len(rows)) % n_classes):
+        train, valid = split_once(rows, strata, fraction, seed=3)
+        expected = train_test_split(
+            rows, stratify=strata, test_size=fraction, random_state=3
+        )
+        np.testing.assert_array_equal(train, np.sort(expected[0]))
+        np.testing.assert_array_equal(valid, np.sort(expected[1]))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    fraction=st.floats(0.05, 0.5),
+    seed=st.integers(0, 2**31),
+)
+def test_a_split_is_in_proportion_to_the_classes(sizes, fraction, seed):
+    strata = np.repeat([f"class {i}" for i in range(len(sizes))], sizes)
+    strata = np.random.default_rng(seed).permutation(strata)
+    rows = 3 * np.arange(len(strata))
+    n_pool = sum(size for size in sizes if size > 1)
+    n_valid = int(np.ceil(fraction * n_pool))
+    if n_valid < 1 or len(rows) - n_valid < 2:
+        with pytest.raises(ValueError, match="early_stopping with validation_fraction"):
+            split_once(rows, strata, fraction, seed)
+        return
+    train, valid = split_once(rows, strata, fraction, seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, valid])), rows)
+    assert len(valid) == n_valid
+    held_out = strata[valid // 3]
+    for i, size in enumerate(sizes):
+        count = np.count_nonzero(held_out == f"class {i}")
+        if size == 1:
+            assert count == 0
+        else:
+            assert count < size
+            assert abs(count - size * n_valid / n_pool) <= 1
+
+
+def test_a_split_without_a_row_of_each_class_depends_on_the_seed_alone():
+    strata = np.repeat(np.arange(20), 3)  # 12 validation rows for 20 classes
+    args = np.arange(60), strata, 0.2
+    first, again, other = (split_once(*args, seed)[1] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert len(np.unique(strata[first])) == 12
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "n, strata, fraction, words",
+    [
+        (2, None, 0.2, "a training split of 1 and a validation split of 1 rows"),
+        (5, None, 0.9, "a training split of 0 and a validation split of 5 rows"),
+        (3, [0, 1, 2], 0.2, "a training split of 3 and a validation split of 0 rows"),
+    ],
+)
+def test_too_few_rows_name_the_split(n, strata, fraction, words):
+    strata = None if strata is None else np.array(strata)
+    with pytest.raises(ValueError, match=words):
+        split_once(np.arange(n), strata, fraction, seed=0)
+
+
+# --- folds ---
 
 
 def test_a_lone_row_of_a_class_is_held_out_by_one_network_of_five():

@@ -30,6 +30,7 @@ from skrebatch._engine.nn.step import (
 )
 from skrebatch._engine.nn.tabular_cnn import TabularCNN, draw_weights
 from skrebatch._engine.nn.workspace import Workspace
+from skrebatch._utils.typing import Floats
 
 
 class CNNStack(nn.Module):
@@ -349,6 +350,23 @@ class CNNStack(nn.Module):
                 draw_weights(new_weight, new_bias, generator)
                 weight.copy_(new_weight)
                 bias.copy_(new_bias)
+
+    def fix_outputs(self, k: int, constants: Floats) -> None:
+        """Let outputs of network k be constant, with a gradient of 0 at the constant.
+
+        Parameters
+        ----------
+        k : int
+            Index of the network, in [0, K).
+        constants : ndarray of shape (n_outputs,)
+            The constant outputs; NaN for those to leave unchanged.
+        """
+        values = torch.from_numpy(constants)
+        matrix = self._matrix(self.layout.linears[-1])[k]  # (O, hidden + 1)
+        with torch.no_grad():
+            for output in values.isfinite().nonzero().flatten().tolist():
+                matrix[output, :-1] = 0
+                matrix[output, -1] = values[output]
 
     def clip_inputs(self, k: int, limit: float) -> None:
         """Set the limit of the inputs of network k, whose architecture clips them.

@@ -48,6 +48,7 @@ class Member:
     valid_weights: Floats | None = None  # of the validation rows, with mean 1
     early_stopping: EarlyStopping | None = None  # shared by the members of a job
     seed: int = 0
+    constants: Floats | None = None  # (O,), outputs to start at; NaN if drawn
     may_skip: bool = False  # whether steps with overflowed gradients are skipped
     team: int | None = None  # members of a team choose by the mean of their losses
     log: LossLog | None = None  # losses of all rows of its job

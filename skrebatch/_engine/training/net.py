@@ -136,6 +136,9 @@ class ReBatchNet(NeuralNet):
                 drawn[member.seed] = k
             if member.input_clip is not None:
                 self.module_.clip_inputs(k, member.input_clip)
+        for k, member in enumerate(self.members):  # after all are drawn or copied
+            if member.network is None and member.constants is not None:
+                self.module_.fix_outputs(k, member.constants)
         return self
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
