@@ -64,7 +64,9 @@ def can_continue(net: Any) -> bool:
 
 
 def net_state_dict(net: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Return the progress of a training between two epochs.
+    """Return the progress of the training of one estimator between two epochs.
+
+    Its networks stop together, so all groups of the stack are live.
 
     Returns
     -------
@@ -73,7 +75,6 @@ def net_state_dict(net: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     tensors : dict of str to torch.Tensor
     """
     module, optimizer = net.module_, net.optimizer_
-    live = {id(member) for member in net.live}
     tensors = {
         "parameters": torch.cat([group.detach() for group in module.groups]),
         "running": torch.cat(list(module.buffers())),
@@ -94,7 +95,6 @@ def net_state_dict(net: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     parts = {
         "members": members,
         "history": None if len(members) == 1 else net.history,
-        "live": [id(group[0]) in live for group in net.by_group()],
         "lr_schedules": [scheduled.schedule for scheduled in net.scheduled],
         "optimizer": optimizer_state,
         "options": [
@@ -138,7 +138,3 @@ def load_net_state_dict(
         for member in scheduled.members:
             member.lr_schedule = schedule
         scheduled.update_optimizer()
-    if not all(parts["live"]):
-        groups = zip(net.by_group(), parts["live"], strict=True)
-        module.set_live_groups(parts["live"])
-        net.live = [member for group, is_live in groups if is_live for member in group]

@@ -101,6 +101,7 @@ class Plain:
         self.X, self.targets, self.loss = X, targets, LOSSES[loss]
         self.train_loss, self.valid_loss = [], []
         best, rng = None, np.random.default_rng(member.seed)
+        stopping = member.early_stopping
         order = rng.permutation(len(member.rows))
         for epoch in range(1, member.max_epochs + 1):
             self.train_epoch(order, member)
@@ -108,9 +109,9 @@ class Plain:
             if member.valid_rows is None:
                 continue
             self.valid_loss.append(self.losses(member.valid_rows).mean().item())
-            if member.patience and min(self.valid_loss) == self.valid_loss[-1]:
+            if stopping and min(self.valid_loss) == self.valid_loss[-1]:
                 best, best_epoch = copy.deepcopy(self.network), epoch
-            if member.patience and epoch == best_epoch + member.patience:
+            if stopping and epoch == best_epoch + stopping.patience:
                 break
         self.network = best or self.network
 
