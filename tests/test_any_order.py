@@ -261,6 +261,8 @@ class AnyOrder(RuleBasedStateMachine):
         bad = bad_calls(X, y)
         X, y, *weights = bad[data.draw(st.sampled_from(sorted(bad)))]
         keywords = {"sample_weight": weights[0]} if weights else {}
+        if not hasattr(self.model, method):
+            return
         with self.no_trace():
             getattr(self.model, method)(X, y, **keywords)
 

@@ -51,7 +51,8 @@ class LossLog:
         if epoch % self._stride:
             return
         self.epochs.append(epoch)
-        self.losses.append(losses.astype(np.float32))
+        with np.errstate(over="ignore"):  # of a network in float64 that diverges
+            self.losses.append(losses.astype(np.float32))
         chosen = np.zeros(self.n_samples, dtype=bool)
         chosen[affected_samples] = True
         self.choices.append(chosen)

@@ -28,6 +28,12 @@ def test_a_short_log_by_hand():
     assert (losses.dtype, choices.dtype, times.dtype) == ("f4", "?", "i8")
 
 
+def test_a_loss_too_large_for_float32_is_kept_as_infinity():
+    log = LossLog(2)
+    log.add(1, np.array([1e300, 2.0]), NONE)
+    assert mean_log([log])[1].tolist() == [[np.inf, 2.0]]
+
+
 @pytest.mark.parametrize(
     "n_epochs, epochs",
     [

@@ -103,6 +103,7 @@ class Plain:
         best, rng = None, np.random.default_rng(member.seed)
         stopping = member.early_stopping
         order = rng.permutation(len(member.rows))
+        stopping = member.early_stopping
         for epoch in range(1, member.max_epochs + 1):
             self.train_epoch(order, member)
             order = next_order(self.losses(member.rows).numpy(), rng, **method)
