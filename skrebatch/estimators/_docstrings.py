@@ -39,8 +39,9 @@ default="constant"
         Number of epochs for which a choice of samples is used. The losses are computed
         only when samples are chosen, unless `loss_smoothing` is set.{balanced}
     shuffle : bool, default=True
-        Whether to shuffle the other samples in every epoch. False leaves them in
-        their original order, as the paper does.
+        Whether to shuffle the other samples in every epoch after the first. False
+        leaves them in their original order, as the paper does. The order of the first
+        epoch is always random.
     architecture : {{"cnn", "projected-cnn", "mlp"}}, default="cnn"
         "cnn" has convolution blocks, which read the features in their order, and a
         head. "projected-cnn" is for features without order: before the blocks, a
@@ -117,8 +118,9 @@ default=None
         Weight decay of the optimizer.
     n_augments : int, default=0
         Number of noisy copies of each row in an epoch. The Gaussian noise is drawn anew
-        in each epoch. A batch is followed by batches of its copies. Samples are chosen
-        by the losses of the rows without noise.
+        in each epoch. A batch is followed by batches of its copies. If the last rows of
+        an epoch do not fill a batch, they and their copies share batches. Samples are
+        chosen by the losses of the rows without noise.
     noise_std : float, default=0.0
         Standard deviation of the noise, in the units of X.
     early_stopping : bool, default=False

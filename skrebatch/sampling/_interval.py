@@ -182,8 +182,9 @@ class IntervalInsertionSampler(Sampler[int]):
         How often an epoch contains each chosen sample: 0 leaves out the chosen
         samples, 1 moves them, m inserts them m times.
     shuffle : bool, default=True
-        Whether to shuffle the other samples before each epoch. If False, they keep
-        their natural order, as in the paper.
+        Whether to shuffle the other samples before each epoch after the first. If
+        False, they keep their natural order, as in the paper. The order of the first
+        epoch is always random.
     random_state : int, numpy.random.Generator or None, default=None
         Seed or generator for the shuffling. A generator is used without copying it.
 
