@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers.estimators import (
+    CLASSIFICATION,
     FEATURES,
     FULL_BATCH,
     LR,
@@ -1051,7 +1052,7 @@ def test_what_is_not_fitted_says_so(task):
     X, y = make_data(task)
     model = make(task, **FULL_BATCH)
     methods = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
-    for method in methods if task in ("binary", "multiclass") else methods[:1]:
+    for method in methods if task in CLASSIFICATION else methods[:1]:
         with pytest.raises(Exception, match="is not fitted yet"):
             getattr(model, method)(X)
     with pytest.raises(Exception, match="is not fitted yet"):

@@ -7,7 +7,7 @@ import itertools
 import math
 import secrets
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -116,8 +116,9 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         with unchanged_on_error(self):
             return super().set_params(**params)
 
-    # Arguments of scikit-learn's validate_data for the targets.
-    _validation: ClassVar[dict[str, Any]]
+    def _y_checks(self, y: Any) -> dict[str, Any]:
+        """Return arguments of scikit-learn's validate_data for the targets."""
+        raise NotImplementedError
 
     def _learn_targets(self, y: Any, earlier: Targets | None, classes: Any) -> Targets:
         """Return the targets learned from `y`, or those of the earlier fit."""
@@ -136,6 +137,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         dtype = numpy_dtype(resolve_dtype(kwargs.pop("dtype", self.dtype)))
         if "y" in kwargs:
             kwargs["y"] = as_array(kwargs["y"], "y")
+            kwargs |= self._y_checks(kwargs["y"])
         if kwargs.get("y_numeric"):
             refuse_non_numbers(kwargs["y"], "y")
         if isinstance(X, ShardedRows):
@@ -168,11 +170,12 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
 
     def _check_scored(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
         """Validate what `score` compares predictions with."""
-        if self._validation.get("y_numeric"):
+        y = as_array(y, "y")
+        if self._y_checks(y).get("y_numeric"):
             y = to_floats(y, "y")
         if sample_weight is not None:
             sample_weight = to_floats(sample_weight, "sample_weight")
-        return as_array(y, "y"), sample_weight
+        return y, sample_weight
 
     def _check_mapped(self, rows: MappedRows, **kwargs: Any) -> Any:
         """Validate memory-mapped rows; their values only if `y` is given.
@@ -233,7 +236,6 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
                 y=y,
                 reset=earlier is None,
                 ensure_min_samples=min_samples,
-                **self._validation,
             )
             targets = self._learn_targets(checked_y, earlier, classes)
             seen = {name: vars(draft)[name] for name in _SEEN if name in vars(draft)}
@@ -247,7 +249,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         if key not in cache:
             try:
                 X_val, y_val = draft._check_X(
-                    X_val, variable_length, y=y_val, reset=False, **self._validation
+                    X_val, variable_length, y=y_val, reset=False
                 )
                 cache[key] = X_val, targets.check(y_val)
             except ValueError as error:

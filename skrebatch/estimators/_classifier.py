@@ -23,7 +23,7 @@ from skrebatch.estimators._docstrings import (
     CLASSIFIER_PARAMETERS,
     fill_in,
 )
-from skrebatch.estimators._targets import ClassTargets, Targets
+from skrebatch.estimators._targets import ClassTargets, Targets, has_columns
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.strategies import Strategy
 
@@ -36,8 +36,10 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     of lowest or highest loss are chosen. The next epoch holds each of them 0, 1 or m
     times, at regular intervals [1]_. With two classes, the network has one logit and
     is trained with binary cross-entropy; with more classes, it has one logit per class
-    and cross-entropy. Features should have similar scales: use a
-    :class:`~sklearn.preprocessing.StandardScaler` before this estimator.
+    and cross-entropy. For a multi-label `y`, a matrix of 0 and 1, it has one logit per
+    label, and the loss of a sample is the sum of the binary cross-entropies. Features
+    should have similar scales: use a :class:`~sklearn.preprocessing.StandardScaler`
+    before this estimator.
 
     Parameters
     ----------
@@ -46,7 +48,12 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted.
+        The labels, sorted. For a multi-label `y`, the column numbers.
+    n_outputs_ : int
+        Number of logits: 1 for two classes, else the number of classes or labels.
+    out_activation_ : {{"logistic", "softmax"}}
+        Function that maps logits to probabilities: "softmax" for more than two
+        classes, "logistic" for two classes or a multi-label `y`.
     {attributes}
 
     See Also
@@ -178,7 +185,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         self.verbose = verbose
 
     classes_: NDArray[Any]
-    _validation = ClassTargets.validation
+    n_outputs_: int
+    out_activation_: str
 
     def fit(
         self,
@@ -194,8 +202,9 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         ----------
         X : array-like of shape (n_samples, n_features)
             Training data.
-        y : array-like of shape (n_samples,)
-            Labels of any type.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any type. A matrix is multi-label: it contains 1 where a sample
+            has a label, else 0, and may be sparse.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss. A weight of 0 excludes the row.
             Samples are chosen by their unweighted losses.
@@ -234,12 +243,12 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         ----------
         X : array-like of shape (n_samples, n_features)
             Training data.
-        y : array-like of shape (n_samples,)
-            Labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels, as in `fit`.
         classes : array-like of shape (n_classes,), default=None
             All classes that occur in any call, needed in the first call only. If None,
             the classes of `y`. With `classes`, a call may have a single row, or rows of
-            one class.
+            one class. For a multi-label `y`, the column numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss.
 
@@ -252,7 +261,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         ------
         ValueError
             If a parameter or the data are invalid, `y` contains a label that is not
-            among the classes, or `classes` differ from those of the first call.
+            among the classes, or `classes` or the number of labels differ from those
+            of the first call.
         DivergedError
             If the loss becomes NaN or infinite. The estimator is left unchanged.
         """
@@ -262,6 +272,9 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         super()._check_parameters()
         check_option(self.stopping_score, "stopping_score", ("auto", "brier", "loss"))
         check_bool(self.class_balanced, "class_balanced")
+
+    def _y_checks(self, y: Any) -> dict[str, Any]:
+        return {"multi_output": has_columns(y)}
 
     def _learn_targets(
         self, y: Any, earlier: Targets | None, classes: Any
@@ -273,7 +286,12 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         return earlier
 
     def _fitted_targets(self) -> ClassTargets:
-        return ClassTargets(self.classes_)
+        return ClassTargets(self.classes_, self._is_multilabel)
+
+    @property
+    def _is_multilabel(self) -> bool:
+        """Whether the last fit was multi-label."""
+        return self.n_outputs_ > 1 and self.out_activation_ == "logistic"
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute the logits.
@@ -286,29 +304,20 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         Returns
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            With two classes the logit of ``classes_[1]``, else one logit per class.
-            With several networks, the logits of their mean probabilities.
+            With two classes the logit of ``classes_[1]``, else one logit per class or
+            label. With several networks, the logits of their mean probabilities.
         """
         outputs = self._outputs(X)
-        if len(outputs) > 1:
-            log_proba = self._log_proba(outputs)
-            if outputs.shape[2] > 1:
-                return log_proba
-            return log_proba[:, 1] - log_proba[:, 0]
-        return outputs[0, :, 0] if outputs.shape[2] == 1 else outputs[0]
-
-    def _log_proba(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Average probabilities over networks: (K, n, O) -> (n, n_classes)."""
-        if outputs.shape[2] == 1:
-            log_proba = log_expit(np.concatenate([-outputs, outputs], axis=2))
-        else:
-            log_proba = log_softmax(outputs, axis=2)
         if len(outputs) == 1:
-            return log_proba[0]
-        return logsumexp(log_proba, axis=0) - math.log(len(outputs))
+            logits = outputs[0]
+        elif self.out_activation_ == "softmax":
+            logits = _log_mean(log_softmax(outputs, axis=2))
+        else:
+            logits = _log_mean(log_expit(outputs)) - _log_mean(log_expit(-outputs))
+        return logits[:, 0] if self.n_outputs_ == 1 else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Predict the probability of each class.
+        """Predict the probability of each class or label.
 
         Parameters
         ----------
@@ -323,7 +332,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Predict the logarithm of each class's probability.
+        """Predict the logarithm of the probability of each class or label.
 
         Parameters
         ----------
@@ -335,10 +344,15 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         log_probabilities : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        return self._log_proba(self._outputs(X))
+        outputs = self._outputs(X)
+        if self.out_activation_ == "softmax":
+            return _log_mean(log_softmax(outputs, axis=2))
+        if self.n_outputs_ == 1:
+            outputs = np.concatenate([-outputs, outputs], axis=2)
+        return _log_mean(log_expit(outputs))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Predict the most probable class.
+        """Predict the most probable class, or the labels of probability above 0.5.
 
         Parameters
         ----------
@@ -347,12 +361,14 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,)
-            Predicted class of each row.
+        labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Predicted class of each row; for a multi-label `y`, a matrix of 0 and 1.
         """
         logits = self.decision_function(X)
-        codes = logits > 0 if logits.ndim == 1 else logits.argmax(axis=1)
-        return self.classes_[codes.astype(np.intp)]
+        if self.out_activation_ == "softmax":
+            return self.classes_[logits.argmax(axis=1)]
+        codes = (logits > 0).astype(np.intp)
+        return codes if self._is_multilabel else self.classes_[codes]
 
     def score(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -363,7 +379,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows to predict.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
             True labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
@@ -371,7 +387,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         Returns
         -------
         score : float
-            Share of the labels that are predicted, weighted.
+            Share of the samples whose label is predicted, weighted. For a multi-label
+            `y`, of those whose labels are all predicted.
 
         Raises
         ------
@@ -380,3 +397,16 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         """
         y, sample_weight = self._check_scored(y, sample_weight)
         return float(super().score(X, y, sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        """Set the tag of multi-label targets."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _log_mean(log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithm of the mean probabilities: (K, n, C) -> (n, C)."""
+    if len(log_proba) == 1:
+        return log_proba[0]
+    return logsumexp(log_proba, axis=0) - math.log(len(log_proba))

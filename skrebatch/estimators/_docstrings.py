@@ -277,7 +277,8 @@ CLASSIFIER_PARAMETERS = PARAMETERS.format(
     specific="""class_weight : dict, "balanced" or None, default=None
         Weights of the classes. Classes missing from a dict have weight 1. "balanced"
         uses weights inversely proportional to the sum of the sample weights in each
-        class, in `partial_fit` those of the call.""",
+        class, in `partial_fit` those of the call. For a multi-label `y`, "balanced"
+        multiplies the weights of the columns, and a dict is not supported.""",
 )
 REGRESSOR_PARAMETERS = PARAMETERS.format(
     stratified="",

@@ -43,6 +43,7 @@ from skrebatch.sampling._interval import redistribution_size
 from skrebatch.sampling._loss_log import LossLog
 from skrebatch.sampling._selector import Selection
 from skrebatch.strategies import check_strategy
+from skrebatch.strategies._planning import check_class_labels
 
 # Channels and positions to which "projected-cnn" projects the columns.
 _PROJECTION = 8, 16
@@ -461,6 +462,8 @@ def _make_member(
     incremental : bool
         Whether to train one epoch.
     """
+    if class_balanced:
+        check_class_labels(labels)
     state = None if earlier is None else earlier.state
     split = rows.splits[k]
     selection = Selection(

@@ -174,8 +174,6 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         self.random_state = random_state
         self.verbose = verbose
 
-    _validation = NumericTargets.validation
-
     def fit(
         self,
         X: ArrayLike,
@@ -251,6 +249,9 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
             self.stopping_score, "stopping_score", ("auto", "absolute_error", "loss")
         )
         check_bool(self.standardize_target, "standardize_target")
+
+    def _y_checks(self, y: Any) -> dict[str, Any]:
+        return {"multi_output": True, "y_numeric": True}
 
     def _learn_targets(
         self, y: Any, earlier: Targets | None, classes: Any

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
@@ -27,8 +28,6 @@ from skrebatch._utils.validation import (
 
 class Targets(Protocol):
     """What a fit learned from its targets; immutable."""
-
-    validation: ClassVar[dict[str, Any]]  # arguments of scikit-learn's validate_data
 
     def check(self, y: Any) -> NDArray[Any]:
         """Return `y` in the form that :meth:`encode` takes; raise if invalid."""
@@ -92,14 +91,18 @@ class Targets(Protocol):
 
 @dataclass(frozen=True)
 class ClassTargets:
-    """Class labels."""
+    """Class labels: one per sample or, if multi-label, any number of them."""
 
-    validation: ClassVar[dict[str, Any]] = {}
-    classes: NDArray[Any]  # sorted
+    classes: NDArray[Any]  # sorted; the column numbers if multi-label
+    is_multilabel: bool = False
 
     @classmethod
     def learn(cls, y: Any, classes: Any = None) -> ClassTargets:
         """Learn the classes from `y`, or from `classes` if given."""
+        if has_columns(y):
+            targets = cls(np.arange(y.shape[1]), is_multilabel=True)
+            targets.check_classes(classes)
+            return targets
         y, classes = column_or_1d(y), as_array(classes, "classes")
         found = np.unique(y if classes is None else classes)
         if len(found) < 2:
@@ -110,33 +113,65 @@ class ClassTargets:
         return cls(found)
 
     def check_classes(self, classes: Any) -> None:
-        """Raise an error if classes differ from those of the first call."""
+        """Raise an error if classes differ from those that are known."""
         classes = as_array(classes, "classes")
         if classes is not None and not np.array_equal(np.unique(classes), self.classes):
+            known = "those of the first call"
+            if self.is_multilabel:
+                known = "the columns of y"
             raise ValueError(
-                f"classes={np.unique(classes).tolist()} differ from those of the "
-                f"first call, {self.classes.tolist()}."
+                f"classes={np.unique(classes).tolist()} differ from {known}, "
+                f"{self.classes.tolist()}."
             )
 
     def check(self, y: Any) -> NDArray[Any]:
-        """Return the labels as a vector; raise an error for unknown classes."""
-        y = column_or_1d(y)
-        self.encode(y)
+        """Return the labels (n,), or the label matrix (n, L); raise if invalid."""
+        y = y.toarray() if issparse(y) else y
+        if not self.is_multilabel:
+            y = column_or_1d(y)
+            self.encode(y)
+            return y
+        if y.shape != (len(y), len(self.classes)):
+            raise ValueError(
+                f"y has shape {y.shape}, but the classifier was trained with "
+                f"{len(self.classes)} labels: y must have a column for each of them."
+            )
+        others = y[(y != 0) & (y != 1)]
+        if len(others):
+            raise ValueError(
+                "If y has several columns (multi-label), it must contain only 0 and "
+                f"1, got {np.unique(others)[:5].tolist()}."
+            )
         return y
 
     def weigh(
         self, y: NDArray[Any], class_weight: Any, weights: Floats | None
     ) -> Floats | None:
-        """Return the sample weights, multiplied by the class weights."""
+        """Return the sample weights, multiplied by the class weights.
+
+        If multi-label, by those of each column, as in scikit-learn.
+        """
         if class_weight is None:
             return weights
-        codes = np.searchsorted(self.classes, y)
+        is_balanced = isinstance(class_weight, str) and class_weight == "balanced"
+        if self.is_multilabel and not is_balanced:
+            raise ValueError(
+                'For a multi-label y, class_weight must be "balanced" or None, got '
+                f"{class_weight!r}. Use sample_weight for other weights."
+            )
+        if self.is_multilabel:
+            columns, n_classes = y.T.astype(np.intp), 2
+        else:
+            columns = np.searchsorted(self.classes, y)[None]
+            n_classes = len(self.classes)
+        total = np.ones(len(y)) if weights is None else weights
         with np.errstate(over="ignore", invalid="ignore"):  # check_weights raises
-            if isinstance(class_weight, str) and class_weight == "balanced":
-                by_class = balanced_weights(codes, weights, len(self.classes))
-            else:
-                by_class = self._weights_by_class(class_weight, y)
-            total = by_class[codes] if weights is None else weights * by_class[codes]
+            for codes in columns:
+                if is_balanced:
+                    by_class = balanced_weights(codes, weights, n_classes)
+                else:
+                    by_class = self._weights_by_class(class_weight, y)
+                total = total * by_class[codes]
         return check_weights(total, len(y))
 
     def _weights_by_class(self, class_weight: Any, y: NDArray[Any]) -> Floats:
@@ -154,24 +189,40 @@ class ClassTargets:
 
     def encode(self, y: NDArray[Any]) -> Floats:
         """Return 0 or 1 for two classes (n, 1), else one column per class (n, O)."""
+        if self.is_multilabel:
+            return y.astype(np.float32)
         return encode_labels(y, self.classes)
 
     def labels(self, encoded: Floats) -> NDArray[Any]:
-        """Return the class of each row, as its index in `classes`."""
+        """Return the index of each row's class (n,), or the label matrix (n, L)."""
+        if self.is_multilabel:
+            return encoded.astype(np.intp)
         codes = encoded[:, 0] if encoded.shape[1] == 1 else encoded.argmax(axis=1)
         return codes.astype(np.intp)
 
     def constants(self, labels: NDArray[Any]) -> None:
         """Return None; no logit predicts a class with probability 1."""
 
-    def strata(self, y: NDArray[Any]) -> NDArray[Any]:
-        """Return the labels."""
-        return y
+    def strata(self, y: NDArray[Any]) -> NDArray[Any] | None:
+        """Return the labels; None if multi-label."""
+        return None if self.is_multilabel else y
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of logits."""
+        n_classes = len(self.classes)
+        return n_classes if self.is_multilabel or n_classes > 2 else 1
+
+    @property
+    def out_activation(self) -> str:
+        """Function that maps logits to probabilities."""
+        is_multiclass = self.n_outputs > 1 and not self.is_multilabel
+        return "softmax" if is_multiclass else "logistic"
 
     @property
     def loss(self) -> type[Loss]:
-        """Cross-entropy; with two classes, binary cross-entropy of a single logit."""
-        return BinaryCrossEntropy if len(self.classes) == 2 else CrossEntropy
+        """Cross-entropy; with two classes or multi-label, binary cross-entropy."""
+        return CrossEntropy if self.out_activation == "softmax" else BinaryCrossEntropy
 
     @property
     def stopping_score(self) -> str:
@@ -188,28 +239,36 @@ class ClassTargets:
     ) -> dict[str, Any]:
         """Return the probabilities and their accuracy."""
         known = ~np.isnan(predictions[:, 0])
-        # float32 probabilities may not sum to 1 at the precision of float64.
-        probabilities = predictions / predictions.sum(axis=1, keepdims=True)
-        if predictions.shape[1] == 1:
-            probabilities = np.concatenate([1 - predictions, predictions], axis=1)
+        if self.is_multilabel:
+            probabilities = predictions
+            predicted = (predictions[known] > 0.5).astype(np.intp)
+        else:
+            # float32 probabilities may not sum to 1 at the precision of float64.
+            probabilities = predictions / predictions.sum(axis=1, keepdims=True)
+            if predictions.shape[1] == 1:
+                probabilities = np.concatenate([1 - predictions, predictions], axis=1)
+            predicted = probabilities[known].argmax(axis=1)
         score = accuracy_score(
             self.labels(encoded[known]),
-            probabilities[known].argmax(axis=1),
+            predicted,
             sample_weight=None if weights is None else weights[known],
         )
         return {"oof_decision_function_": probabilities, "oof_score_": float(score)}
 
     @property
     def fitted_attributes(self) -> dict[str, Any]:
-        """The classes."""
-        return {"classes_": self.classes}
+        """The classes and the outputs of the network."""
+        return {
+            "classes_": self.classes,
+            "n_outputs_": self.n_outputs,
+            "out_activation_": self.out_activation,
+        }
 
 
 @dataclass(frozen=True)
 class NumericTargets:
     """One or several numbers per row."""
 
-    validation: ClassVar[dict[str, Any]] = {"multi_output": True, "y_numeric": True}
     is_1d: bool
     n_outputs: int
     mean: Floats  # (n_outputs,)
@@ -317,6 +376,12 @@ class NumericTargets:
             "target_mean_": self.mean,
             "target_scale_": self.scale,
         }
+
+
+def has_columns(y: Any) -> bool:
+    """Return whether `y` has two dimensions and more than one column."""
+    shape = y.shape if hasattr(y, "shape") else np.shape(y)
+    return len(shape) == 2 and shape[1] > 1
 
 
 def balanced_weights(codes: Indices, weights: Floats | None, n_classes: int) -> Floats:

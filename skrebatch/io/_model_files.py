@@ -59,6 +59,7 @@ _LEARNED: dict[str, Any] = {
     "feature_names_in_": np.ndarray,
     "classes_": np.ndarray,
     "n_outputs_": Integral,
+    "out_activation_": str,
     "_is_1d": bool,
     "target_mean_": np.ndarray,
     "target_scale_": np.ndarray,
@@ -449,6 +450,11 @@ def _build(content: dict[str, Any], arrays: Arrays) -> BaseReBatchCNN:
     ]
     if arrays:
         raise ValueError(f"the tensor {min(arrays)} is not used")
+    if isinstance(estimator, ReBatchCNNClassifier):
+        # Files written before multi-label classification do not contain them.
+        is_binary = architecture.n_outputs == 1
+        learned.setdefault("n_outputs_", architecture.n_outputs)
+        learned.setdefault("out_activation_", "logistic" if is_binary else "softmax")
     _check_fit(estimator, learned, architecture, len(networks))
     state = {_STATE[name]: learned.pop(name) for name in _STATE if name in learned}
     for name in _MAY_BE_MISSING & learned.keys():
@@ -492,12 +498,16 @@ def _check_fit(
     n_outputs = architecture.n_outputs
     if learned["n_features_in_"] != architecture.n_features:
         raise ValueError("n_features_in_ does not match the networks")
+    if learned["n_outputs_"] != n_outputs:
+        raise ValueError("n_outputs_ does not match the networks")
     for name in ("_rngs", "_rates", "_memories", "_logs"):
         if len(learned[name]) != n_networks:
             raise ValueError(f"{name} does not have {n_networks} entries")
     if isinstance(estimator, ReBatchCNNClassifier):
-        n_classes = max(2, n_outputs)
-        shapes = {"classes_": (n_classes,)}
+        shapes = {"classes_": (max(2, n_outputs),)}
+        possible = ("logistic", "softmax") if n_outputs > 2 else ("logistic",)
+        if learned["out_activation_"] not in possible:
+            raise ValueError("out_activation_ does not match the networks")
     else:
         shapes = {"target_mean_": (n_outputs,), "target_scale_": (n_outputs,)}
     if "feature_names_in_" in learned:

@@ -33,7 +33,8 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     name               content                                             dtype
     =================  ==================================================  ===========
     ``X``              input (n_samples, n_features)                       float32
-    ``label``          output of classifiers (n_samples,)                  int64, string
+    ``label``          output of classifiers (n_samples,), of multi-label  int64, string
+                       classifiers (n_samples, n_classes), 0 or 1
     ``probabilities``  output of classifiers (n_samples, n_classes)        float32
     ``variable``       output of regressors (n_samples, n_outputs)         float32
     =================  ==================================================  ===========
@@ -94,7 +95,16 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         )
     graph = _Graph(onnx)
     n_outputs = networks[0].architecture.n_outputs
-    if isinstance(estimator, ReBatchCNNClassifier):
+    outputs: dict[str, tuple[Any, ...]]
+    if isinstance(estimator, ReBatchCNNClassifier) and estimator._is_multilabel:
+        logits = [graph.add_network(net, *_last_layer(net)) for net in networks]
+        probas = [graph.add("Sigmoid", output) for output in logits]
+        proba = graph.add("Mean", *probas, output="probabilities")
+        scores, bound = (logits[0], 0.0) if len(logits) == 1 else (proba, 0.5)
+        positive = graph.add("Greater", scores, np.array(bound))
+        graph.add("Cast", positive, to=onnx.TensorProto.INT64, output="label")
+        outputs = {"label": ("INT64", n_outputs), "probabilities": ("FLOAT", n_outputs)}
+    elif isinstance(estimator, ReBatchCNNClassifier):
         labels = _labels(estimator.classes_)
         logits = [graph.add_network(net, *_class_logits(net)) for net in networks]
         probas = [graph.add("Softmax", output, axis=1) for output in logits]

@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 import torch.distributed as dist
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _num_samples
 
@@ -336,7 +337,7 @@ def _targets(X: Any, y: Any, name: str) -> NDArray[Any] | None:
     if y is None:
         raise ValueError("y or y_val is None, but its X or X_val is not; pass both.")
     check_consistent_length(X, y)
-    return np.asarray(as_array(y, name))
+    return y.toarray() if issparse(y) else np.asarray(as_array(y, name))
 
 
 def _kind(values: NDArray[Any] | None) -> Any:

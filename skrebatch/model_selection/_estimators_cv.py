@@ -284,8 +284,8 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
         ----------
         X : array-like of shape (n_samples, n_features)
             Training data.
-        y : array-like of shape (n_samples,)
-            Labels of any type.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels, as those of :class:`ReBatchCNNClassifier`.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss.
         groups : array-like of shape (n_samples,), default=None

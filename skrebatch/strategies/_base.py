@@ -35,9 +35,9 @@ class Epoch:
     rng : numpy.random.Generator
         Random number generator. A strategy must not use any other.
     labels : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
-        For classification, the class of each sample as an index into ``classes_``.
-        For regression, the targets on the scale that the network is trained on.
-        None if the labels are not known.
+        For classification, the class of each sample as an index into ``classes_``, or
+        the label matrix if multi-label. For regression, the targets on the scale that
+        the network is trained on. None if the labels are not known.
     first : int, default=1
         Number of the first planned epoch: 2, or the first epoch after the warm-up.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from skrebatch._utils.arrays import as_array
 from skrebatch._utils.typing import Indices
@@ -82,9 +84,8 @@ def batch_weights_of(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
     return weights
 
 
-def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
-    """Plan each class separately, with its share of the samples to choose."""
-    labels = epoch.labels
+def check_class_labels(labels: NDArray[Any] | None) -> NDArray[Any]:
+    """Return the labels; raise ValueError if `class_balanced` can't use them."""
     if labels is None or labels.ndim > 1:
         found = "none are known" if labels is None else f"got {labels.shape[1]}"
         raise ValueError(
@@ -94,6 +95,12 @@ def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
         raise ValueError(
             "class_balanced=True needs class labels, but the targets are real numbers."
         )
+    return labels
+
+
+def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
+    """Plan each class separately, with its share of the samples to choose."""
+    labels = check_class_labels(epoch.labels)
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     shares = apportion(epoch.n_chosen, [len(indices) for indices in classes])
     plans = []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.estimators import (
+    CLASSIFICATION,
     FULL_BATCH,
     METHODS,
     TASKS,
@@ -32,7 +33,7 @@ def test_a_fit_follows_the_book(task, strategy, repeats, shuffle):
     X, y = make_data(task)
     method = {"strategy": strategy, "repeats": repeats, "shuffle": shuffle}
     model = make(task, dtype="float64", **method).fit(X, y)
-    trained_on = y if task in ("binary", "multiclass") else standardized(y)
+    trained_on = y if task in CLASSIFICATION else standardized(y)
     book = Book(task, X, trained_on, **method)
     assert book.size == 8
     book.assert_equals(model)
@@ -75,7 +76,7 @@ def test_weights_enter_the_loss_and_not_the_choice():
 def test_noisy_copies_follow_the_book(task, params):
     X, y = make_data(task)
     model = make(task, dtype="float64", **params)
-    if task in ("binary", "multiclass"):
+    if task in CLASSIFICATION:
         weights = np.random.default_rng(1).uniform(0.1, 5, size=N)
         book = Book(task, X, y, weights=weights / weights.mean(), **params)
         book.assert_equals(model.fit(X, y, sample_weight=weights))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.estimators import (
+    CLASSIFICATION,
     FULL_BATCH,
     TASKS,
     N,
@@ -150,7 +151,7 @@ def test_training_is_torchs(task, architecture):
         "optimizer": "sgd",
         "standardize_target": False,
     }
-    if task in ("binary", "multiclass"):
+    if task in CLASSIFICATION:
         del params["standardize_target"]
     else:
         y = (y - y.mean(0)) / y.std(0)

@@ -90,6 +90,7 @@ def make_fits():
         "no weight here": (clf(repeats=2), (*data.binary, np.arange(len(X)) >= 90)),
         "weights": (clf(class_weight="balanced"), (*data.classes, data.weights)),
         "two targets": (reg(lr=0.01), data.regression),
+        "two labels": (clf(), (X, np.column_stack([y, X[:, 0] > 0]))),
         "one row a batch": (clf(batch_size=1, max_epochs=2), data.binary),
         "small batches": (reg(batch_size=3, max_epochs=3), data.regression),
         "early stopping": (clf(**early, lr=0.02), data.binary),

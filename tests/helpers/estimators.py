@@ -31,7 +31,8 @@ from skrebatch import (
 N, FEATURES = 41, 5
 LR = 0.01
 FULL_BATCH = {"batch_size": 10**6, "dtype": "float64"}
-TASKS = ["binary", "multiclass", "regression", "multi-target"]
+CLASSIFICATION = ["binary", "multiclass", "multi-label"]
+TASKS = [*CLASSIFICATION, "regression", "multi-target"]
 
 
 def make_data(task="binary", n=N, n_features=FEATURES):
@@ -42,6 +43,9 @@ def make_data(task="binary", n=N, n_features=FEATURES):
     y = {
         "binary": (score > np.median(score)).astype(int),
         "multiclass": np.digitize(score, np.quantile(score, [0.3, 0.6])),
+        "multi-label": np.column_stack(
+            [score > np.median(score), X[:, 0] > 0.3, X[:, -1] > 0]
+        ).astype(int),
         "regression": 100 + 20 * score,
         "multi-target": np.column_stack([100 + 20 * score, -3 * X[:, 0]]),
     }[task]
@@ -50,8 +54,7 @@ def make_data(task="binary", n=N, n_features=FEATURES):
 
 def make(task="binary", **params):
     """A small estimator for the task."""
-    is_classifier = task in ("binary", "multiclass")
-    cls = ReBatchCNNClassifier if is_classifier else ReBatchCNNRegressor
+    cls = ReBatchCNNClassifier if task in CLASSIFICATION else ReBatchCNNRegressor
     defaults = {"ratio": 0.25, "max_epochs": 4, "lr": LR, "random_state": 0}
     return cls(**{**defaults, **params})
 
@@ -98,6 +101,10 @@ def sample_losses(task, outputs, y):
         return F.binary_cross_entropy_with_logits(
             outputs[:, 0], y.double(), reduction="none"
         )
+    if task == "multi-label":
+        return F.binary_cross_entropy_with_logits(
+            outputs, y.double(), reduction="none"
+        ).sum(1)
     if task == "multiclass":
         return F.cross_entropy(outputs, y, reduction="none")
     return F.mse_loss(outputs, y.reshape(outputs.shape), reduction="none").mean(1)
@@ -140,7 +147,7 @@ class Book:
         n = len(X)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
-        n_outputs = {"multiclass": 3, "multi-target": 2}.get(task, 1)
+        n_outputs = {"multiclass": 3, "multi-label": 3, "multi-target": 2}.get(task, 1)
         generator = torch.Generator().manual_seed(seed)
         self.network = TabularCNN(X.shape[1], n_outputs, generator=generator).double()
         options = {"lr": LR, **(params or {})}
@@ -319,7 +326,7 @@ def follows_the_book(task, params, book_params, max_epochs=6, weights=None):
     model = make(
         task, dtype="float64", max_epochs=max_epochs, record_losses=True, **params
     ).fit(X, y, sample_weight=weights)
-    trained_on = y if task in ("binary", "multiclass") else standardized(y)
+    trained_on = y if task in CLASSIFICATION else standardized(y)
     if weights is not None:
         book_params = {**book_params, "weights": weights / weights.mean()}
     book = Book(task, X, trained_on, max_epochs=max_epochs, **book_params)

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from helpers.estimators import make
+from helpers.estimators import CLASSIFICATION, make
 from skrebatch.strategies import STRATEGIES
 
 SHARED = {"dtype": "float64", "lr": 0.02, "conv_channels": (3,)}
@@ -43,6 +43,7 @@ OPTIONS = {
 }
 OWN_OPTIONS = {
     "classifier": {"class_balanced": [False, True], "class_weight": [None, "balanced"]},
+    "multi-label": {"class_weight": [None, "balanced"]},
     "regressor": {"standardize_target": [True, False]},
 }
 WEIGHING = "tsw", "ohem"
@@ -100,6 +101,7 @@ def covering_rows(options, apart):
 
 
 def models_of(task):
-    kind = "classifier" if task in ("binary", "multiclass") else "regressor"
+    kind = "classifier" if task in CLASSIFICATION else "regressor"
+    kind = task if task in OWN_OPTIONS else kind
     rows = covering_rows({**OPTIONS, **OWN_OPTIONS[kind]}, APART)
     return [make(task, **SHARED, **row) for row in rows]

@@ -509,6 +509,8 @@ def hostile_files():
 
     for name, value in {
         "classes_": ["a", "b", "c"],
+        "n_outputs_": 2,
+        "out_activation_": "identity",
         "predict": 1,
         "__class__": "object",
         "__reduce__": {"class": "MinLoss"},

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers.estimators import (
+    CLASSIFICATION,
     TASKS,
     Spy,
     assert_close,
@@ -773,7 +774,7 @@ def test_data_that_jobs_share_is_stored_once(task):
     jobs = prepare(make_varied(task), X, y)
     table = stack_table(jobs)
     assert len(table.features) == ROWS
-    if task in ("binary", "multiclass"):
+    if task in CLASSIFICATION:
         assert len(table.targets) == ROWS
     folds = make_folds()
     jobs = prepare(make_varied(task), X, y, folds)

@@ -37,10 +37,13 @@ class Loss(nn.Module):
 
 
 class BinaryCrossEntropy(Loss):
-    """Cross-entropy of two classes; targets are 0 or 1, shape (..., 1)."""
+    """Binary cross-entropy, summed over L labels; targets are 0 or 1, shape (..., L).
+
+    L is 1 for two classes, and the number of labels for multi-label targets.
+    """
 
     def link(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return the probability of class 1."""
+        """Return the probability of class 1, or of each label."""
         return torch.sigmoid(outputs)
 
     def inverse_link(self, predictions: torch.Tensor) -> torch.Tensor:
@@ -48,9 +51,9 @@ class BinaryCrossEntropy(Loss):
         return torch.logit(predictions, eps=torch.finfo(predictions.dtype).tiny)
 
     def per_sample(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the loss of every sample: (..., 1), (..., 1) -> (...)."""
+        """Return the loss of every sample: (..., L), (..., L) -> (...)."""
         loss = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
-        return loss.squeeze(-1)
+        return loss.sum(-1)
 
 
 class CrossEntropy(Loss):

@@ -12,6 +12,7 @@ from skrebatch._engine.nn.losses import BinaryCrossEntropy, CrossEntropy, Square
 
 LOSSES = {
     "binary": (BinaryCrossEntropy(), 1),
+    "labels": (BinaryCrossEntropy(), 3),
     "classes": (CrossEntropy(), 3),
     "mean": (SquaredError(), 1),
     "means": (SquaredError(), 4),
@@ -24,7 +25,7 @@ def draw(name, *shape, seed=0, scale=3.0, dtype=torch.float64):
     rng = torch.Generator().manual_seed(seed)
     outputs = scale * torch.randn(*shape, n_outputs, generator=rng, dtype=dtype)
     if isinstance(loss, BinaryCrossEntropy):
-        targets = torch.randint(2, (*shape, 1), generator=rng).to(dtype)
+        targets = torch.randint(2, (*shape, n_outputs), generator=rng).to(dtype)
     elif isinstance(loss, CrossEntropy):
         labels = torch.randint(n_outputs, shape, generator=rng)
         targets = F.one_hot(labels, n_outputs).to(dtype)
@@ -36,8 +37,9 @@ def draw(name, *shape, seed=0, scale=3.0, dtype=torch.float64):
 def torchs_loss(loss, outputs, targets):
     """Per-sample losses by torch's functions: (n, O), (n, O) -> (n,)."""
     if isinstance(loss, BinaryCrossEntropy):
-        return F.binary_cross_entropy_with_logits(
-            outputs[:, 0], targets[:, 0], reduction="none"
+        return sum(
+            F.binary_cross_entropy_with_logits(*label, reduction="none")
+            for label in zip(outputs.T, targets.T, strict=True)
         )
     if isinstance(loss, CrossEntropy):
         return F.cross_entropy(outputs, targets.argmax(1), reduction="none")
@@ -55,6 +57,10 @@ def test_hand_worked_losses():
     )
     assert per_sample(BinaryCrossEntropy(), [log_3], [0.0]) == pytest.approx(
         -math.log(1 / 4)
+    )
+    # Of two labels the sum.
+    assert per_sample(BinaryCrossEntropy(), [log_3, 0.0], [0.0, 1.0]) == pytest.approx(
+        -math.log(1 / 4) - math.log(1 / 2)
     )
     # exp: 3, 1, 1; so 3/5, 1/5, 1/5.
     assert per_sample(CrossEntropy(), [log_3, 0.0, 0.0], [0.0, 0.0, 1.0]) == (
@@ -88,6 +94,7 @@ def test_link_gives_predictions(name):
     loss, outputs, _ = draw(name, 20)
     links = {
         "binary": 1 / (1 + torch.exp(-outputs)),
+        "labels": 1 / (1 + torch.exp(-outputs)),
         "classes": outputs.exp() / outputs.exp().sum(1, keepdim=True),
     }
     torch.testing.assert_close(loss.link(outputs), links.get(name, outputs))
@@ -107,7 +114,7 @@ def test_gradient_is_slope_times_link_minus_target(name, seed, scale):
     )
 
 
-@pytest.mark.parametrize("name", ["binary", "classes"])
+@pytest.mark.parametrize("name", ["binary", "labels", "classes"])
 @pytest.mark.parametrize("scale", [1e2, 1e4, 1e30])
 def test_large_logits_stay_finite(name, scale):
     loss, outputs, targets = draw(name, 50, scale=scale, dtype=torch.float32)
@@ -119,11 +126,11 @@ def test_large_logits_stay_finite(name, scale):
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
-@pytest.mark.parametrize("name", ["binary", "classes"])
+@pytest.mark.parametrize("name", ["binary", "labels", "classes"])
 def test_a_shift_or_swap_of_the_classes_leaves_the_loss(name):
     loss, outputs, targets = draw(name, 9)
     expected = loss.per_sample(outputs, targets)
-    if name == "binary":
+    if name in ("binary", "labels"):
         result = loss.per_sample(-outputs, 1 - targets)
     else:
         result = loss.per_sample(outputs.flip(1) + 5, targets.flip(1))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.estimators import (
+    CLASSIFICATION,
     LR,
     TASKS,
     Book,
@@ -164,7 +165,7 @@ def test_a_fit_follows_the_book(name):
 @pytest.mark.parametrize("task", TASKS)
 def test_one_cycle_moves_the_momentum_too(task):
     X, y = make_data(task)
-    trained_on = y if task in ("binary", "multiclass") else standardized(y)
+    trained_on = y if task in CLASSIFICATION else standardized(y)
     book = Book(
         task,
         X,

@@ -13,7 +13,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from helpers.estimators import make, make_data
+from helpers.estimators import CLASSIFICATION, make, make_data
 from helpers.facts import facts_of, repr_of
 from helpers.options import APART, OPTIONS, OWN_OPTIONS, SHARED, covering_rows
 from sklearn.base import clone
@@ -76,7 +76,7 @@ def assert_resumed(model, X, y, tmp_path, written, every=1, first=0, **data):
 )
 def test_with_any_two_options(task, dtype, tmp_path, written):
     X, y = make_data(task)
-    kind = "classifier" if task in ("binary", "multiclass") else "regressor"
+    kind = "classifier" if task in CLASSIFICATION else "regressor"
     for row in covering_rows({**OPTIONS, **OWN_OPTIONS[kind]}, APART):
         # From the middle alone: from all epochs in the test below.
         model = make(task, **SHARED, **row).set_params(dtype=dtype)
