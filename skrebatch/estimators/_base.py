@@ -35,6 +35,7 @@ from skrebatch._utils.arrays import as_array, refuse_non_numbers, to_floats
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
+from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.typing import Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
@@ -257,6 +258,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         X_val, y_val = cache[key]
         return CheckedData(key, [X, X_val], [y, y_val], every_row, targets, seen)
 
+    @with_default_settings
     def __rebatch_prepare__(
         self,
         X: Any,
@@ -370,6 +372,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         train_and_finish(self, prepared, callbacks, checkpoint, seed)
         task.end()
 
+    @with_default_settings
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None
     ) -> Self:
@@ -389,6 +392,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             self._report_interruption()
         return self
 
+    @with_default_settings
     def __rebatch_finish__(
         self, prepared: PreparedFit, result: Result, net: ReBatchNet | None = None
     ) -> None:
@@ -480,6 +484,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         self._fit_state = state
         self._summarise_logs()
 
+    @with_default_settings
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """Compute the raw outputs of every network (K, n_samples, n_outputs).
 

@@ -16,6 +16,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
+from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
@@ -293,6 +294,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         """Whether the last fit was multi-label."""
         return self.n_outputs_ > 1 and self.out_activation_ == "logistic"
 
+    @with_default_settings
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute the logits.
 
@@ -316,6 +318,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
             logits = _log_mean(log_expit(outputs)) - _log_mean(log_expit(-outputs))
         return logits[:, 0] if self.n_outputs_ == 1 else logits
 
+    @with_default_settings
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the probability of each class or label.
 
@@ -331,6 +334,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         """
         return np.exp(self.predict_log_proba(X))
 
+    @with_default_settings
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the logarithm of the probability of each class or label.
 
@@ -370,6 +374,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         codes = (logits > 0).astype(np.intp)
         return codes if self._is_multilabel else self.classes_[codes]
 
+    @with_default_settings
     def score(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
+from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
@@ -265,6 +266,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
             self._is_1d, self.n_outputs_, self.target_mean_, self.target_scale_
         )
 
+    @with_default_settings
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the targets.
 
@@ -281,6 +283,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         y = self._outputs(X).mean(axis=0) * self.target_scale_ + self.target_mean_
         return y[:, 0] if self._is_1d else y
 
+    @with_default_settings
     def score(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float:

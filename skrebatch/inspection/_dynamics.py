@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skrebatch._utils.extras import import_extra
+from skrebatch._utils.settings import with_default_settings
 from skrebatch.estimators._base import BaseReBatchCNN
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
+@with_default_settings
 def training_dynamics(estimator: Any) -> pd.DataFrame:
     r"""Compute the training dynamics of each sample from its recorded losses.
 

@@ -11,10 +11,12 @@ from sklearn.metrics import mean_squared_error
 from sklearn.utils import check_array
 
 from skrebatch._utils.arrays import to_floats
+from skrebatch._utils.settings import with_default_settings
 
 Floats = NDArray[np.float64]
 
 
+@with_default_settings
 def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
     r"""Compute the area between two loss curves, eq. 3 of the paper.
 
@@ -72,6 +74,7 @@ class LossTrend(NamedTuple):
     intercept: float
 
 
+@with_default_settings
 def loss_trend(losses: ArrayLike) -> LossTrend:
     """Fit a straight line to a loss curve by least squares, as in the paper.
 
@@ -122,6 +125,7 @@ def loss_trend(losses: ArrayLike) -> LossTrend:
     return LossTrend(_check_finite(float(slope)), _check_finite(float(intercept)))
 
 
+@with_default_settings
 def nrmse(
     y_true: ArrayLike, y_pred: ArrayLike, *, normalization: str = "mean"
 ) -> float:

@@ -26,6 +26,7 @@ from skrebatch._engine.serialization.json_values import (
     to_plain,
 )
 from skrebatch._utils.extras import import_extra
+from skrebatch._utils.settings import with_default_settings
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._preparation import FitState
@@ -105,6 +106,7 @@ _STATE = {
 _MAY_BE_MISSING = {"oof_decision_function_", "oof_prediction_"}
 
 
+@with_default_settings
 def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Save a fitted estimator in a file that contains no code.
 
@@ -210,6 +212,7 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     replace_file(path, (start, memoryview(data)[end:]))
 
 
+@with_default_settings
 def load_model(path: str | os.PathLike[str]) -> Any:
     """Load an estimator saved by :func:`save_model`.
 

@@ -14,6 +14,7 @@ from skrebatch._engine.nn.clipping import LARGEST_RATIO
 from skrebatch._engine.nn.tabular_cnn import TabularCNN, networks_of
 from skrebatch._engine.serialization.atomic_write import replace_file
 from skrebatch._utils.extras import import_extra
+from skrebatch._utils.settings import with_default_settings
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.io._model_files import check_savable, package_versions
 
@@ -22,6 +23,7 @@ from skrebatch.io._model_files import check_savable, package_versions
 _OPSET, _IR_VERSION = 15, 8
 
 
+@with_default_settings
 def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Export the prediction of a fitted estimator as an ONNX graph.
 

@@ -23,6 +23,7 @@ from skrebatch._engine.tables.sharded import ShardedRows, translate_lost_peer
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._utils.arrays import as_array
 from skrebatch._utils.dtypes import resolve_device
+from skrebatch._utils.settings import with_default_settings
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._fitting import (
     fingerprint_of,
@@ -46,6 +47,7 @@ _REQUIRED = {
 }
 
 
+@with_default_settings
 def fit_distributed(
     estimator: Estimator,
     X: ArrayLike,

@@ -14,6 +14,7 @@ from skrebatch._engine.training.members import Job
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import run_jobs
 from skrebatch._utils.arrays import as_array
+from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.validation import (
     check_integer,
     check_weights,
@@ -109,6 +110,7 @@ def reason_not_stackable(estimator: BaseReBatchCNN) -> str:
     return ""
 
 
+@with_default_settings
 def fit_fused(
     estimators: Sequence[BaseReBatchCNN],
     X: ArrayLike,

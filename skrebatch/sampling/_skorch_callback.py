@@ -14,6 +14,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from skrebatch._utils.arrays import refuse_masked
+from skrebatch._utils.settings import default_settings
 from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import DynamicBatchSampler
 from skrebatch.sampling._interval import IntervalInsertionSampler
@@ -320,7 +321,8 @@ default="constant"
                 "inputs or lower lr."
             )
         self.selection_.labels = labels
-        self.selection_.begin_epoch(self.sample_losses_)
+        with default_settings():  # but the net computes with the user's
+            self.selection_.begin_epoch(self.sample_losses_)
         self.chosen_ = self.sampler_.chosen
 
     def _remove_hooks(self) -> None:
@@ -345,12 +347,14 @@ default="constant"
         of_samples = by_sample(losses)
         weights = torch.ones_like(of_samples)
         if self.selection_.weights_batches:
-            weights *= batch_weights_of(self.strategy_, of_samples.detach()[None])[0]
+            with default_settings():
+                factors = batch_weights_of(self.strategy_, of_samples.detach()[None])
+            weights *= factors[0]
         source = self.sampler_ if self.batches_ is None else self.batches_
         drawn = source.drawn
         if self.selection_.weights is not None and drawn is not None:
             indices = drawn[self.place_ :][: len(weights)]
-            weights *= torch.as_tensor(self.selection_.weights[indices]).to(weights)
+            weights *= torch.from_numpy(self.selection_.weights[indices]).to(weights)
         weighted = losses * weights.view(-1, *[1] * (losses.dim() - 1))
         return weighted.sum() if self.reduction_ == "sum" else weighted.mean()
 

@@ -134,7 +134,7 @@ def shorten(architecture: Architecture, length: int) -> Architecture:
     `architecture.n_features`. Its weights are those of the full network, except that
     the head has no weights for positions beyond such rows.
     """
-    n_features, end = architecture.n_features, torch.tensor(length)
+    n_features, end = architecture.n_features, torch.tensor(length, device="cpu")
     for eighth in range(1, 8):
         size = n_features * eighth // 8
         if size < length:

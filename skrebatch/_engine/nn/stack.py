@@ -92,7 +92,8 @@ class CNNStack(nn.Module):
 
     def _first_running(self) -> torch.Tensor:
         """Return the initial running values of a network."""
-        values = torch.zeros(self.layout.n_running + 2 * self._scales)
+        n_values = self.layout.n_running + 2 * self._scales
+        values = torch.zeros(n_values, dtype=torch.float32, device="cpu")
         for norm in self.layout.norms:
             values[norm.variance] = 1
         if self._scales:

@@ -16,11 +16,13 @@ from skrebatch._engine.nn.linear import (
     NormLayout,
 )
 from skrebatch._engine.nn.workspace import Workspace
+from skrebatch._utils.settings import with_default_settings
 
 
 class Layout:
     """Where the parameters and running statistics of each layer are."""
 
+    @with_default_settings  # index tables are made on the CPU
     def __init__(self, architecture: Architecture):
         self.architecture = architecture
         self.blocks: list[ConvPoolLayout] = []

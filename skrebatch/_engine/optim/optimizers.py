@@ -98,7 +98,7 @@ def _is_elementwise(cls: type[Optimizer], options: dict[str, Any]) -> bool:
     drawn = torch.randn(4, 12, generator=generator, dtype=torch.float64)
     start, gradients = drawn[:1], drawn[1:]
     # Small and large gradients, to detect clipping.
-    gradients *= torch.logspace(-3, 3, 12)
+    gradients *= torch.logspace(-3, 3, 12, dtype=torch.float64)
     # Like the constant zero of every network, which must not change.
     start[:, 0], gradients[:, 0] = 0, 0
     with torch.random.fork_rng(devices=[]):

@@ -11,6 +11,7 @@ from skrebatch._engine.nn.threads import one_thread_if
 from skrebatch._engine.training.epoch_plan import stack_table
 from skrebatch._engine.training.members import Job
 from skrebatch._engine.training.net import ReBatchNet, make_net
+from skrebatch._utils.settings import with_default_settings
 
 
 @dataclass
@@ -33,12 +34,14 @@ class Result:
         if all(member.epochs == 0 for member in self.job.members):
             raise KeyboardInterrupt  # raised before the first epoch; skorch caught it
 
+    @with_default_settings
     def net(self) -> ReBatchNet:
         """Return a net of the job alone, without the other jobs of its stack."""
         assert self.stack is not None
         return self.stack.extract(self.job)
 
 
+@with_default_settings
 def run_jobs(
     jobs: Sequence[Job],
     callbacks: list[Any] | None = None,
