@@ -186,7 +186,7 @@ def build_architecture(
 
     A kernel that is longer than the (padded) sequence is clamped to it, as is a pool
     that is longer than the convolved sequence. A single feature is therefore enough.
-    `clips_inputs` stands for an `input_clip` of any limit.
+    `clips_inputs` means that `input_clip` is not None.
 
     Raises
     ------

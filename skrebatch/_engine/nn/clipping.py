@@ -9,13 +9,13 @@ import torch
 from skrebatch._engine.nn.workspace import Workspace
 from skrebatch._utils.validation import check_real
 
-# From here on a clipped input is the limit itself, in float64 too. Squares of larger
-# ratios could overflow.
+# Beyond this ratio of input to limit, the clipped input equals the limit, also in
+# float64. The squares of larger ratios could overflow.
 LARGEST_RATIO = 1e9
 
 
 def check_input_clip(value: Any, dtype: torch.dtype) -> None:
-    """Raise ValueError if the value is neither None nor a limit that a dtype holds."""
+    """Raise ValueError unless the value is None or a limit valid for `dtype`."""
     if value is None:
         return
     check_real(value, "input_clip", above=0)
@@ -30,7 +30,7 @@ def clip_smoothly(x: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
 
 
 class InputClip:
-    """The smooth clipping of the inputs of K networks, each with its own limit."""
+    """Smooth clipping of the inputs of K networks with one limit per network."""
 
     def __init__(
         self,

@@ -353,7 +353,7 @@ class CNNStack(nn.Module):
                 bias.copy_(new_bias)
 
     def fix_outputs(self, k: int, constants: Floats) -> None:
-        """Let outputs of network k be constant, with a gradient of 0 at the constant.
+        """Set the output layer of network k so that some outputs are constant.
 
         Parameters
         ----------
@@ -370,12 +370,12 @@ class CNNStack(nn.Module):
                 matrix[output, -1] = values[output]
 
     def clip_inputs(self, k: int, limit: float) -> None:
-        """Set the limit of the inputs of network k, whose architecture clips them.
+        """Set the limit of the clipped inputs of network k.
 
         Parameters
         ----------
         k : int
-            Number of the network, in [0, K).
+            Index of the network, in [0, K).
         limit : float
         """
         self.running[k, self.layout.limit] = limit

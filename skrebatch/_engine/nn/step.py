@@ -41,7 +41,7 @@ class Layout:
             self.blocks.append(ConvPoolLayout(block, stop, ends))
             stop = self.blocks[-1].cells.stop
             ends = None if ends is None else block.pooled_ends(ends)
-        self.limit = 0  # the first of the running values, where inputs are clipped
+        self.limit = 0  # index of the limit among the running values, if clipped
         self.n_running = int(architecture.clips_inputs)
         sizes = architecture.linear_sizes
         for i, (n_in, n) in enumerate(sizes):

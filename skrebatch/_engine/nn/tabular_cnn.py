@@ -146,7 +146,7 @@ class TabularCNN(nn.Module):
     torch.Size([5, 1])
     """
 
-    input_clip: torch.Tensor  # where it clips
+    input_clip: torch.Tensor  # only if inputs are clipped
 
     def __init__(
         self,
