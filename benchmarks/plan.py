@@ -19,7 +19,7 @@ from harness import DOCS, RESULTS, environment, make_parser, read_json, write_js
 from plan_report import write_page
 from threadpoolctl import threadpool_limits
 
-from skrebatch import MinLoss, ReBatchCNNClassifier, redistribution_size
+from skrebatch import MinLoss, TabularCNN, redistribution_size
 from skrebatch.strategies import Epoch
 
 OUTPUT = RESULTS / "plan.json"
@@ -38,6 +38,7 @@ CLUSTER = {
     "machines": [1, 8, 64, 512, 4096],
 }
 EPOCHS = {"small": 100, "large": 10}
+STACK = 50  # networks side by side on the small table
 
 
 class Network:
@@ -70,13 +71,12 @@ class Network:
 
 
 def as_pairs(losses, first):
-    """Make of each loss and its row a number: the order of both, ties by the row.
+    """Make a number of each loss and its row, for the order of both: ties by the row.
 
     Losses are float32 and finite, rows are numbered from `first`.
     """
     bits = (losses + np.float32(0)).view(np.uint32)  # −0 is 0
-    negative = bits >> 31 == 1
-    keys = np.where(negative, ~bits, bits | np.uint32(1 << 31))
+    keys = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))
     rows = np.arange(first, first + len(losses), dtype=np.uint64)
     return keys.astype(np.uint64) << np.uint64(32) | rows
 
@@ -134,10 +134,8 @@ def choose_in_order(losses, n_chosen, bounds, network):
     starts, ends = bounds[:-1], bounds[1:]
     shards = [as_pairs(losses[i:j], i) for i, j in zip(starts, ends, strict=True)]
     order = np.empty(n_chosen, dtype=np.int64)
-    for pairs, places in zip(
-        *rank(choose(shards, n_chosen, network), network), strict=True
-    ):
-        order[places] = pairs & np.uint64((1 << 32) - 1)
+    chosen, places = rank(choose(shards, n_chosen, network), network)
+    order[np.concatenate(places)] = np.concatenate(chosen) & np.uint64((1 << 32) - 1)
     return order
 
 
@@ -159,15 +157,16 @@ def simulate(n_rows=SIMULATED["rows"], machines=SIMULATED["machines"]):
             network = Network(n_machines)
             bounds = np.linspace(0, n_rows, n_machines + 1).astype(int)
             found = choose_in_order(losses, n_chosen, bounds, network)
-            cell = {
-                "losses": kind,
-                "machines": n_machines,
-                "same": bool(np.array_equal(found, expected)),
-                "sent": int(network.sent.max()),
-                "messages": network.messages,
-            }
-            cells.append(cell)
-            print(cell)
+            cells.append(
+                {
+                    "losses": kind,
+                    "machines": n_machines,
+                    "same": bool(np.array_equal(found, expected)),
+                    "sent": int(network.sent.max()),
+                    "messages": network.messages,
+                }
+            )
+            print(cells[-1])
     return {"rows": n_rows, "chosen": n_chosen, "cells": cells}
 
 
@@ -190,12 +189,9 @@ def trained(speed):
     """Take what training costs from the results of speed.py: seconds of a core."""
     large = max(speed["large"]["cells"], key=lambda cell: cell["rows"])
     small = next(c for c in speed["stacks"]["cells"] if c["ratio"] == RATIO)
-    n_stack = 50
-    net = ReBatchCNNClassifier(max_epochs=1, batch_size=64, random_state=0)
-    rng = np.random.default_rng(0)
-    net.fit(rng.standard_normal((64, large["features"])), np.arange(64) % 2)
     epoch = np.median(large["seconds"]["skrebatch"]["cpu"]) / large["epochs"]
-    stack = np.median(small["seconds"][str(n_stack)]["cpu"]) / small["epochs"]
+    stack = np.median(small["seconds"][str(STACK)]["cpu"]) / small["epochs"]
+    network = TabularCNN(large["features"])
     return {
         "date": speed["large"]["environment"]["date"],
         "cpu": speed["large"]["environment"]["cpu"],
@@ -205,14 +201,14 @@ def trained(speed):
             "batch_size": large["batch_size"],
             "row_bytes": large["bytes"]["data"] // large["rows"] + 8,
             "epoch": epoch,  # of a network
-            "parameters": sum(p.numel() for p in net.module_.parameters()),
+            "parameters": sum(p.numel() for p in network.parameters()),
         },
         "small": {
             "rows": small["rows"],
             "features": small["features"],
             "row_bytes": 4 * small["features"] + 8,
-            "stack": n_stack,
-            "epoch": stack / n_stack,
+            "stack": STACK,
+            "epoch": stack / STACK,
         },
     }
 

@@ -8,16 +8,6 @@ from pages import as_table, fill_template, where
 PARTS = "training", "gradients", "choosing", "order", "shuffling"
 
 
-def messages_of(n_machines):
-    """How many messages in a row double what a group of machines knows."""
-    return (n_machines - 1).bit_length()
-
-
-def seconds_to_send(cluster, size, messages):
-    """Seconds in which a machine sends some bytes in some messages."""
-    return size / cluster["bandwidth"] + messages * cluster["latency"]
-
-
 def epoch_seconds(results, n_machines):
     """Work out the parts of an epoch over the large table, in seconds."""
     cluster, large = results["cluster"], results["training"]["large"]
@@ -25,42 +15,39 @@ def epoch_seconds(results, n_machines):
     n_chosen = n_rows * ratio / (1 + ratio)
     n_cores = n_machines * cluster["cores"]
     leaves = (n_machines - 1) / n_machines  # the share that goes to others
-    doubling = messages_of(n_machines)
+    # So many messages in a row double what a group of machines knows.
+    doubling = (n_machines - 1).bit_length()
     choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
     n_steps = math.ceil(n_rows / (large["batch_size"] * n_cores))
-    counts = 8 * 2 ** results["digit"]
+    weights, counts = 4 * large["parameters"], 8 * 2 ** results["digit"]
     rounds = 2  # of continuous losses in 32 bits
-    own = n_chosen / n_machines
-    samples = 8 * n_machines * (n_machines - 1) * leaves
+    pairs = 16 * n_chosen / n_machines
+    samples = 8 * n_machines * (n_machines - 1)
+    rows = n_rows / n_machines * large["row_bytes"]
+
+    def send(size, messages):
+        return size / cluster["bandwidth"] + messages * cluster["latency"]
+
     return {
         "training": n_rows / n_cores * large["epoch"] / large["rows"],
-        "gradients": n_steps
-        * seconds_to_send(cluster, 2 * leaves * 4 * large["parameters"], 2 * doubling),
+        "gradients": n_steps * send(2 * leaves * weights, 2 * doubling),
         "choosing": n_rows / n_cores * choose
-        + seconds_to_send(cluster, rounds * 2 * leaves * counts, rounds * 2 * doubling),
+        + send(rounds * 2 * leaves * counts, rounds * 2 * doubling),
         "order": n_chosen / n_cores * sort
-        + seconds_to_send(
-            cluster,
-            16 * own * leaves + samples,
-            2 * (n_machines - 1) + 2 * doubling,
-        ),
-        "shuffling": seconds_to_send(
-            cluster, n_rows / n_machines * leaves * large["row_bytes"], n_machines - 1
-        ),
+        + send((pairs + samples) * leaves, 2 * (n_machines - 1) + 2 * doubling),
+        "shuffling": send(rows * leaves, n_machines - 1),
     }
 
 
 def passes(results, part, most=1 << 16):
     """Find from how many machines on, a power of 2, a part outlasts training."""
-    sizes = [1 << k for k in range(most.bit_length())]
-    exceeds = []
-    for n_machines in sizes:
+    first, n_machines = None, most
+    while n_machines:
         seconds = epoch_seconds(results, n_machines)
-        exceeds.append(seconds[part] > seconds["training"])
-    for i, n_machines in enumerate(sizes):
-        if all(exceeds[i:]):
-            return n_machines
-    return None
+        if seconds[part] <= seconds["training"]:
+            break
+        first, n_machines = n_machines, n_machines // 2
+    return first
 
 
 def search_rows(results):
@@ -95,7 +82,6 @@ def write_page(results, page):
     """Write plan.md from the results."""
     cluster, simulation = results["cluster"], results["simulation"]
     large = results["training"]["large"]
-    cells = simulation["cells"]
     choices = [
         {
             "losses": cell["losses"],
@@ -104,7 +90,7 @@ def write_page(results, page):
             "sent": _bytes(cell["sent"]),
             "messages in a row": cell["messages"],
         }
-        for cell in cells
+        for cell in simulation["cells"]
     ]
     seconds = {n: epoch_seconds(results, n) for n in cluster["machines"]}
     epochs = [
@@ -115,8 +101,10 @@ def write_page(results, page):
     searches = search_rows(results)
     times = "training", "scheduler", "once", "each time"
     found = [row | {name: _seconds(row[name]) for name in times} for row in searches]
-    n_same = sum(cell["same"] for cell in cells)
+    n_same = sum(cell["same"] for cell in simulation["cells"])
     choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
+    all_losses = 4 * cluster["rows"]
+    gather = all_losses / cluster["bandwidth"] + cluster["latency"]
     text = fill_template(
         "plan",
         **results,
@@ -128,16 +116,17 @@ def write_page(results, page):
         latency_us=1e6 * cluster["latency"],
         task_ms=1e3 * cluster["task"],
         gathered=_bytes(4 * simulation["rows"]),
-        gathered_all=_bytes(4 * cluster["rows"]),
-        gather_time=_seconds(seconds_to_send(cluster, 4 * cluster["rows"], 1)),
-        choice_table=_table(choices),
-        verdict=f"{n_same} of {len(cells)} choices are the same to the last index.",
-        epoch_table=_table(epochs),
+        gathered_all=_bytes(all_losses),
+        gather_time=_seconds(gather),
+        choice_table=as_table(choices, "keys", "github"),
+        n_same=n_same,
+        n_choices=len(choices),
+        epoch_table=as_table(epochs, "keys", "github"),
         choose_ns=1e9 * choose,
         sort_ns=1e9 * sort,
         bottlenecks=_bottlenecks(results, seconds),
         table=_bytes(cluster["rows"] * large["row_bytes"]),
-        search_table=_table(found),
+        search_table=as_table(found, "keys", "github"),
         search_verdict=_search_verdict(searches),
         stamp=where(results["environment"]),
     )
@@ -159,7 +148,7 @@ def _bottlenecks(results, seconds):
         lines.append(
             f"- *{part}* {when};\n  in the table it is {low} to {high} times it."
         )
-    return "Where the bottlenecks are:\n\n" + "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _search_verdict(rows):
@@ -177,22 +166,20 @@ def _search_verdict(rows):
     return "\n".join(lines)
 
 
-def _table(rows):
-    return as_table(rows, "keys", "github")
-
-
 def _seconds(value):
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 1e-3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{1e6 * value:.3g} µs" if value else "0"
+    units = {"d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 1e-3, "µs": 1e-6}
+    return _with_unit(value, units) if value else "0"
 
 
 def _bytes(value):
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f} B"
+    return _with_unit(value, {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1})
+
+
+def _with_unit(value, units):
+    """Write a value in the first unit that is not larger, or in the last."""
+    *_, smallest = units
+    unit = next((unit for unit in units if value >= units[unit]), smallest)
+    return f"{value / units[unit]:.3g} {unit}"
 
 
 def _power(value):
