@@ -87,8 +87,8 @@ QUICK = Plan(ratios=(0.15, 0.3), outer_repeats=1, max_epochs=5, curve_epochs=20)
 
 
 def candidates(arm, plan, n_samples, seeds):
-    """List the labels and parameters of an arm's candidates, alike for all arms."""
-    labels, candidates = [], []
+    """List the labels and the grids of an arm's candidates, alike for all arms."""
+    labels, grids = [], []
     for ratio, repeats, i in itertools.product(plan.ratios, plan.repeats, range(2)):
         size = redistribution_size(n_samples, ratio)
         rebatch = {"ratio": ratio, "repeats": repeats, "batch_size": size}
@@ -108,15 +108,33 @@ def candidates(arm, plan, n_samples, seeds):
                 "random_state": seeds[i],
             }
         labels.append({"ratio": ratio, "repeats": repeats, "choice": choice})
-        candidates.append(parameters)
-    return labels, candidates
+        grids.append({name: [value] for name, value in parameters.items()})
+    return labels, grids
 
 
 def network(dataset, **parameters):
     """Make our estimator for a task."""
-    if dataset.task == "classification":
-        return ReBatchCNNClassifier(**parameters)
-    return ReBatchCNNRegressor(**parameters)
+    is_classification = dataset.task == "classification"
+    kind = ReBatchCNNClassifier if is_classification else ReBatchCNNRegressor
+    return kind(**parameters)
+
+
+def make_pipeline(model, dataset):
+    """Put a model behind the preprocessing of a data set."""
+    return Pipeline([("prepare", dataset.preprocessor()), ("model", model)])
+
+
+def make_search(kind, model, grids, dataset, plan):
+    """Make a search, whose inner splits are the same for every arm."""
+    is_classification = dataset.task == "classification"
+    splitter = StratifiedKFold if is_classification else KFold
+    scorer, _ = list(SCORES[dataset.task].values())[-1]
+    return kind(
+        make_pipeline(model, dataset),
+        [{f"model__{name}": grid[name] for name in grid} for grid in grids],
+        scoring=scorer,
+        cv=splitter(plan.inner_folds, shuffle=True, random_state=SEED),
+    )
 
 
 def other_models(task, seed):
@@ -140,6 +158,16 @@ def other_models(task, seed):
     }
 
 
+def fit(model, X, y):
+    """Fit a model; return the seconds that it took."""
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        # The MLP's default number of epochs is where it ends, converged or not.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    return time.perf_counter() - start
+
+
 def score(model, X, y, task):
     """Return the scores of a fitted model."""
     return {
@@ -152,32 +180,20 @@ def evaluate(arm, dataset, plan, split, train, test, device):
     """Fit an arm on one split, tune it where it is ours, and score it."""
     # A pair, so that a control has a second draw where re-Batch has a second strategy.
     seeds = (2 * split, 2 * split + 1)
-    run = {"arm": arm, "split": split}
     if arm in OURS:
+        labels, grids = candidates(arm, plan, len(train), seeds)
         model = network(
             dataset, max_epochs=plan.max_epochs, random_state=seeds[0], device=device
         )
+        model = make_search(FusedGridSearchCV, model, grids, dataset, plan)
     else:
-        model = other_models(dataset.task, seeds[0])[arm]
-    model = Pipeline([("prepare", dataset.preprocessor()), ("model", model)])
-    if arm in OURS:
-        labels, parameters = candidates(arm, plan, len(train), seeds)
-        scorer, sign = list(SCORES[dataset.task].values())[-1]
-        grid = [
-            {f"model__{name}": [value] for name, value in candidate.items()}
-            for candidate in parameters
-        ]
-        cv = inner_splits(dataset.task, plan)
-        model = FusedGridSearchCV(model, grid, scoring=scorer, cv=cv)
-
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        # The MLP's default number of epochs is where it ends, converged or not.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(dataset.X.iloc[train], dataset.y[train])
-    run["total_seconds"] = time.perf_counter() - start
-    run["fit_seconds"] = getattr(model, "refit_time_", run["total_seconds"])
-    if arm in OURS:
+        labels = []
+        model = make_pipeline(other_models(dataset.task, seeds[0])[arm], dataset)
+    seconds = fit(model, dataset.X.iloc[train], dataset.y[train])
+    run = {"arm": arm, "split": split, "total_seconds": seconds}
+    run["fit_seconds"] = getattr(model, "refit_time_", seconds)
+    if labels:
+        _, sign = list(SCORES[dataset.task].values())[-1]
         folds = range(plan.inner_folds)
         inner = [model.cv_results_[f"split{k}_test_score"] * sign for k in folds]
         run["best"] = labels[model.best_index_]
@@ -210,12 +226,6 @@ def trace(curve, dataset, plan, split, train, test, device):
         for name, X, y in [("train", X_train, y_train), ("test", X_test, y_test)]
     }
     return {"curve": curve, "split": split, **curves}
-
-
-def inner_splits(task, plan):
-    """Make the splitter of the searches, the same for every arm."""
-    kind = {"classification": StratifiedKFold, "regression": KFold}[task]
-    return kind(plan.inner_folds, shuffle=True, random_state=SEED)
 
 
 def compare(dataset, plan, device="cpu", n_jobs=1):

@@ -52,13 +52,13 @@ def run_parallel(calls, n_jobs, title=None, unit="fit"):
 
 
 def run_jobs(function, jobs, setting, folder, n_jobs):
-    """Call a function with each job, or those left of a run that was killed.
+    """Call a function with the arguments of each job, or of those left after a kill.
 
     Finished jobs are kept in the folder. They are used again under the same `setting`
     alone, which is what all of them depend on.
     """
     cache = joblib.Memory(folder / joblib.hash(setting), verbose=0)
-    calls = [joblib.delayed(cache.cache(function))(job) for job in jobs]
+    calls = [joblib.delayed(cache.cache(function))(*job) for job in jobs]
     return run_parallel(calls, n_jobs, unit="job")
 
 

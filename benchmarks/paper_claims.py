@@ -1,8 +1,9 @@
-"""What the paper claims, each claim in a line, and what our runs say of it."""
+"""What our runs say of each claim of the paper."""
 
-from functools import partial
+from pathlib import Path
 
 from evidence import corrected_interval
+from harness import read_json
 from paper_runs import (
     CLASSIFICATION,
     LESS_IS_BETTER,
@@ -16,7 +17,8 @@ from paper_runs import (
 
 HOLDS, FAILS, UNKNOWN = "holds", "fails", "can't be told"
 REGRESSION = "diabetes", "chp", "insurance"
-AREAS = "train.area", "val.area"
+# The claim and where it stands, the data sets it speaks of, and how it is judged.
+CLAIMS = read_json(Path(__file__).parent / "paper_claims.json")
 
 
 def gain(frame, name, ratio, method, score, than="no re-Batch", sign=1):
@@ -52,7 +54,9 @@ def better(
     return judge_intervals(intervals, everywhere)
 
 
-worse = partial(better, sign=-1)
+def worse(frame, names, method, **comparison):
+    """Judge whether a method is worse."""
+    return better(frame, names, method, sign=-1, **comparison)
 
 
 def rise(frame, name):
@@ -92,103 +96,25 @@ def best_ratio_differs(frame, names):
     return HOLDS if len(set(found)) > 1 else FAILS, why
 
 
-# The claim, where it stands, the data sets it speaks of, and what tells.
-CLAIMS = [
-    (
-        "min-loss improves accuracy and F1 on CCFD at every ratio (5.1)",
-        ("ccfd",),
-        partial(better, method="min-loss", scores=("accuracy", "f1")),
-    ),
-    (
-        "min-loss improves classification (abstract)",
-        CLASSIFICATION,
-        partial(better, method="min-loss", scores=("accuracy", "f1")),
-    ),
-    (
-        "max-loss lowers the scores on all classification data (5.1)",
-        CLASSIFICATION,
-        partial(worse, method="max-loss"),
-    ),
-    (
-        "max-loss destabilises training on all classification data: loss areas below 0 "
-        "(5.1)",
-        CLASSIFICATION,
-        partial(worse, method="max-loss", scores=AREAS),
-    ),
-    (
-        "TSW scores better than min-loss at some batch sizes on PID and CCFD (5.1)",
-        ("pid", "ccfd"),
-        partial(better, method="TSW", than="min-loss", everywhere=False),
-    ),
-    (
-        "TSW scores better than min-loss at every batch size on PDC (5.1)",
-        ("pdc",),
-        partial(better, method="TSW", than="min-loss"),
-    ),
-    (
-        "TSW's losses are larger than those of re-Batch (5.1)",
-        CLASSIFICATION,
-        partial(worse, method="TSW", than="min-loss", scores=AREAS),
-    ),
-    (
-        "min-loss lowers RMSE and MAE on Insurance at ratios .15 and .3 (5.2)",
-        ("insurance",),
-        partial(better, method="min-loss", scores=("rmse", "mae"), ratios=(0.15, 0.3)),
-    ),
-    (
-        "min-loss helps on Diabetes and CHP at some ratios (5.2)",
-        ("diabetes", "chp"),
-        partial(better, method="min-loss", everywhere=False),
-    ),
-    (
-        "min-loss harms on Diabetes and CHP at the others (5.2)",
-        ("diabetes", "chp"),
-        partial(worse, method="min-loss", everywhere=False),
-    ),
-    (
-        "max-loss harms on all regression data (5.2)",
-        REGRESSION,
-        partial(worse, method="max-loss"),
-    ),
-    (
-        "max-loss raises RMSE and MAE on Insurance at every ratio (5.2)",
-        ("insurance",),
-        partial(worse, method="max-loss", scores=("rmse", "mae")),
-    ),
-    (
-        "max-loss destabilises regression: loss areas below 0 (5.2)",
-        REGRESSION,
-        partial(worse, method="max-loss", scores=AREAS),
-    ),
-    (
-        "max-loss does more harm in regression than in classification (6)",
-        ("pid", "pdc", *REGRESSION),
-        worse_in_regression,
-    ),
-    (
-        "min-loss is more stable than max-loss: larger loss areas (6)",
-        (*CLASSIFICATION, *REGRESSION),
-        partial(better, method="min-loss", than="max-loss", scores=AREAS),
-    ),
-    (
-        "The best ratio depends on the data (6)",
-        (*CLASSIFICATION, *REGRESSION),
-        best_ratio_differs,
-    ),
-]
+# By their names in the file of claims.
+JUDGES = {
+    judging.__name__: judging
+    for judging in (better, worse, worse_in_regression, best_ratio_differs)
+}
 
 
 def judge(frame, found):
     """Judge every claim by the data sets at hand: (claim, verdict, why) of each."""
     verdicts = []
-    for claim, names, tell in CLAIMS:
+    for entry in CLAIMS:
+        claim, names, name = (entry[key] for key in ("claim", "data", "judge"))
         there = [name for name in names if name in found]
         if not there:
             verdicts.append((claim, UNKNOWN, "the data were not to be had"))
             continue
-        verdict, why = tell(frame, there)
+        verdict, why = JUDGES[name](frame, there, **entry.get("of", {}))
         if len(there) < len(names):
-            without = ", ".join(TITLES[name] for name in names if name not in found)
+            without = ", ".join(TITLES[n] for n in names if n not in found)
             why += f"; without {without}"
         verdicts.append((claim, verdict, why))
     return verdicts

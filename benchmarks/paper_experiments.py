@@ -9,15 +9,7 @@ from datasets import SEED, load
 from harness import rounded, run_jobs, write_json
 from paper_runs import CHOICES, CLASSIFICATION
 from paper_search import PARTS
-from sklearn.metrics import (
-    accuracy_score,
-    f1_score,
-    mean_absolute_error,
-    precision_score,
-    r2_score,
-    recall_score,
-    root_mean_squared_error,
-)
+from sklearn import metrics
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -170,8 +162,7 @@ def jobs_of(name, plan):
 def split(dataset, repeat):
     """Split into 60 % for training, 20 % for validation and 20 % for test."""
     is_classification = dataset.task == "classification"
-    rows = np.arange(len(dataset.y))
-    parts = []
+    rows, parts = np.arange(len(dataset.y)), []
     for share in (0.2, 0.25):
         rows, part = train_test_split(
             rows,
@@ -202,60 +193,55 @@ def scores(dataset, y, predicted):
     """Score predictions of test rows as the paper does."""
     if dataset.task == "classification":
         return {
-            "accuracy": accuracy_score(y, predicted),
-            "precision": precision_score(y, predicted, zero_division=0),
-            "recall": recall_score(y, predicted),
-            "f1": f1_score(y, predicted, zero_division=0),
+            "accuracy": metrics.accuracy_score(y, predicted),
+            "precision": metrics.precision_score(y, predicted, zero_division=0),
+            "recall": metrics.recall_score(y, predicted),
+            "f1": metrics.f1_score(y, predicted, zero_division=0),
         }
     return {
-        "rmse": root_mean_squared_error(y, predicted),
-        "mae": mean_absolute_error(y, predicted),
-        "r2": r2_score(y, predicted),
+        "rmse": metrics.root_mean_squared_error(y, predicted),
+        "mae": metrics.mean_absolute_error(y, predicted),
+        "r2": metrics.r2_score(y, predicted),
         "nrmse_mean": nrmse(y, predicted),
         "nrmse_std": nrmse(y, predicted, normalization="std"),
     }
 
 
-def run_job(job):
+def run_job(data, max_epochs, repeats, cases, scaled=True):
     """Train the networks of a job side by side, and measure each.
 
     Features are standardised by the training rows of each repeat, so that the table
     trained on holds the rows once for every repeat.
     """
-    dataset = load(job.data)
+    dataset = load(data)
     n_rows = len(dataset.y)
     tables, parts = [], {}
-    for i, repeat in enumerate(job.repeats):
+    for i, repeat in enumerate(repeats):
         own = split(dataset, repeat)
         prepare = dataset.preprocessor()
-        if job.scaled:
+        if scaled:
             prepare = make_pipeline(prepare, StandardScaler())
         prepare.fit(dataset.X.iloc[own[0]])
         tables.append(prepare.transform(dataset.X))
         parts[repeat] = [rows + i * n_rows for rows in own]
     X, y = np.concatenate(tables), np.tile(dataset.y, len(tables))
 
-    wanted = [(case, repeat) for repeat in job.repeats for case in job.cases]
+    wanted = [(case, repeat) for repeat in repeats for case in cases]
     models = [
-        estimator(dataset, case, job.max_epochs, len(parts[repeat][0]), repeat)
+        estimator(dataset, case, max_epochs, len(parts[repeat][0]), repeat)
         for case, repeat in wanted
     ]
+    train, valid = ([parts[repeat][k] for _, repeat in wanted] for k in (0, 1))
     with threadpool_limits(1):
-        fit_fused(
-            models,
-            X,
-            y,
-            [parts[repeat][0] for _, repeat in wanted],
-            val_indices=[parts[repeat][1] for _, repeat in wanted],
-        )
+        fit_fused(models, X, y, train, val_indices=valid)
     runs, plain = [], {}
     for (case, repeat), model in zip(wanted, models, strict=True):
         test = parts[repeat][2]
         curves = {"train": model.loss_curve_, "val": model.validation_loss_curve_}
         if case.method == "no re-Batch":  # comes before those that it is compared with
             plain[case.fixed_batch or case.ratio, repeat] = curves
-        run = {"data": job.data, **case._asdict(), "repeat": repeat}
-        run |= {"scaled": job.scaled, "max_epochs": job.max_epochs}
+        run = {"data": data, **case._asdict(), "repeat": repeat}
+        run |= {"scaled": scaled, "max_epochs": max_epochs}
         run["batch_size"] = model.batch_size_
         run["scores"] = scores(dataset, y[test], model.predict(X[test]))
         for part, curve in curves.items():

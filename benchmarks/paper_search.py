@@ -5,18 +5,13 @@ opponents find: the same network without re-Batch, with as many candidates for i
 size, learning rate and weight decay, and scikit-learn's models with grids of their own.
 """
 
-import time
-import warnings
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
 
 import numpy as np
-from compare import SCORES, inner_splits, network, other_models, score
+from compare import fit, make_search, network, other_models, score
 from datasets import load
 from harness import rounded, run_jobs, write_json
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from skrebatch import FusedGridSearchCV
@@ -92,46 +87,27 @@ def tuned_models(task):
     }
 
 
-class SearchJob(NamedTuple):
-    """A search on the training rows of one split."""
-
-    data: str
-    arm: str
-    split: int
-    plan: dict
-
-
-def run_search(job):
-    """Search, and score what was found on the rows left out."""
-    dataset, plan = load(job.data), SearchPlan(**job.plan)
-    train, test = dataset.splits(plan.outer_folds, plan.outer_repeats)[job.split]
-    if job.arm in (OURS, PLAIN):
-        model = network(dataset, max_epochs=plan.max_epochs, random_state=job.split)
-        grid, search = grids(plan)[job.arm], FusedGridSearchCV
+def run_search(name, arm, split, plan):
+    """Search on a split of a data set; score what is found on the rows left out."""
+    dataset = load(name)
+    train, test = dataset.splits(plan.outer_folds, plan.outer_repeats)[split]
+    if arm in (OURS, PLAIN):
+        model = network(dataset, max_epochs=plan.max_epochs, random_state=split)
+        search, grid = FusedGridSearchCV, grids(plan)[arm]
     else:
-        model, grid = tuned_models(dataset.task)[job.arm]
-        grid, search = [grid], GridSearchCV
-    scorer, _ = list(SCORES[dataset.task].values())[-1]
-    search = search(
-        Pipeline([("prepare", dataset.preprocessor()), ("model", model)]),
-        [{f"model__{name}": values for name, values in part.items()} for part in grid],
-        scoring=scorer,
-        cv=inner_splits(dataset.task, plan),
-    )
-    start = time.perf_counter()
-    with threadpool_limits(1), warnings.catch_warnings():
-        # The MLP's default number of epochs is where it ends, converged or not.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        search.fit(dataset.X.iloc[train], dataset.y[train])
-    seconds = time.perf_counter() - start
+        model, grid = tuned_models(dataset.task)[arm]
+        search, grid = GridSearchCV, [grid]
+    search = make_search(search, model, grid, dataset, plan)
+    with threadpool_limits(1):
+        seconds = fit(search, dataset.X.iloc[train], dataset.y[train])
     best = {
         name.removeprefix("model__").removeprefix("regressor__"): value
         for name, value in search.best_params_.items()
     }
     run = {
-        "data": job.data,
-        "arm": job.arm,
-        "split": job.split,
+        "data": name,
+        "arm": arm,
+        "split": split,
         "candidates": len(search.cv_results_["params"]),
         "best": best,
         "scores": score(search, dataset.X.iloc[test], dataset.y[test], dataset.task),
@@ -145,7 +121,7 @@ def run_searches(plan, setting, n_jobs, folder, stem):
     Finished parts stay, for a run that is killed later.
     """
     jobs = [
-        SearchJob(name, arm, split, asdict(plan))
+        (name, arm, split, plan)
         for name in setting["data"]
         for arm in (OURS, PLAIN, *plan.others)
         for split in range(plan.outer_folds * plan.outer_repeats)
