@@ -920,8 +920,8 @@ def test_networks_of_equal_steps_are_not_torn_apart_without_need():
 @pytest.mark.parametrize(
     "rows, words",
     [
-        ([0, ROWS], "rows from 0 to 64, but there are 64"),
-        ([-ROWS - 1, 0], "rows from -65 to 0"),
+        ([0, ROWS], "between -64 and 63, because X has 64 rows; got 0 to 64"),
+        ([-ROWS - 1, 0], "got -65 to 0"),
         ([0.5, 1.0], "dtype float64"),
         ([[0, 1]], r"shape \(1, 2\)"),
         ([True, False], "a mask of 64 rows"),
