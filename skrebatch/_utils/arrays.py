@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,39 @@ def as_array(values: Any, name: str) -> Any:
     values = values.detach().cpu()
     # numpy does not support bfloat16.
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
+def keep_integers(values: Any) -> Any:
+    """Return integers of any types in a list or a series as an array of integers.
+
+    Numpy and scikit-learn would convert some to floats: signed and unsigned integers
+    together, and those of nullable types. Other input is returned unchanged.
+    """
+    is_list = isinstance(values, list | tuple)
+    dtype = getattr(values, "dtype", None)
+    is_plain = isinstance(dtype, np.dtype) and dtype.kind != "O"
+    if is_plain or not (is_list or dtype):
+        return values
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # rows of different lengths
+        return values
+    if array.dtype.kind in "iu" and not is_list:
+        return array
+    if array.ndim != 1 or array.dtype.kind not in "fO" or not array.size:
+        return values
+    items = [
+        int(item)
+        for item in values
+        if isinstance(item, Integral) and not isinstance(item, bool)
+    ]
+    if len(items) < len(array):
+        return values
+    for integers in (np.int64, np.uint64):
+        limits = np.iinfo(integers)
+        if limits.min <= min(items) and max(items) <= limits.max:
+            return np.array(items, dtype=integers)
+    return np.array(items, dtype=object)
 
 
 def to_values(X: Any) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skrebatch._utils.arrays import as_array, to_floats, to_values
+from skrebatch._utils.arrays import as_array, keep_integers, to_floats, to_values
 from skrebatch._utils.typing import Floats, Indices
 
 
@@ -47,22 +47,30 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
     return weights
 
 
+def find_labels(y: Any, classes: NDArray[Any]) -> Indices:
+    """Return the index in the classes of each label, compared by value.
+
+    Numpy would compare integers of different types as floats, in which large ones are
+    equal to their neighbours.
+    """
+    places = {label: i for i, label in enumerate(classes)}
+    try:
+        labels, codes = np.unique(y, return_inverse=True)
+        found = np.array([places.get(label, -1) for label in labels], dtype=np.intp)
+    except TypeError as error:
+        raise ValueError(f"y contains labels of several kinds: {error}.") from error
+    if (found < 0).any():
+        raise ValueError(
+            "y contains labels that are not among the classes: "
+            f"{labels[found < 0].tolist()}; the classes are {classes.tolist()}. Pass "
+            "all classes to the first call of partial_fit as `classes`."
+        )
+    return found[codes]
+
+
 def encode_labels(y: Any, classes: NDArray[Any]) -> Floats:
     """Encode labels as 0/1 (n, 1) for two classes, as one-hot (n, C) for more."""
-    y = np.asarray(y)
-    codes = np.searchsorted(classes, y)
-    found = classes[np.minimum(codes, len(classes) - 1)]
-    if found.dtype.kind != y.dtype.kind:
-        # Before numpy 1.25, comparing numbers with strings does not give an array.
-        found, y = found.astype(object), y.astype(object)
-    known = found == y
-    if not np.all(known):
-        unknown = np.unique(np.asarray(y)[~known])
-        raise ValueError(
-            f"y contains labels that are not among the classes: {unknown.tolist()}; "
-            f"the classes are {classes.tolist()}. Pass all classes to the first call "
-            "of partial_fit as `classes`."
-        )
+    codes = find_labels(y, classes)
     if len(classes) == 2:
         return codes[:, None].astype(np.float32)
     return np.eye(len(classes), dtype=np.float32)[codes]
@@ -198,7 +206,7 @@ def check_fraction(value: Any, name: str, **bounds: float) -> None:
 
 def as_indices(values: ArrayLike, name: str) -> Indices:
     """Return a copy of a 1-D array of sample indices, validated."""
-    indices = np.array(as_array(values, name))
+    indices = np.array(keep_integers(as_array(values, name)))
     if indices.size == 0:
         indices = indices.astype(np.intp)
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
@@ -206,6 +214,8 @@ def as_indices(values: ArrayLike, name: str) -> Indices:
             f"{name} must be a 1-D array of sample indices, got an array of shape "
             f"{indices.shape} and dtype {indices.dtype}."
         )
+    if indices.size and indices.max() > np.iinfo(np.intp).max:
+        raise ValueError(f"{name} contains {indices.max()}, which is too large.")
     return indices.astype(np.intp, copy=False)
 
 

@@ -31,7 +31,12 @@ from skrebatch._engine.training.members import Member
 from skrebatch._engine.training.net import ReBatchNet, make_net
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import Result, run_jobs
-from skrebatch._utils.arrays import as_array, refuse_non_numbers, to_floats
+from skrebatch._utils.arrays import (
+    as_array,
+    keep_integers,
+    refuse_non_numbers,
+    to_floats,
+)
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
@@ -137,7 +142,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         """Validate X (and y); errors name the columns at fault."""
         dtype = numpy_dtype(resolve_dtype(kwargs.pop("dtype", self.dtype)))
         if "y" in kwargs:
-            kwargs["y"] = as_array(kwargs["y"], "y")
+            kwargs["y"] = keep_integers(as_array(kwargs["y"], "y"))
             kwargs |= self._y_checks(kwargs["y"])
         if kwargs.get("y_numeric"):
             refuse_non_numbers(kwargs["y"], "y")
@@ -171,7 +176,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
 
     def _check_scored(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
         """Validate what `score` compares predictions with."""
-        y = as_array(y, "y")
+        y = keep_integers(as_array(y, "y"))
         if self._y_checks(y).get("y_numeric"):
             y = to_floats(y, "y")
         if sample_weight is not None:

@@ -18,11 +18,12 @@ from skrebatch._engine.nn.losses import (
     Loss,
     SquaredError,
 )
-from skrebatch._utils.arrays import as_array
+from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.validation import (
     check_weights,
     encode_labels,
+    find_labels,
 )
 
 
@@ -103,7 +104,7 @@ class ClassTargets:
             targets = cls(np.arange(y.shape[1]), is_multilabel=True)
             targets.check_classes(classes)
             return targets
-        y, classes = column_or_1d(y), as_array(classes, "classes")
+        y, classes = column_or_1d(y), keep_integers(as_array(classes, "classes"))
         found = np.unique(y if classes is None else classes)
         if len(found) < 2:
             raise ValueError(
@@ -114,14 +115,15 @@ class ClassTargets:
 
     def check_classes(self, classes: Any) -> None:
         """Raise an error if classes differ from those that are known."""
-        classes = as_array(classes, "classes")
-        if classes is not None and not np.array_equal(np.unique(classes), self.classes):
+        if classes is None:
+            return
+        found = np.unique(keep_integers(as_array(classes, "classes"))).tolist()
+        if found != self.classes.tolist():
             known = "those of the first call"
             if self.is_multilabel:
                 known = "the columns of y"
             raise ValueError(
-                f"classes={np.unique(classes).tolist()} differ from {known}, "
-                f"{self.classes.tolist()}."
+                f"classes={found} differ from {known}, {self.classes.tolist()}."
             )
 
     def check(self, y: Any) -> NDArray[Any]:
@@ -162,8 +164,7 @@ class ClassTargets:
         if self.is_multilabel:
             columns, n_classes = y.T.astype(np.intp), 2
         else:
-            columns = np.searchsorted(self.classes, y)[None]
-            n_classes = len(self.classes)
+            columns, n_classes = find_labels(y, self.classes)[None], len(self.classes)
         total = np.ones(len(y)) if weights is None else weights
         with np.errstate(over="ignore", invalid="ignore"):  # check_weights raises
             for codes in columns:

@@ -21,7 +21,7 @@ from sklearn.utils.validation import _num_samples
 from skrebatch._engine.serialization.checkpoint import Checkpoint
 from skrebatch._engine.tables.sharded import ShardedRows, translate_lost_peer
 from skrebatch._engine.training.progress import EpochProgress
-from skrebatch._utils.arrays import as_array
+from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.dtypes import resolve_device
 from skrebatch._utils.settings import with_default_settings
 from skrebatch.estimators._base import BaseReBatchCNN
@@ -339,7 +339,9 @@ def _targets(X: Any, y: Any, name: str) -> NDArray[Any] | None:
     if y is None:
         raise ValueError("y or y_val is None, but its X or X_val is not; pass both.")
     check_consistent_length(X, y)
-    return y.toarray() if issparse(y) else np.asarray(as_array(y, name))
+    if issparse(y):
+        return y.toarray()
+    return np.asarray(keep_integers(as_array(y, name)))
 
 
 def _kind(values: NDArray[Any] | None) -> Any:
@@ -351,10 +353,18 @@ def _kind(values: NDArray[Any] | None) -> Any:
     return values.shape[1:], kind
 
 
+def _concatenate(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Concatenate arrays; integers of different types remain integers."""
+    if {part.dtype.kind for part in parts} == {"i", "u"}:
+        parts = [part.astype(object) for part in parts]
+    whole: NDArray[Any] = keep_integers(np.concatenate(parts))
+    return whole
+
+
 def _put_together(shares: list[dict[str, Any]], X: Any, X_val: Any) -> dict[str, Any]:
     """Return the arguments of `fit`: X and X_val sharded, the others complete."""
     data: dict[str, Any] = {
-        name: np.concatenate([share[name] for share in shares])
+        name: _concatenate([share[name] for share in shares])
         for name in ("y", "sample_weight", "y_val")
         if shares[0][name] is not None
     }

@@ -57,11 +57,15 @@ class _LastStep(BaseEstimator):
         return self
 
 
-def check_splits(splits: list[Any], X: Any) -> None:
-    """Raise an error for folds with rows that X does not have."""
-    for i, (to_train, to_test) in enumerate(splits):
-        check_rows(to_train, f"The training rows of split {i} of cv", X)
-        check_rows(to_test, f"The test rows of split {i} of cv", X)
+def check_splits(splits: list[Any], X: Any) -> list[tuple[Any, Any]]:
+    """Return the rows of the folds; raise an error for rows that X does not have."""
+    return [
+        (
+            check_rows(to_train, f"The training rows of split {i} of cv", X),
+            check_rows(to_test, f"The test rows of split {i} of cv", X),
+        )
+        for i, (to_train, to_test) in enumerate(splits)
+    ]
 
 
 class FoldData:

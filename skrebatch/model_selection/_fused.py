@@ -13,7 +13,7 @@ from sklearn.utils.validation import _num_samples, indexable
 from skrebatch._engine.training.members import Job
 from skrebatch._engine.training.progress import EpochProgress
 from skrebatch._engine.training.run import run_jobs
-from skrebatch._utils.arrays import as_array
+from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.validation import (
     check_integer,
@@ -38,7 +38,7 @@ def check_rows(rows: Any, name: str, X: Any) -> Any:
     if isinstance(rows, slice):
         return rows
     n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-    found = np.asarray(as_array(rows, name))
+    found = np.asarray(keep_integers(as_array(rows, name)))
     is_mask = found.dtype == bool and found.shape == (n_samples,)
     is_list = found.ndim == 1 and (found.dtype.kind in "iu" or not len(found))
     if not (is_mask or is_list):

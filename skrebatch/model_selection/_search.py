@@ -216,7 +216,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
             )
         if not splits:
             raise ValueError("cv yields no splits; it must yield at least one.")
-        check_splits(splits, X)
+        splits = check_splits(splits, X)
         n_scored = 1 + self.return_train_score
         data = FoldData(
             self.estimator, X, y, splits, fit_params, routed.scorer.score, n_scored

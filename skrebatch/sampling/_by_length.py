@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
-from skrebatch._utils.arrays import as_array
+from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.typing import Indices
 from skrebatch._utils.validation import (
     as_indices,
@@ -43,7 +43,7 @@ def group_by_length(
 def check_lengths(lengths: ArrayLike, max_elements: int) -> Indices:
     """Return the lengths as an array; raise ValueError if a row is too long."""
     check_integer(max_elements, "max_elements")
-    checked = np.array(as_array(lengths, "lengths"))
+    checked = np.array(keep_integers(as_array(lengths, "lengths")))
     if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
         raise ValueError(
             "lengths must be a 1-D array of integers, one for each row, got an array "

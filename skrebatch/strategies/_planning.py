@@ -91,7 +91,7 @@ def check_class_labels(labels: NDArray[Any] | None) -> NDArray[Any]:
         raise ValueError(
             f"class_balanced=True needs one label for each sample, but {found}."
         )
-    if not np.array_equal(labels, np.floor(labels)):
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.floor(labels)):
         raise ValueError(
             "class_balanced=True needs class labels, but the targets are real numbers."
         )
