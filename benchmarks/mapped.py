@@ -17,6 +17,7 @@ takes for each row.
 Every repetition goes to benchmarks/results/mapped.json.
 """
 
+import itertools
 import os
 import tempfile
 import time
@@ -36,7 +37,11 @@ from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 NARROW = {"architecture": "mlp", "hidden_layers": (4,)}
 TABLES = [
     {"rows": 100_000, "features": 30, "params": {}},
-    {"rows": 20_000, "features": 1000, "params": {"hidden_layers": (32,)}},
+    {
+        "rows": 20_000,
+        "features": 1000,
+        "params": {"architecture": "mlp", "hidden_layers": (32,)},
+    },
 ]
 GIBIBYTES = 1, 4, 20
 WIDE = 4096  # float32 features of a row of 16 KiB
@@ -66,19 +71,12 @@ def times(folder):
         y = (X[:, 0] > 0).astype(int)
         path = folder / "X.npy"
         np.save(path, X)
-        mapped = np.load(path, mmap_mode="r")
-        architecture = "mlp" if table["params"] else "cnn"
         model = ReBatchCNNClassifier(
-            architecture=architecture,
-            batch_size=1024,
-            max_epochs=2,
-            random_state=0,
-            **table["params"],
+            batch_size=1024, max_epochs=2, random_state=0, **table["params"]
         )
-
         variants = {
             "memory": partial(model.fit, X, y),
-            "file": partial(model.fit, mapped, y),
+            "file": partial(model.fit, np.load(path, mmap_mode="r"), y),
             "file, not cached": partial(fit_uncached, model, path, y),
         }
         title = f"{table['rows']} × {table['features']}"
@@ -104,18 +102,14 @@ def peak_of(path, shape, kind, params):
     return {"bytes": memory("VmHWM") - before, "clock": clock}
 
 
-def peak_in_new_process(folder, *arguments):
-    return in_new_process(peak_of, folder / "X.npy", *arguments)
-
-
 def peak(folder):
     """Measure the peak of fits on ever larger files."""
     cells = []
-    params = {"batch_size": 256, "max_epochs": 1}
     for size in GIBIBYTES:
         shape = size * 2**30 // (4 * WIDE), WIDE
+        params = {"batch_size": 256, "max_epochs": 1}
         kind = "classifier, 2 classes"
-        found = peak_in_new_process(folder, shape, kind, params)
+        found = in_new_process(peak_of, folder / "X.npy", shape, kind, params)
         cells.append({"gibibytes": size, "shape": shape, **found})
         print(cells[-1])
     return {"cells": cells}
@@ -123,16 +117,12 @@ def peak(folder):
 
 def per_row(folder):
     """Measure what fits on narrow files take for each row."""
+    found = {kind: [] for kind in KINDS}
     params = {"batch_size": 1024, "max_epochs": 3}
-    return {
-        "n_rows": ROWS,
-        "bytes": {
-            kind: [
-                peak_in_new_process(folder, (n, 8), kind, params)["bytes"] for n in ROWS
-            ]
-            for kind in KINDS
-        },
-    }
+    for kind, n in itertools.product(KINDS, ROWS):
+        peak = in_new_process(peak_of, folder / "X.npy", (n, 8), kind, params)
+        found[kind].append(peak["bytes"])
+    return {"n_rows": ROWS, "bytes": found}
 
 
 SECTIONS = {"time": times, "peak": peak, "rows": per_row}
@@ -140,42 +130,36 @@ SECTIONS = {"time": times, "peak": peak, "rows": per_row}
 
 def write_page(results):
     """Write the tables into the page, between their marks."""
-    lines = []
+    tables = {"time": [], "peak": [], "rows": []}
     for cell in results["time"]["cells"]:
         seconds = cell["seconds"]
-        base = seconds["memory"]
-        lines.append(
+        cached = seconds["file"]["cpu"], seconds["memory"]["cpu"]
+        uncached = seconds["file, not cached"]["wall"], seconds["memory"]["wall"]
+        tables["time"].append(
             {
                 "table": f"{cell['rows']:,} × {cell['features']:,}",
                 "network": "multilayer perceptron" if cell["params"] else "default",
-                "cached, CPU time": as_quartiles(seconds["file"]["cpu"], base["cpu"]),
-                "not cached, clock": as_quartiles(
-                    seconds["file, not cached"]["wall"], base["wall"]
-                ),
+                "cached, CPU time": as_quartiles(*cached),
+                "not cached, clock": as_quartiles(*uncached),
             }
         )
-    tables = {"time": tabulate(lines, "keys", "pipe")}
-    lines = [
-        {
-            "file": f"{cell['gibibytes']} GiB",
-            "rows × features": f"{cell['shape'][0]:,} × {cell['shape'][1]:,}",
-            "peak": f"{cell['bytes'] / 2**20:.0f} MiB",
-        }
-        for cell in results["peak"]["cells"]
-    ]
-    tables["peak"] = tabulate(lines, "keys", "pipe")
-    n_rows = np.diff(results["rows"]["n_rows"])[0]
-    lines = [
-        {"": kind, "bytes a row": f"{np.diff(found)[0] / n_rows:.0f}"}
-        for kind, found in results["rows"]["bytes"].items()
-    ]
-    tables["rows"] = tabulate(lines, "keys", "pipe")
-    blocks = {
-        f"{name}: written by benchmarks/mapped.py": (
-            f"{table}\n\n{where(results[name]['environment'])}"
+    for cell in results["peak"]["cells"]:
+        tables["peak"].append(
+            {
+                "file": f"{cell['gibibytes']} GiB",
+                "rows × features": f"{cell['shape'][0]:,} × {cell['shape'][1]:,}",
+                "peak": f"{cell['bytes'] / 2**20:.0f} MiB",
+            }
         )
-        for name, table in tables.items()
-    }
+    n_rows = np.diff(results["rows"]["n_rows"])[0]
+    for kind, found in results["rows"]["bytes"].items():
+        per_row = np.diff(found)[0] / n_rows
+        tables["rows"].append({"": kind, "bytes a row": f"{per_row:.0f}"})
+    blocks = {}
+    for name, rows in tables.items():
+        place = where(results[name]["environment"])
+        mark = f"{name}: written by benchmarks/mapped.py"
+        blocks[mark] = f"{tabulate(rows, 'keys', 'pipe')}\n\n{place}"
     write_blocks(DOCS / "large_tables.md", blocks)
 
 

@@ -42,22 +42,16 @@ OPTIONS = {
     'architecture="mlp"': {"architecture": "mlp"},
     "the lecture's": LECTURE,
 }
+BATCHED = {"features": 30, "batch_size": 1024}
 TABLES = {
     "small": {"rows": 614, "features": 8, "epochs": 50, "seeds": 15},
     "wide": {"rows": 1000, "features": 30, "epochs": 50, "seeds": 15},
-    "large": {
-        "rows": 100_000,
-        "features": 30,
-        "epochs": 2,
-        "seeds": 4,
-        "batch_size": 1024,
-    },
+    "large": {"rows": 100_000, "epochs": 2, "seeds": 4, **BATCHED},
     "wide layers": {
         "rows": 5000,
-        "features": 30,
         "epochs": 3,
         "seeds": 10,
-        "batch_size": 1024,
+        **BATCHED,
         "conv_channels": (64, 128),
         "options": ["default", 'precision="bf16"'],
     },
@@ -75,9 +69,7 @@ def make_data(rows, features, seed):
         flip_y=0.1,
         random_state=seed,
     )
-    X[:rows] = (scaler := StandardScaler().fit(X[:rows])).transform(X[:rows])
-    X[rows:] = scaler.transform(X[rows:])
-    X = X.astype(np.float32)
+    X = StandardScaler().fit(X[:rows]).transform(X).astype(np.float32)
     return X[:rows], y[:rows], X[rows:], y[rows:]
 
 
@@ -102,7 +94,8 @@ def measure(title, rows, features, epochs, seeds, options=tuple(OPTIONS), **shar
             model.fit(X, y)
             seconds[name].append(time.process_time() - start)
             accuracy[name].append(model.score(X_test, y_test))
-    return {"batch_size": model.batch_size_, "seconds": seconds, "accuracy": accuracy}
+    found = {"batch_size": model.batch_size_, "seconds": seconds, "accuracy": accuracy}
+    return {**TABLES[title], **found}
 
 
 def differences(values, base):
@@ -150,10 +143,6 @@ def write_page(results):
     write_blocks(DOCS / "networks.md", blocks)
 
 
-def run_table(name):
-    return {**TABLES[name], **measure(name, **TABLES[name])}
-
-
 if __name__ == "__main__":
-    sections = {name: partial(run_table, name) for name in TABLES}
+    sections = {name: partial(measure, name, **table) for name, table in TABLES.items()}
     run_and_write(__doc__, "networks", sections, write_page)

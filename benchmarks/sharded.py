@@ -9,12 +9,13 @@ other waits. Each repetition has seeds of its own; what the two fits found is co
 in float64 and float32. Everything goes to benchmarks/results/sharded.json.
 """
 
+import itertools
 import os
 import subprocess
 import sys
 import time
 
-import numpy as np
+import pandas as pd
 import torch
 import torch.distributed as dist
 from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
@@ -57,8 +58,8 @@ def compare(n_rows, n_features, batch_size, dtype, seed):
         start = time.perf_counter()
         model.fit(X, y)
         found["alone"] = time.perf_counter() - start
-        apart = torch.nn.utils.parameters_to_vector(model.module_.parameters())
-        found["largest difference"] = (apart - together).abs().max().item()
+        alone = torch.nn.utils.parameters_to_vector(model.module_.parameters())
+        found["largest difference"] = (alone - together).abs().max().item()
         found["chosen alike"] = len(chosen & set(model.chosen_.tolist()))
         found["chosen"] = len(chosen)
         found["parameters"] = len(together)
@@ -71,32 +72,17 @@ def work():
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     cells = []
-    for n_rows, n_features, batch_size in CELLS:
-        for dtype in ("float32", "float64"):
-            compare(n_rows // 10, n_features, batch_size, dtype, 0)  # what is first
-            runs = [
-                compare(n_rows, n_features, batch_size, dtype, seed)
-                for seed in range(REPETITIONS)
-            ]
-            cells.append(
-                {
-                    "rows": n_rows,
-                    "features": n_features,
-                    "batch_size": batch_size,
-                    "dtype": dtype,
-                    "runs": runs,
-                }
-            )
-            if dist.get_rank() == 0:
-                print(cells[-1], flush=True)
+    for shape, dtype in itertools.product(CELLS, ("float32", "float64")):
+        n_rows, *rest = shape
+        compare(n_rows // 10, *rest, dtype, 0)  # loads what a first fit loads
+        runs = [compare(*shape, dtype, seed) for seed in range(REPETITIONS)]
+        cell = dict(zip(("rows", "features", "batch_size"), shape, strict=True))
+        cells.append({**cell, "dtype": dtype, "runs": runs})
+        if dist.get_rank() == 0:
+            print(cells[-1], flush=True)
     if dist.get_rank() == 0:
-        results = {
-            "processes": N_PROCESSES,
-            "epochs": EPOCHS,
-            "cells": cells,
-            "environment": environment(),
-        }
-        write_json(OUTPUT, results)
+        results = {"processes": N_PROCESSES, "epochs": EPOCHS, "cells": cells}
+        write_json(OUTPUT, {**results, "environment": environment()})
     dist.destroy_process_group()
 
 
@@ -104,23 +90,17 @@ def write_page(results):
     """Write the table into the page, between its marks."""
     lines = []
     for cell in results["cells"]:
-        runs = cell["runs"]
-        alone, together = (
-            np.array([run[how] for run in runs]) for how in ("alone", "together")
-        )
-        chosen, alike = (
-            sum(run[n] for run in runs) for n in ("chosen", "chosen alike")
-        )
-        apart = max(run["largest difference"] for run in runs)
+        runs = pd.DataFrame(cell["runs"])
+        alike, chosen = runs[["chosen alike", "chosen"]].sum()
         lines.append(
             {
                 "table": f"{cell['rows']:,} × {cell['features']}",
                 "mini-batch": f"{cell['batch_size']:,}",
                 "precision": cell["dtype"],
-                "time, of one process": as_quartiles(together, alone),
-                "sent each step": f"{runs[0]['parameters']:,} numbers",
+                "time, of one process": as_quartiles(runs.together, runs.alone),
+                "sent each step": f"{runs.parameters[0]:,} numbers",
                 "chosen alike": f"{alike:,} of {chosen:,}",
-                "largest difference": f"{apart:.0e}",
+                "largest difference": f"{runs['largest difference'].max():.0e}",
             }
         )
     line = where(results["environment"], f"{results['epochs']} epochs")

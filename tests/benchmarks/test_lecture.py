@@ -109,7 +109,7 @@ def test_scores_are_those_of_the_condition_and_the_split():
     for run in results["runs"]:
         run["accuracy"] += run["condition"] == "SMOTE"
     own, others = (
-        lecture.scores_of(results, "SMOTE", "accuracy", own_split=own)
+        lecture.scores_of(results, own_split=own).get_group("SMOTE").accuracy.tolist()
         for own in (True, False)
     )
     assert (own, others) == ([1.7, 1.8], [1.5, 1.6])
