@@ -404,9 +404,10 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         return float(super().score(X, y, sample_weight))
 
     def __sklearn_tags__(self) -> Any:
-        """Set the tag of multi-label targets."""
+        """Set the tag of multi-label targets, which two parameters do not support."""
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        by_class = self.class_balanced or isinstance(self.class_weight, dict)
+        tags.classifier_tags.multi_label = not by_class
         return tags
 
 

@@ -381,7 +381,7 @@ class NumericTargets:
 
 def has_columns(y: Any) -> bool:
     """Return whether `y` has two dimensions and more than one column."""
-    shape = y.shape if hasattr(y, "shape") else np.shape(y)
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] > 1
 
 

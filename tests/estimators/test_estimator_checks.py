@@ -1,18 +1,21 @@
-"""scikit-learn's own contract checks."""
+"""scikit-learn's own contract checks, for every option and every strategy."""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skrebatch import (
+    FusedGridSearchCV,
     ReBatchCNNClassifier,
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressor,
     ReBatchCNNRegressorCV,
 )
+from skrebatch.strategies import STRATEGIES
 
 # With the whole table as one batch the order of the samples means nothing, and in
 # float64 the order of summation next to nothing.
 FULL_BATCH = {"batch_size": 10**6, "dtype": "float64", "max_epochs": 50, "lr": 1e-2}
+ONE_RATIO = {"ratios": (0.15,), "cv": 3}
 
 # A weight of 2 and a sample given twice make the same loss, but not the same
 # mini-batches, nor the same share of chosen samples.
@@ -21,40 +24,73 @@ MINI_BATCHES = {
         "a sample given twice falls into other mini-batches than a sample of weight 2"
     )
 }
-
-# A search with quick fits; its folds, too, fall otherwise with samples given twice.
-QUICK_SEARCH = {"ratios": (0.15,), "cv": 3, "max_epochs": 25, "lr": 1e-2}
-
-# Batch norm needs batches of two rows or more, whatever the number of rows.
-ALL_OPTIONS = {
-    "architecture": "mlp",
-    "hidden_layers": (16, 8),
-    "batch_norm": True,
-    "dropout": 0.2,
-    "batch_size": 16,
-    "max_epochs": 60,
-    "lr": 1e-2,
+PADDING = {
+    "check_n_features_in_after_fitting": "rows may be shorter than those of fit",
+    "check_estimators_partial_fit_n_features": "rows may be shorter than before",
+    "check_estimators_pickle": "NaN may only be at the end of a row",
 }
+SEARCH = {
+    "check_supervised_y_2d": "like GridSearchCV, it has no tag for several targets"
+}
+
+# Each strategy with other options, for quick fits that still learn.
+QUICK = {"max_epochs": 20, "lr": 2e-2}
+CLASSIFIERS = [
+    {"strategy": "max-loss", "early_stopping": True, "lr_schedule": "plateau"},
+    {"strategy": "hybrid", "class_balanced": True, "n_networks": 3},
+    {"strategy": "ohem", "batch_norm": True, "batch_size": 16, "dropout": 0.1},
+    {"strategy": "self-paced", "architecture": "projected-cnn", "optimizer": "rmsprop"},
+    {"strategy": "small-loss", "ratio_schedule": "linear", "input_clip": 3.0},
+    {"strategy": "selective-backprop", "optimizer": "adamw", "weight_decay": 0.1},
+    {"class_weight": "balanced", "repeats": 0, "refresh_every": 3},
+    {"variable_length": True},
+]
+REGRESSORS = [
+    {"strategy": "random", "early_stopping": True, "n_networks": 3},
+    {"strategy": "tsw", "n_augments": 1, "noise_std": 0.1},
+    {"strategy": "curriculum", "lr_schedule": "one-cycle", "warmup_epochs": 2},
+    {"strategy": "breed", "architecture": "mlp", "hidden_layers": (16, 8)},
+    {"strategy": "infobatch", "record_losses": True, "loss_smoothing": 0.5},
+    {"early_stopping": True, "standardize_target": False, "repeats": 2},
+    {"n_networks": 3, "choose": "together", "shuffle": False},
+]
 
 
 def expected_failures(estimator):
     """Say which checks an instance can't pass, and why."""
-    return {} if estimator.batch_size == FULL_BATCH["batch_size"] else MINI_BATCHES
+    if isinstance(estimator, FusedGridSearchCV):
+        return SEARCH if isinstance(estimator.estimator, ReBatchCNNRegressor) else {}
+    failures = {} if estimator.batch_size == FULL_BATCH["batch_size"] else MINI_BATCHES
+    return {**failures, **PADDING} if estimator.variable_length else failures
+
+
+def search(estimator):
+    grid = {"ratio": [0, 0.15]}
+    return FusedGridSearchCV(estimator, grid, cv=3, error_score="raise")
 
 
 @pytest.mark.filterwarnings("ignore:Nothing is redistributed")
+@pytest.mark.filterwarnings("ignore:With n_networks=3, no network holds out")
 @parametrize_with_checks(
     [
         ReBatchCNNClassifier(),
         ReBatchCNNRegressor(),
-        ReBatchCNNClassifier(**FULL_BATCH),
+        ReBatchCNNClassifier(**FULL_BATCH, class_weight="balanced"),
         ReBatchCNNRegressor(**FULL_BATCH),
-        ReBatchCNNClassifier(**ALL_OPTIONS),
-        ReBatchCNNClassifierCV(**QUICK_SEARCH),
-        ReBatchCNNRegressorCV(**QUICK_SEARCH),
+        ReBatchCNNClassifierCV(**FULL_BATCH, **ONE_RATIO),
+        ReBatchCNNRegressorCV(**FULL_BATCH, **ONE_RATIO),
+        search(ReBatchCNNClassifier(**QUICK, random_state=0)),
+        search(ReBatchCNNRegressor(**QUICK, random_state=0)),
+        *(ReBatchCNNClassifier(**{**QUICK, **own}) for own in CLASSIFIERS),
+        *(ReBatchCNNRegressor(**{**QUICK, **own}) for own in REGRESSORS),
     ],
     expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_contract(estimator, check):
     """Every check that scikit-learn has for estimators."""
     check(estimator)
+
+
+def test_every_strategy_is_checked():
+    checked = {own.get("strategy", "min-loss") for own in CLASSIFIERS + REGRESSORS}
+    assert checked == set(STRATEGIES)

@@ -19,6 +19,7 @@ from scipy.special import logit
 from sklearn.metrics import f1_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 from sklearn.neural_network import MLPClassifier
+from sklearn.utils import get_tags
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skrebatch import (
@@ -313,3 +314,6 @@ def test_what_needs_one_label_for_each_sample_is_refused(params, words):
     with pytest.raises(ValueError, match=words):
         fit_fused([make(TASK), model], X, y)
     assert not hasattr(model, "classes_")
+    if not isinstance(params.get("class_weight"), list):
+        assert not get_tags(model).classifier_tags.multi_label
+    assert get_tags(make(TASK)).classifier_tags.multi_label
