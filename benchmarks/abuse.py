@@ -2,7 +2,7 @@
 
     python benchmarks/abuse.py                # all sections, some six minutes
     python benchmarks/abuse.py --only fits    # one of them anew
-    python benchmarks/abuse.py --quick        # a little of each; nothing is written
+    python benchmarks/abuse.py --quick        # a little of each
 
 "fits": 10,000 small fits of a dozen kinds in one process, failing and interrupted ones
 among them. At intervals: what the process holds in memory, its threads, its open files,
@@ -18,7 +18,9 @@ The results are in benchmarks/results/abuse.json, the page is docs/promises.md.
 """
 
 import gc
+import itertools
 import json
+import operator
 import os
 import subprocess
 import sys
@@ -31,8 +33,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import promises
 import torch
-from harness import RESULTS, ROOT, make_parser, run_sections
+from harness import ROOT, run_and_write
 from kills import digest_of
 from scipy import stats
 from sklearn.datasets import make_classification, make_regression
@@ -57,92 +60,57 @@ TESTS = {"any order": "test_any_order.py", "arguments": "test_fuzz.py"}
 
 
 class Interrupting(Strategy):
-    """Press Ctrl-C before an epoch."""
+    """Press Ctrl-C before the second epoch."""
 
     uses_ratio = False
 
-    def __init__(self, epoch=2):
-        self.epoch = epoch
-
     def plan(self, losses, epoch):
-        if epoch.number == self.epoch:
-            raise KeyboardInterrupt
-        return np.empty(0, dtype=np.intp)
+        raise KeyboardInterrupt
 
 
 def classifier(**params):
     return ReBatchCNNClassifier(**{"max_epochs": 2, "batch_size": 16, **params})
 
 
-def fit_twice(folder):
-    return classifier().fit(X, Y).partial_fit(X, Y)
+def fit(X=X, **params):
+    return classifier(**params).fit(X, Y)
 
 
-def predict(folder):
-    model = classifier(record_losses=True, loss_smoothing=0.5).fit(X, Y)
+def predict():
+    model = fit(record_losses=True, loss_smoothing=0.5)
     model.predict_proba(X)
     return model
 
 
-def fail(folder):
-    bad = X.copy()
-    bad[3, 1] = np.nan
-    return classifier(checkpoint_dir=folder).fit(bad, Y)
-
-
-def keep(folder):
-    return classifier(checkpoint_dir=folder, checkpoint_every=1, random_state=0).fit(
-        X, Y
-    )
-
-
-def fit_side_by_side(folder):
-    return fit_fused([classifier(ratio=ratio) for ratio in (0, 0.15)], X, Y)[0]
-
-
+# Each takes a folder for checkpoints.
 KINDS = {
-    "classifier": lambda folder: classifier().fit(X, Y),
-    "regressor": lambda folder: ReBatchCNNRegressor(max_epochs=2).fit(X, NUMBERS),
-    "several networks": lambda folder: classifier(n_networks=3).fit(X, Y),
-    "early stopping": lambda folder: classifier(early_stopping=True).fit(X, Y),
-    "multilayer perceptron": lambda folder: classifier(
+    "classifier": lambda _: fit(),
+    "regressor": lambda _: ReBatchCNNRegressor(max_epochs=2).fit(X, NUMBERS),
+    "several networks": lambda _: fit(n_networks=3),
+    "early stopping": lambda _: fit(early_stopping=True),
+    "multilayer perceptron": lambda _: fit(
         architecture="mlp", dropout=0.2, batch_norm=True, optimizer="sgd"
-    ).fit(X, Y),
-    "with checkpoints": keep,
-    "gone on with": fit_twice,
-    "records, and predictions": predict,
-    "side by side": fit_side_by_side,
-    "refused": fail,
-    "diverging": lambda folder: classifier(lr=1e30).fit(X, Y),
-    "interrupted": lambda folder: classifier(strategy=Interrupting()).fit(X, Y),
+    ),
+    "with checkpoints": lambda folder: fit(
+        checkpoint_dir=folder, checkpoint_every=1, random_state=0
+    ),
+    "gone on with": lambda _: fit().partial_fit(X, Y),
+    "records, and predictions": lambda _: predict(),
+    "side by side": lambda _: fit_fused([classifier(), classifier(ratio=0)], X, Y)[0],
+    "refused": lambda folder: fit(np.full_like(X, np.nan), checkpoint_dir=folder),
+    "diverging": lambda _: fit(lr=1e30),
+    "interrupted": lambda _: fit(strategy=Interrupting()),
 }
 
 
-def fit_many(n_fits, folder):
-    """Fit; return how many ended in which way.
-
-    Parameters
-    ----------
-    n_fits : int
-        Kinds take turns.
-    folder : path-like
-        For checkpoints.
-
-    Returns
-    -------
-    ends : Counter of str
-    """
-    ends = Counter()
-    kinds = list(KINDS.values())
-    for i in range(n_fits):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                model = kinds[i % len(kinds)](folder)
-                ends["interrupted" if model.interrupted_ else "done"] += 1
-            except (ValueError, DivergedError) as error:
-                ends[type(error).__name__] += 1
-    return ends
+def end_of(kind, folder):
+    """Fit; tell how that ended."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            return "interrupted" if KINDS[kind](folder).interrupted_ else "done"
+        except (ValueError, DivergedError) as error:
+            return type(error).__name__
 
 
 def look():
@@ -175,10 +143,12 @@ def fits(quick):
         return None
     n_fits, every = (600, 60) if quick else (N_FITS, N_FITS // N_READINGS)
     readings, ends = [{"fits": 0, **look()}], Counter()
+    kinds = itertools.cycle(KINDS)
     with tempfile.TemporaryDirectory() as folder:
-        for done in range(every, n_fits + 1, every):
-            ends += fit_many(every, folder)
-            readings.append({"fits": done, **look()})
+        for done in range(1, n_fits + 1):
+            ends[end_of(next(kinds), folder)] += 1
+            if done % every == 0:
+                readings.append({"fits": done, **look()})
         left_over = len(os.listdir(folder))
     return {
         "kinds": list(KINDS),
@@ -216,25 +186,27 @@ def threads(quick):
         {"early_stopping": True, "lr_schedule": "cosine"},
         {"dropout": 0.2, "batch_norm": True, "optimizer": "rmsprop"},
     ]
-    models = [
+    work = [
         classifier(max_epochs=5, random_state=i, **options[i % len(options)])
         for i in range(n_fits)
     ]
-    searches = [
+    work += [
         FusedGridSearchCV(classifier(random_state=i), {"ratio": [0, 0.3]}, cv=3)
         for i in range(n_fits // 10)
     ]
-    work = [*models, *searches]
-    expected = [digest_of(model.fit(X, Y), X) for model in work]
+
+    def result(model):
+        return digest_of(model.fit(X, Y), X)
+
+    expected = list(map(result, work))
     before = torch.get_num_threads()
     with ThreadPoolExecutor(N_THREADS) as pool:
-        found = list(pool.map(lambda model: digest_of(model.fit(X, Y), X), work))
-    same = [own == other for own, other in zip(found, expected, strict=True)]
+        found = list(pool.map(result, work))
     return {
         "at_once": N_THREADS,
-        "fits": len(models),
-        "searches": len(searches),
-        "equal_to_the_bit": sum(same),
+        "fits": n_fits,
+        "searches": len(work) - n_fits,
+        "equal_to_the_bit": sum(map(operator.eq, found, expected)),
         "number_of_threads_restored": torch.get_num_threads() == before,
     }
 
@@ -251,19 +223,9 @@ def run_section(name, quick):
     """Run a section and time it; None where it can't be run."""
     start = time.perf_counter()
     section = SECTIONS[name](quick)
-    if section is None:
-        return None
-    return {**section, "seed": 0, "seconds": time.perf_counter() - start}
-
-
-def main():
-    arguments = make_parser(__doc__, "--quick", only=SECTIONS).parse_args()
-    sections = {name: partial(run_section, name, arguments.quick) for name in SECTIONS}
-    path = None if arguments.quick else RESULTS / "abuse.json"
-    for name, section in run_sections(path, sections, arguments.only):
-        untold = "readings", "found", "environment"
-        print(name, {k: v for k, v in section.items() if k not in untold})
+    return section and {**section, "seed": 0, "seconds": time.perf_counter() - start}
 
 
 if __name__ == "__main__":
-    main()
+    sections = {name: partial(run_section, name) for name in SECTIONS}
+    run_and_write(__doc__, "abuse", sections, promises.write_page, plans=(False, True))

@@ -107,12 +107,11 @@ def table():
     return as_table(rows, "keys")
 
 
-def main():
-    if make_parser(__doc__, "--page").parse_args().page:
-        write_blocks(PAGE, {BLOCK: table()})
-    else:
-        print(table())
+def write_page(_results=None):
+    """Write the table, from the results of all scripts."""
+    write_blocks(PAGE, {BLOCK: table()})
 
 
 if __name__ == "__main__":
-    main()
+    make_parser(__doc__, "--page").parse_args()
+    write_page()
