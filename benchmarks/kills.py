@@ -9,7 +9,6 @@ be the same to the bit, no file may be torn, and none may be left over. Needs `f
 Where no other file is named, the table goes into docs/interruption.md.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import joblib
 import numpy as np
+import pandas as pd
 import torch
 from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
 from pages import stamp, write_blocks
@@ -85,18 +86,13 @@ CASES = {
 
 def digest_of(model, X):
     """A checksum of what a fit or a search has found out."""
-    hashed = hashlib.sha256(np.ascontiguousarray(model.predict(X)).tobytes())
-    results = getattr(model, "cv_results_", {})
-    for name in sorted(results):
-        if "score" in name and "time" not in name:
-            hashed.update(np.asarray(results[name], dtype=np.float64).tobytes())
+    predicted, results = model.predict(X), getattr(model, "cv_results_", {})
+    scores = [results[n] for n in results if "score" in n and "time" not in n]
     model = getattr(model, "best_estimator_", model)
     model = getattr(model, "steps", [(None, model)])[-1][1]
-    hashed.update(np.array(model.loss_curve_).tobytes())
-    for tensor in model.module_.state_dict().values():
-        hashed.update(tensor.numpy().tobytes())
-    hashed.update(repr(model._fit_state.rngs[0].bit_generator.state).encode())
-    return hashed.hexdigest()
+    weights = [w.numpy().tobytes() for w in model.module_.state_dict().values()]
+    rng = model._fit_state.rngs[0].bit_generator.state
+    return joblib.hash([predicted, scores, model.loss_curve_, weights, rng])
 
 
 def start(make_model, folder, X, y):
@@ -204,8 +200,7 @@ def main():
     if not args.page:
         torch.set_num_threads(1)
         cases = measure(args.names or list(CASES), args.kills, args.seed)
-        keys = next(iter(cases.values()))
-        total = {key: sum(case[key] for case in cases.values()) for key in keys}
+        total = pd.DataFrame(cases).sum(axis=1).to_dict()
         ran = {"environment": environment(), "seed": args.seed}
         write_json(args.output, {**ran, "total": total, "cases": cases}, indent=2)
         print(json.dumps(total))
