@@ -6,15 +6,16 @@ The data are those that scikit-learn ships. For docs/inspection.md a fifth of th
 of breast cancer is flipped, so that there is something to see.
 """
 
-import os
+import contextlib
 import re
 import tempfile
-from pathlib import Path
 
 import matplotlib
 import numpy as np
+from harness import DOCS
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from pages import save_figure
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -32,8 +33,6 @@ from skrebatch.plots._style import COLOURS
 
 SEED = 0
 FLIPPED = 0.2
-DOCS = Path(__file__).parent.parent / "docs"
-FRONT_PAGE = DOCS / "index.md"
 
 
 def draw_idea(n_samples=40, ratio=0.15):
@@ -87,17 +86,12 @@ def draw_idea(n_samples=40, ratio=0.15):
 
 def draw_front_page():
     """Run the lines of the front page, and return the figure that they draw."""
-    source = re.search("```python\n(.*?)```", FRONT_PAGE.read_text("utf-8"), re.DOTALL)[
-        1
-    ]
+    page = (DOCS / "index.md").read_text("utf-8")
+    source = re.search("```python\n(.*?)```", page, re.DOTALL)[1]
     namespace = {}
-    with tempfile.TemporaryDirectory() as folder:
-        before = Path.cwd()
-        os.chdir(folder)  # the lines save their figure in the current folder
-        try:
-            exec(source, namespace)
-        finally:
-            os.chdir(before)
+    # The lines save their figure in the current folder.
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        exec(source, namespace)
     return namespace["display"].figure_
 
 
@@ -128,69 +122,40 @@ def make_model(ratio, strategy="max-loss", repeats=0):
     )
 
 
-def draw_loss_curves():
-    """Draw training and validation loss with and without re-Batch."""
+def draw_inspection():
+    """Draw the pictures of docs/inspection.md, by name."""
     X, y, X_val, y_val = load_flipped()
+    widths = dict.fromkeys(["loss_curves", "straight_lines", "ratio_curves"], 8)
+    widths |= {"data_map": 6, "choices": 6}
+    axes = {
+        name: Figure(figsize=(width, 4), layout="constrained").subplots()
+        for name, width in widths.items()
+    }
     models = {
         name: make_model(ratio, "min-loss", 2).fit(X, y, X_val=X_val, y_val=y_val)
         for name, ratio in [("no re-Batch", 0), ("easiest twice", 0.3)]
     }
-    axes = _axes(8)
-    LossCurveDisplay.from_estimator(models, baseline=models["no re-Batch"], ax=axes)
-    return axes.figure
-
-
-def draw_straight_lines():
-    """Draw training losses with the straight lines fitted to them."""
-    X, y, *_ = load_flipped()
+    plain = models["no re-Batch"]
+    LossCurveDisplay.from_estimator(models, baseline=plain, ax=axes["loss_curves"])
     models = [make_model(ratio, "min-loss", 2).fit(X, y) for ratio in (0, 0.15, 0.3)]
-    axes = _axes(8)
-    LossCurveDisplay.from_estimator(models, fit_line=True, ax=axes)
-    return axes.figure
-
-
-def draw_ratio_curves():
-    """Draw the accuracy against the ratio, for each choice of samples to leave out."""
-    X, y, *_ = load_flipped()
-    search = FusedGridSearchCV(
-        make_model(0).set_params(max_epochs=30),
-        {
-            "ratio": [0, 0.03, 0.08, 0.15, 0.3, 0.45],
-            "strategy": ["min-loss", "max-loss", "random"],
-            "random_state": [0, 1],
-        },
-    )
-    axes = _axes(8)
-    RatioCurveDisplay.from_search(search.fit(X, y), ax=axes)
-    return axes.figure
-
-
-def draw_samples(kind):
-    """Draw the data map, or who was chosen when."""
-    X, y, *_ = load_flipped()
-    axes = _axes(6)
+    LossCurveDisplay.from_estimator(models, fit_line=True, ax=axes["straight_lines"])
+    grid = {
+        "ratio": [0, 0.03, 0.08, 0.15, 0.3, 0.45],
+        "strategy": ["min-loss", "max-loss", "random"],
+        "random_state": [0, 1],
+    }
+    search = FusedGridSearchCV(make_model(0).set_params(max_epochs=30), grid).fit(X, y)
+    RatioCurveDisplay.from_search(search, ax=axes["ratio_curves"])
     model = make_model(0.3).fit(X, y)
-    SampleDynamicsDisplay.from_estimator(model, kind=kind, ax=axes)
-    return axes.figure
-
-
-def _axes(width):
-    return Figure(figsize=(width, 4), layout="constrained").subplots()
+    for name, kind in (("data_map", "map"), ("choices", "choices")):
+        SampleDynamicsDisplay.from_estimator(model, kind=kind, ax=axes[name])
+    return {name: ax.figure for name, ax in axes.items()}
 
 
 if __name__ == "__main__":
     matplotlib.rcParams["svg.hashsalt"] = "skrebatch"  # the same file on every run
-    for name, figure in {
-        "index/idea.svg": draw_idea(),
-        "index/ratio.svg": draw_front_page(),
-        "inspection/loss_curves.png": draw_loss_curves(),
-        "inspection/straight_lines.png": draw_straight_lines(),
-        "inspection/ratio_curves.png": draw_ratio_curves(),
-        "inspection/data_map.png": draw_samples("map"),
-        "inspection/choices.png": draw_samples("choices"),
-    }.items():
-        path = DOCS / "images" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=100, metadata=metadata)
-        print(path)
+    images = DOCS / "images"
+    print(save_figure(draw_idea(), images / "index/idea.svg", dpi=100))
+    print(save_figure(draw_front_page(), images / "index/ratio.svg", dpi=100))
+    for name, figure in draw_inspection().items():
+        print(save_figure(figure, images / f"inspection/{name}.png", dpi=100))

@@ -16,7 +16,9 @@ def fill_template(template, /, **values):
 def save_figure(figure, path, dpi=80):
     """Save a figure, making the folder; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    # The same file on every run.
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    figure.savefig(path, dpi=dpi, metadata=metadata)
     return path
 
 
