@@ -27,6 +27,7 @@ from skrebatch._engine.serialization.json_values import (
 )
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
+from skrebatch._utils.user_warnings import warn_user
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._preparation import FitState
@@ -131,14 +132,21 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ValueError
-        If a parameter can't be saved; no file is written. Numbers, text, strategies of
-        this package and classes of :mod:`torch.optim` can be saved. Callbacks,
-        functions, user-defined strategies and optimizers, a ``RandomState`` and
-        splitters can't.
+        If a parameter can't be saved, or a fitted attribute was changed so that
+        :func:`load_model` would refuse it; no file is written. Numbers, text,
+        strategies of this package and classes of :mod:`torch.optim` can be saved.
+        Callbacks, functions, user-defined strategies and optimizers, a
+        ``RandomState`` and splitters can't.
     OSError
         If the file can't be written.
     ImportError
         If safetensors is not installed; it is part of the extra ``files``.
+
+    Warns
+    -----
+    UserWarning
+        If the file can't hold `sample_index_`, for example an index of objects other
+        than text and numbers. It is left out.
 
     See Also
     --------
@@ -169,8 +177,15 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     state = {**attributes, **_state_to_names(fit_state)}
     for name in _MAY_BE_MISSING & state.keys():
         state[name] = _without_missing_rows(state[name])
+    if "sample_index_" in state and not _can_keep(state["sample_index_"]):
+        index = state.pop("sample_index_")
+        warn_user(
+            f"A model file can't hold this index of the rows ({type(index).__name__} "
+            f"of dtype {getattr(index, 'dtype', None)}), so `sample_index_` is left "
+            "out. The training_dynamics of the loaded estimator are numbered from 0."
+        )
     arrays: Arrays = {}
-    content = {
+    content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "sha256": _NO_DIGEST,
         "class": type(estimator).__name__,
@@ -198,15 +213,23 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
                 f"{name} contains NaN or infinity, which can't be saved in a model "
                 "file."
             )
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    text = _to_text(content)
     data = safetensors.save(arrays, {_KEY: text})
     end = 8 + int.from_bytes(data[:8], "little")
     if end - 8 > _MAX_HEADER or _count_values(data[8:end].decode()) > _MAX_VALUES:
+        parts = {**content["parameters"], **content["learned"]}
+        largest = max(parts, key=lambda name: len(_to_text(parts[name])))
         raise ValueError(
-            f"The header of the model file is too large ({end - 8} bytes). If the "
-            "history has very many epochs, keep only the last ones with "
-            "`del estimator.history_[:-1000]`."
+            f"The header of the model file is too large ({end - 8} bytes), mostly "
+            f"because of `{largest}`. Shorten it, or pickle the estimator."
         )
+    try:
+        _build(_parse(text), arrays)
+    except Exception as error:  # an attribute may have been set to anything
+        raise ValueError(
+            "The estimator can't be saved, because load_model would refuse the file: "
+            f"{error}. Was a fitted attribute changed after the fit?"
+        ) from error
     digest = hashlib.sha256(data).hexdigest()
     start = data[:end].replace(_mark(_NO_DIGEST), _mark(digest))
     replace_file(path, (start, memoryview(data)[end:]))
@@ -289,6 +312,23 @@ def check_savable(estimator: Any, user: str) -> None:
     check_is_fitted(estimator)
 
 
+def _to_text(plain: Any) -> str:
+    return json.dumps(plain, separators=(",", ":"), allow_nan=False)
+
+
+def _can_keep(index: Any) -> bool:
+    """Return whether an index comes back equal from a file, and fits in its header."""
+    arrays: Arrays = {}
+    try:
+        text = _to_text(to_plain(index, arrays, "sample_index_"))
+        back = from_plain(_parse(text), arrays)
+        testing = import_extra("pandas.testing", "The index of the rows")
+        testing.assert_index_equal(back, index, exact=True)
+    except Exception:  # of a time zone or type that pandas can't make from its name
+        return False
+    return len(text) < _MAX_HEADER / 4 and _count_values(text) < _MAX_VALUES / 2
+
+
 def _state_to_names(state: FitState) -> dict[str, Any]:
     """Return a fit's state by the names that it has in files.
 
@@ -308,7 +348,7 @@ def _parameter_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
         value = os.fspath(value)
     try:
         return to_plain(value, arrays, name)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{error} Before saving, set the parameter to the value that the loaded "
             f"estimator should have, with `set_params({name}=...)`; this does not "
@@ -513,6 +553,9 @@ def _check_fit(
             raise ValueError("out_activation_ does not match the networks")
     else:
         shapes = {"target_mean_": (n_outputs,), "target_scale_": (n_outputs,)}
+    index = learned.get("sample_index_", learned["sample_losses_"])
+    if len(index) != len(learned["sample_losses_"]):
+        raise ValueError("sample_index_ does not have an entry for each row")
     if "feature_names_in_" in learned:
         shapes["feature_names_in_"] = (architecture.n_features,)
     for name, shape in shapes.items():

@@ -1,6 +1,7 @@
 """Model files: what they keep, what they refuse, and that old ones load for ever."""
 
 import ast
+import datetime
 import functools
 import hashlib
 import json
@@ -25,6 +26,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
+from torch.nn.utils import prune
 
 from skrebatch import (
     FusedGridSearchCV,
@@ -340,9 +342,138 @@ def test_a_network_that_is_not_finite_is_not_saved(tmp_path):
 def test_a_description_that_no_file_can_hold_is_not_saved(tmp_path):
     model = make().fit(*make_data())
     model.best_params_ = {"note": "x" * _MAX_HEADER}
-    with pytest.raises(ValueError, match="header of the model file is too large"):
+    words = r"header of the model file is too large .* because of `best_params_`"
+    with pytest.raises(ValueError, match=words):
         save_model(model, tmp_path / "model")
     assert os.listdir(tmp_path) == []
+
+
+CHANGES = {
+    "classes_": (list, "classes_ has type list"),
+    "n_features_in_": (lambda n: n + 1, "n_features_in_ does not match"),
+    "n_iter_": (str, "n_iter_ has type str"),
+    "loss_curve_": (np.array, "loss_curve_ has type ndarray"),
+    "history_": (list, "history_ has type list"),
+    "interrupted_": (np.bool_, "interrupted_ has type bool"),
+    "feature_names_in_": (lambda names: names[1:], "feature_names_in_ does not have"),
+    "sample_losses_": (list, "sample_losses_ has type list"),
+    "sample_index_": (lambda index: index[1:], "sample_index_ does not have"),
+    "chosen_": (tuple, "chosen_ has type tuple"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_file_could_not_be_loaded_with_is_not_saved(name, tmp_path):
+    change, words = CHANGES[name]
+    X, y = make_data()
+    model = make(record_losses=True).fit(pd.DataFrame(X, columns=list("abcde")), y)
+    save_model(model, tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    setattr(model, name, change(getattr(model, name)))
+    with pytest.raises(
+        ValueError, match=f"load_model would refuse the file: .*{words}"
+    ):
+        save_model(model, tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["half", "prune", "other"])
+def test_a_network_that_could_not_be_loaded_is_not_saved(change, tmp_path):
+    model = make(n_networks=2).fit(*make_data())
+    first = model.module_.networks[0]
+    if change == "half":
+        first.half()
+    elif change == "prune":
+        prune.random_unstructured(first.head[0], "weight", 0.5)
+    else:
+        other = make(conv_channels=(3,)).fit(*make_data())
+        model.module_.networks[1] = other.module_
+    with pytest.raises(ValueError, match="load_model would refuse the file"):
+        save_model(model, tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_parameter_without_end_is_not_saved(tmp_path):
+    model = make().fit(*make_data())
+    model.lr_schedule_params = endless = {}
+    endless["again"] = endless
+    with pytest.raises(ValueError, match=r"set_params\(lr_schedule_params="):
+        save_model(model, tmp_path / "model")
+
+
+# --- the index of the rows ---
+
+
+def indexed(index):
+    """An estimator that keeps the index of its rows."""
+    X, y = make_data(n=len(index))
+    table = pd.DataFrame(X, index=index)
+    return make(record_losses=True, max_epochs=1).fit(table, y)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.RangeIndex(5, 85, 2),
+        pd.date_range("2025", periods=40, tz="Europe/Paris"),
+        pd.period_range("2025", periods=40, freq="M"),
+        pd.interval_range(0, 40),
+        pd.Index(range(40), dtype="Int64"),
+        pd.CategoricalIndex(list("ab") * 20),
+        pd.MultiIndex.from_product([pd.date_range("2025", periods=20), ["a", "b"]]),
+    ],
+    ids=lambda index: type(index).__name__,
+)
+def test_the_index_of_the_rows_comes_back(index, tmp_path):
+    model = indexed(index)
+    loaded = through_file(model, tmp_path)
+    pd.testing.assert_index_equal(loaded.sample_index_, index, exact=True)
+    pd.testing.assert_frame_equal(training_dynamics(loaded), training_dynamics(model))
+
+
+def test_a_large_index_of_several_levels_comes_back(tmp_path):
+    index = pd.MultiIndex.from_product([range(1000), range(100)], names=["c", "m"])
+    X = np.random.default_rng(0).normal(size=(len(index), 2))
+    model = make(
+        record_losses=True, max_epochs=1, ratio=0, batch_size=8192, architecture="mlp"
+    ).fit(pd.DataFrame(X, index=index), X[:, 0] > 0)
+    loaded = through_file(model, tmp_path)
+    pd.testing.assert_index_equal(loaded.sample_index_, index, exact=True)
+
+
+OTHER = {
+    "dates": pd.Index([datetime.date(2025, 1, 1)] * 40),
+    "times of any zone": pd.Index([pd.Timestamp("2025"), "a"] * 20, dtype=object),
+    "a zone of a file": pd.date_range("2025", periods=40, tz="dateutil/Europe/Paris"),
+    "a name of no file": pd.Index(range(40), name=pd.Timestamp("2025")),
+    "complex numbers": pd.Index([1j] * 40),
+    "levels of dates": pd.MultiIndex.from_product(
+        [[datetime.date(2025, 1, i + 1) for i in range(20)], [0, 1]]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_an_index_that_no_file_holds_is_left_out(name, tmp_path):
+    model = indexed(OTHER[name])
+    with pytest.warns(UserWarning, match="`sample_index_` is left out"):
+        save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert not hasattr(loaded, "sample_index_")
+    assert hasattr(model, "sample_index_")
+    assert_same_bits(loaded, model)
+    expected = training_dynamics(model).reset_index(drop=True)
+    pd.testing.assert_frame_equal(training_dynamics(loaded), expected)
+
+
+def test_an_index_too_large_for_the_header_is_left_out(tmp_path):
+    """Objects of several types are described one by one."""
+    model = indexed(
+        pd.Index([(i, "x" * 1000) for i in range(2000)], tupleize_cols=False)
+    )
+    with pytest.warns(UserWarning, match="`sample_index_` is left out"):
+        loaded = through_file(model, tmp_path)
+    assert_same_bits(loaded, model)
 
 
 def test_a_training_of_very_many_epochs_is_saved(tmp_path):

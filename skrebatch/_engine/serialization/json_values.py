@@ -19,7 +19,11 @@ from skorch.history import History
 from torch.optim import Optimizer, lr_scheduler
 
 from skrebatch._engine.optim.lr_schedules import LRSchedule
-from skrebatch._utils.extras import import_extra
+from skrebatch._engine.serialization.indexes import (
+    decode_index,
+    encode_index,
+    is_index,
+)
 from skrebatch.sampling._loss_log import LossLog
 from skrebatch.strategies import STRATEGIES, Plan
 
@@ -160,22 +164,6 @@ def _decode_rng(state: Any) -> np.random.Generator:
     return rng
 
 
-def _is_index(value: Any) -> bool:
-    """Return whether a value is a pandas Index, without importing pandas."""
-    return any(
-        cls.__name__ == "Index" and cls.__module__.split(".")[0] == "pandas"
-        for cls in type(value).__mro__
-    )
-
-
-def _decode_index(content: Any) -> Any:
-    pandas = import_extra("pandas", "The index of the rows in a model file")
-    values, names = content
-    if isinstance(names, list):
-        return pandas.MultiIndex.from_tuples(list(values), names=names)
-    return pandas.Index(values, name=names)
-
-
 # The first kind that matches is used.
 _KINDS: dict[str, _Kind] = {
     "float": _Kind(
@@ -209,11 +197,7 @@ _KINDS: dict[str, _Kind] = {
         lambda v: [v.data, np.ma.getmaskarray(v)],
         lambda v: np.ma.MaskedArray(*v),
     ),
-    "index": _Kind(
-        _is_index,
-        lambda v: [v.to_numpy(), list(v.names) if v.nlevels > 1 else v.name],
-        _decode_index,
-    ),
+    "index": _Kind(is_index, encode_index, decode_index),
     "class": _Kind(
         lambda v: isinstance(v, type) and v in _CLASS_NAMES,
         _CLASS_NAMES.__getitem__,

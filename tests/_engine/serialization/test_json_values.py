@@ -2,7 +2,6 @@ import json
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -105,22 +104,6 @@ def test_scalars_keep_their_type(scalar):
     back = through_json(scalar)
     assert type(back) is type(scalar)
     assert back == scalar
-
-
-INDEXES = [
-    pd.RangeIndex(3, name="row"),
-    pd.Index(["a", "b", "c"], name=7),
-    pd.Index([0.5, 1.5]),
-    pd.date_range("2025-01-30", periods=3),
-    pd.MultiIndex.from_product([["a", "b"], [1, 2]], names=["letter", None]),
-]
-
-
-@pytest.mark.parametrize("index", INDEXES, ids=lambda index: type(index).__name__)
-def test_pandas_indexes(index):
-    back = through_json(index)
-    assert back.equals(index)
-    assert back.names == index.names
 
 
 def test_strategies_classes_devices_and_plans():
