@@ -32,24 +32,13 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A table with its target.
-
-    Attributes
-    ----------
-    name : str
-    X : DataFrame of shape (n_samples, n_columns)
-    y : ndarray of shape (n_samples,)
-        0 and 1 for classification.
-    task : {"classification", "regression"}
-    source : str
-        Where the rows were read from.
-    """
+    """A table with its target, which is 0 and 1 for classification."""
 
     name: str
     X: pd.DataFrame
     y: np.ndarray
-    task: str
-    source: str
+    task: str  # "classification" or "regression"
+    source: str  # where the rows were read from
 
     def facts(self):
         """Return the name, source, task and shape, for a file of results."""
@@ -202,30 +191,11 @@ ENTRIES = {
 
 
 def load(name):
-    """Load a data set and check that it is the expected one.
-
-    Parameters
-    ----------
-    name : str
-        A key of `ENTRIES`.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    ValueError
-        If there is no data set of that name, or its shape or class counts are not
-        the known ones.
-    FileNotFoundError
-        If SKREBATCH_DATA names no folder, or a file that can't be downloaded is
-        missing.
-    """
+    """Load a data set of `ENTRIES`, and check that it is the expected one."""
     if name not in ENTRIES:
         raise ValueError(f"No data set {name!r}; there are {', '.join(ENTRIES)}.")
     entry = ENTRIES[name]
-    X, y, source = _find(entry)
+    X, y, source = read(entry)
     if X.shape != entry.shape:
         raise ValueError(
             f"{name} from {source} has {X.shape[0]} rows and {X.shape[1]} features; "
@@ -256,17 +226,20 @@ def load(name):
     return Dataset(name, X, y, task, source)
 
 
-def _find(entry):
-    """Read the first source that there is."""
+def folder_of(file):
+    """Return the folder that holds a file, or None."""
     folders = [SHARED_DATA]
     if named := os.environ.get("SKREBATCH_DATA"):
         folders.insert(0, Path(named))
         if not folders[0].is_dir():
             raise FileNotFoundError(f"SKREBATCH_DATA={named} is not a folder.")
-    if entry.file:
-        for folder in folders:
-            if (folder / entry.file.name).is_file():
-                return entry.file.read(folder)
+    return next((folder for folder in folders if (folder / file.name).is_file()), None)
+
+
+def read(entry):
+    """Read features, target and source from the first place that has them."""
+    if entry.file and (folder := folder_of(entry.file)):
+        return entry.file.read(folder)
     if entry.other is None:
         raise FileNotFoundError(
             f"{entry.file.name} can't be downloaded by name: put it into a folder and "

@@ -17,33 +17,19 @@ class Interval(NamedTuple):
 
 
 def corrected_interval(scores, test_train_ratio, confidence=0.95):
-    """Confidence interval of a mean over cross-validation splits [1]_.
+    """Confidence interval of a mean over cross-validation splits.
 
     Scores of different splits depend on one another, because their training sets
-    overlap. The interval of Nadeau and Bengio is wider for that.
+    overlap. The interval of Nadeau and Bengio ("Inference for the generalization
+    error", Machine Learning 52, 2003) is wider for that.
 
     Parameters
     ----------
     scores : array-like of shape (n_splits,)
-        The scores of a model, or the differences of two models on the same splits.
+        Of a model, or the differences of two models on the same splits.
     test_train_ratio : float
-        Number of test rows by number of training rows in a split; 1 / (k - 1) for k
-        folds.
+        Number of test rows by number of training rows; 1 / (k - 1) for k folds.
     confidence : float, default=0.95
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two scores, or one is not finite.
-
-    References
-    ----------
-    .. [1] C. Nadeau and Y. Bengio, "Inference for the generalization error",
-       Machine Learning 52, 2003, 239-281.
 
     Examples
     --------
@@ -59,8 +45,6 @@ def corrected_interval(scores, test_train_ratio, confidence=0.95):
 def corrected_p_value(differences, test_train_ratio):
     """Two-sided p-value of no mean difference, by the same correction.
 
-    It is 1 where the models never differ.
-
     Examples
     --------
     >>> corrected_p_value([1, 2, 3], test_train_ratio=0.5)
@@ -74,12 +58,10 @@ def corrected_p_value(differences, test_train_ratio):
 
 
 def holm(p_values):
-    """Adjust p-values for their number [1]_.
+    """Adjust p-values for their number.
 
-    References
-    ----------
-    .. [1] S. Holm, "A simple sequentially rejective multiple test procedure",
-       Scandinavian Journal of Statistics 6, 1979, 65-70.
+    By S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian
+    Journal of Statistics 6, 1979.
 
     Examples
     --------

@@ -29,7 +29,7 @@ from harness import (
     write_json,
 )
 from joblib import delayed
-from label_noise_report import OPPONENT, OUR_ARM, draw, summarise, write_page
+from label_noise_report import OPPONENT, OUR_ARM, summarise, write_page
 from sklearn.datasets import (
     load_digits,
     load_wine,
@@ -276,8 +276,7 @@ def main():
     path = arguments.output / f"{stem}.json"
     write_json(path, rounded(results), indent=None)
     print(summarise(results))
-    for file in [path, *draw(results, arguments.output, stem)]:
-        print(f"wrote {file}")
+    print(f"wrote {path}")
 
 
 if __name__ == "__main__":

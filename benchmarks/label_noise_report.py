@@ -153,12 +153,10 @@ def summarise(results):
     return "\n\n".join(tables)
 
 
-def draw(results, folder, stem):
-    """Draw the accuracy by rate for the mean and each data set; return the file."""
+def draw(results):
+    """Draw the accuracy by rate for the mean and each data set."""
     means = means_of(results, "accuracy")
     rates = 100 * np.array(results["plan"]["rates"])
-    if OUR_ARM not in means or len(rates) < 2:
-        return []
     curves = {"mean": means.groupby("rate").mean()}
     curves |= dict([*means.groupby("data", sort=False)])
     figure = Figure(figsize=(10, 6.4), layout="constrained")
@@ -166,9 +164,8 @@ def draw(results, folder, stem):
     axes = figure.subplots(2, -(-(len(curves) + 1) // 2)).ravel()
     for ax, (name, curve) in zip(axes, curves.items(), strict=False):
         for arm, (colour, line) in STYLES.items():
-            if arm in curve:
-                width = 2.2 if arm in (OUR_ARM, OPPONENT) else 1.2
-                ax.plot(rates, curve[arm], line, c=colour, lw=width, label=arm)
+            width = 2.2 if arm in (OUR_ARM, OPPONENT) else 1.2
+            ax.plot(rates, curve[arm], line, c=colour, lw=width, label=arm)
         ax.set_title(name, fontsize=10)
         ax.set_xticks(rates)
     for ax in axes[len(curves) :]:
@@ -177,7 +174,7 @@ def draw(results, folder, stem):
     axes[0].set_ylabel("accuracy on clean test labels")
     handles, labels = axes[0].get_legend_handles_labels()
     axes[-1].legend(handles, labels, loc="center", fontsize=9)
-    return [save_figure(figure, folder / f"{stem}.png", dpi=100)]
+    return figure
 
 
 def write_page(folder, docs):
@@ -186,7 +183,7 @@ def write_page(folder, docs):
         read_json(folder / f"{stem}.json")
         for stem in ("label_noise", "label_noise_choice")
     )
-    draw(results, docs / "images" / "label_noise", "accuracy")
+    save_figure(draw(results), docs / "images/label_noise/accuracy.png", dpi=100)
     others = [arm for arm in results["runs"][0]["scores"] if arm != OUR_ARM]
     at_rate = {arm: gains(results, arm).loc[[RATE]] for arm in others}
     of_stopping = by_rate(gains(results, OPPONENT))

@@ -19,14 +19,12 @@ benchmarks/results/methods.json.
 
 import gc
 import itertools
-import os
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import ENTRIES, SEED, SHARED_DATA, as_dataset, flip, load
+from datasets import ENTRIES, SEED, as_dataset, flip, folder_of, load
 from harness import run_and_write
 from methods_report import PLAIN, write_page
 from sklearn.datasets import make_classification
@@ -137,8 +135,7 @@ QUICK = Size(
 def is_here(name):
     """Tell whether a data set needs no download."""
     file = ENTRIES[name].file if name in ENTRIES else None
-    folders = SHARED_DATA, Path(os.environ.get("SKREBATCH_DATA", SHARED_DATA))
-    return file is None or any((folder / file.name).is_file() for folder in folders)
+    return file is None or folder_of(file) is not None
 
 
 def find(name):

@@ -10,7 +10,6 @@ import pytest
 from label_noise_report import (
     OUR_ARM,
     choice_table,
-    draw,
     found_table,
     mean_table,
     summary,
@@ -126,10 +125,3 @@ def test_the_page_is_written_from_the_results(tmp_path):
         assert table in page
     assert " ".join(summary(results).split()) in " ".join(page.split())
     assert (tmp_path / "images" / "label_noise" / "accuracy.png").stat().st_size > 0
-
-
-def test_a_quick_run_draws_no_picture_of_one_rate(results, tmp_path):
-    one = {**results, "plan": {**results["plan"], "rates": [0.25]}}
-    assert draw(one, tmp_path, "picture") == []
-    (path,) = draw(results, tmp_path, "picture")
-    assert path.is_file()

@@ -168,7 +168,7 @@ def test_an_unknown_block_is_named(results):
 
 
 def test_data_sets_that_would_be_downloaded_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(methods, "SHARED_DATA", tmp_path)
+    monkeypatch.setattr("datasets.SHARED_DATA", tmp_path)
     monkeypatch.delenv("SKREBATCH_DATA", raising=False)
     assert methods.is_here("breast_cancer")
     assert methods.is_here("imbalanced")
