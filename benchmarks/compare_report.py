@@ -1,6 +1,6 @@
 """What compare.py found: tables, pictures and the page, all from its JSON."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -40,45 +40,47 @@ def summarise(results):
 
 def score_table(results):
     """Tabulate mean, interval and times of every arm, the best first."""
-    frame, names = load_frame(results["runs"]), _score_names(results)
+    frame, names = load_frame(results["runs"]), list(results["runs"][0]["scores"])
     arms = sorted(frame.groupby("arm"), key=lambda arm: arm[1][names[-1]].mean())
     rows = [["", *names, "fit", "search"]]
     for arm, own in arms:
-        intervals = [corrected_interval(own[n], _outer_ratio(results)) for n in names]
-        cells = [
-            _format(interval, _decimals(frame[name]))
-            for name, interval in zip(names, intervals, strict=True)
-        ]
+        cells = [_cell(own[name], frame[name], results) for name in names]
         searched = own["best.ratio"].notna().all()
         search = _seconds(own.total_seconds) if searched else ""
         rows.append([arm, *cells, _seconds(own.fit_seconds), search])
     return rows
 
 
+def compare(results):
+    """Compare re-Batch with its controls: a control and score a row."""
+    scores = load_frame(results["runs"]).pivot(index="split", columns="arm")
+    rows = []
+    for control in CONTROLS:
+        for name in results["runs"][0]["scores"]:
+            gains = scores[name, "re-Batch"] - scores[name, control]
+            interval = corrected_interval(gains, _outer_ratio(results))
+            word = verdict(interval, name not in LOSSES)
+            cell = _cell(gains, scores[name].stack(), results, "+")
+            row = {"control": control, "score": name, "word": word}
+            row["case"] = f"{results['data']['name']} ({name})"
+            rows.append(row | {"cell": f"{cell} {word}"})
+    return pd.DataFrame(rows)
+
+
 def difference_table(results):
     """Tabulate the paired differences of re-Batch and its controls."""
-    frame = load_frame(results["runs"])
-    rows = [["", *_score_names(results)]]
-    for control in CONTROLS:
-        cells = [
-            f"{_format(difference, _decimals(frame[name]), sign='+')} {word}"
-            for name, difference, word in _differences(results, control)
-        ]
-        rows.append([f"re-Batch − {control}", *cells])
-    return rows
+    controls = compare(results).groupby("control", sort=False)
+    rows = [[f"re-Batch − {control}", *own.cell] for control, own in controls]
+    return [["", *results["runs"][0]["scores"]], *rows]
 
 
 def choice_table(results):
     """Tabulate which candidates the searches chose, and how often."""
-    frame = load_frame(results["runs"]).sort_values("split")
     rows = [["", "chosen: ratio, repeats, choice"]]
     for arm in ("re-Batch", *CONTROLS):
-        best = frame.loc[
-            frame.arm == arm, ["best.ratio", "best.repeats", "best.choice"]
-        ]
+        best = [run["best"] for run in results["runs"] if run["arm"] == arm]
         counts = Counter(
-            f"{ratio} {REPEATS[repeats]} {choice}"
-            for ratio, repeats, choice in best.itertuples(index=False)
+            f"{b['ratio']} {REPEATS[b['repeats']]} {b['choice']}" for b in best
         )
         text = "; ".join(f"{choice} ({n}×)" for choice, n in counts.most_common())
         rows.append([arm, text])
@@ -102,17 +104,15 @@ def write_page(results_folder, names, docs):
         raise FileNotFoundError(
             f"No results in {results_folder}; run compare.py first."
         )
-    plan = everything[0]["plan"]
+    first = everything[0]
     page = fill_template(
         "compare",
+        **first["plan"],
         names=" ".join(results["data"]["name"] for results in everything),
-        summary="\n".join(_summary(everything, control) for control in CONTROLS),
-        folds=plan["outer_folds"],
-        repeats=plan["outer_repeats"],
-        inner=plan["inner_folds"],
-        candidates=_candidates(everything[0]).groupby(["arm", "split"]).size().max(),
-        ratios=", ".join(map(str, plan["ratios"])),
-        repeat_values=", ".join(map(str, plan["repeats"])),
+        summary=_summary(everything),
+        candidates=_candidates(first).groupby(["arm", "split"]).size().max(),
+        ratio_values=", ".join(map(str, first["plan"]["ratios"])),
+        repeat_values=", ".join(map(str, first["plan"]["repeats"])),
     )
     for results in everything:
         draw(results, docs / "images" / "compare", results["data"]["name"])
@@ -124,27 +124,25 @@ def write_page(results_folder, names, docs):
             differences=_as_markdown(difference_table(results)),
             chosen=_as_markdown(choice_table(results)),
         )
-    seed, versions = everything[0]["seed"], list_versions(everything[0]["versions"])
-    page += f"\nSeed {seed}; {versions}.\n"
+    page += f"\nSeed {first['seed']}; {list_versions(first['versions'])}.\n"
     (docs / "compare.md").write_text(page, encoding="utf-8")
 
 
-def _summary(everything, control):
-    """Count what the paired differences to a control show."""
-    found = defaultdict(list)
-    for results in everything:
-        for name, _, word in _differences(results, control):
-            found[word].append(f"{results['data']['name']} ({name})")
-    total = sum(map(len, found.values()))
-    parts = [
-        f"{word} in {len(found[word])}"
-        + (f": {', '.join(found[word])}" if found[word] else "")
-        for word in ("better", "worse")
-    ]
-    return (
-        f"- Against **{control}**, re-Batch is {'; '.join(parts)}; undecided in "
-        f"{len(found['undecided'])} of {total} comparisons."
-    )
+def _summary(everything):
+    """Count what the paired differences to the controls show."""
+    lines = []
+    found = pd.concat(map(compare, everything))
+    for control, own in found.groupby("control", sort=False):
+        parts = []
+        for word in ("better", "worse"):
+            cases = own.case[own.word == word]
+            text = f"{word} in {len(cases)}: {', '.join(cases)}"
+            parts.append(text.removesuffix(": "))
+        lines.append(
+            f"- Against **{control}**, re-Batch is {'; '.join(parts)}; undecided in "
+            f"{sum(own.word == 'undecided')} of {len(own)} comparisons."
+        )
+    return "\n".join(lines)
 
 
 def _draw_curves(results):
@@ -174,7 +172,7 @@ def _draw_ratio(results):
     # Of a control's two seeds, the one whose initial weights are re-Batch's.
     inner["choice"] = inner.choice.str.removesuffix(", seed 0")
     inner = inner.explode("scores").groupby(["choice", "repeats", "ratio"]).scores
-    name = _score_names(results)[-1]
+    name = list(results["runs"][0]["scores"])[-1]
     places = np.arange(len(plan["ratios"]))
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     grid = figure.subplots(2, len(plan["repeats"]), sharex=True, sharey="row")
@@ -212,32 +210,14 @@ def _candidates(results):
     return pd.json_normalize(searches, "inner", ["arm", "split"])
 
 
-def _differences(results, control):
-    """List scores, with the interval of the difference to a control and its verdict."""
-    by_split = load_frame(results["runs"]).pivot(index="split", columns="arm")
-    found = []
-    for name in _score_names(results):
-        scores = by_split[name]
-        gains = scores["re-Batch"] - scores[control]
-        difference = corrected_interval(gains, _outer_ratio(results))
-        found.append((name, difference, verdict(difference, name not in LOSSES)))
-    return found
-
-
-def _score_names(results):
-    return list(results["runs"][0]["scores"])
-
-
 def _outer_ratio(results):
     return 1 / (results["plan"]["outer_folds"] - 1)
 
 
-def _decimals(scores):
-    """Choose decimals so that every arm of a table has the same."""
-    return int(np.clip(3 - np.floor(np.log10(abs(scores.mean()))), 0, 3))
-
-
-def _format(interval, decimals, sign=""):
+def _cell(values, scores, results, sign=""):
+    """Write a mean with its interval, with decimals that fit all scores of a table."""
+    decimals = int(np.clip(3 - np.floor(np.log10(abs(scores.mean()))), 0, 3))
+    interval = corrected_interval(values, _outer_ratio(results))
     return minus(as_interval(interval, f"{sign}.{decimals}f"))
 
 
