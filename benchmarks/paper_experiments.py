@@ -16,7 +16,6 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skrebatch import (
-    TSW,
     ReBatchCNNClassifier,
     ReBatchCNNRegressor,
     fit_fused,
@@ -38,22 +37,15 @@ NETWORKS["ccfd"] = NETWORKS["pid"]
 NETWORKS["insurance"] = NETWORKS["diabetes"]
 
 
-class Setup(NamedTuple):
-    """How a data set is run."""
-
-    max_epochs: int
-    # Repeats of the readings beside the main ones: as many as the time allows.
-    side_repeats: int
-
-
-# The longest come first, so that no process is left alone with one.
+# Repeats of the readings beside the main ones: as many as the time allows. The longest
+# come first, so that no process is left alone with one.
 SETUPS = {
-    "diabetes": Setup(200, 1),
-    "insurance": Setup(100, 1),
-    "chp": Setup(200, 2),
-    "ccfd": Setup(50, 2),
-    "pid": Setup(300, 5),
-    "pdc": Setup(30, 10),
+    "diabetes": {"max_epochs": 200, "side_repeats": 1},
+    "insurance": {"max_epochs": 100, "side_repeats": 1},
+    "chp": {"max_epochs": 200, "side_repeats": 2},
+    "ccfd": {"max_epochs": 50, "side_repeats": 2},
+    "pid": {"max_epochs": 300, "side_repeats": 5},
+    "pdc": {"max_epochs": 30, "side_repeats": 10},
 }
 
 
@@ -88,28 +80,22 @@ class Case(NamedTuple):
         }
         if self.method in ("no re-Batch", "fixed order"):
             return parameters | {"ratio": 0}
-        strategy = TSW() if self.method == "TSW" else self.method
         parameters |= {"ratio": self.ratio, "repeats": self.repeats}
-        return parameters | {"strategy": strategy}
-
-
-READINGS = [(repeats, shuffle) for repeats in range(4) for shuffle in (True, False)]
+        return parameters | {"strategy": self.method.lower()}
 
 
 def main_cases(name, ratio):
     """List what the tables show: the reading that agrees with the paper's signs."""
-    cases = [
-        Case("no re-Batch", ratio),
-        *(Case(method, ratio, 2) for method in CHOICES),
-    ]
+    cases = [Case("no re-Batch", ratio), *(Case(m, ratio, 2) for m in CHOICES)]
     # The paper has no TSW in its tables of regression.
     return [*cases, Case("TSW", ratio)] if name in CLASSIFICATION else cases
 
 
 def side_cases(name, ratio):
     """List the other readings, methods and controls."""
+    readings = itertools.product(CHOICES, range(4), (True, False))
     cases = [
-        *(Case(method, ratio, *reading) for method in CHOICES for reading in READINGS),
+        *(Case(method, ratio, *reading) for method, *reading in readings),
         Case("TSW", ratio),
         Case("random", ratio, 2),
         Case("fixed order", ratio, shuffle=False),
@@ -119,14 +105,9 @@ def side_cases(name, ratio):
 
 def fixed_cases(ratios):
     """List what tells the ratio from the batch size that it sets."""
-    return [
-        Case("no re-Batch", ratios[0], fixed_batch=True),
-        *(
-            Case(method, ratio, 2, fixed_batch=True)
-            for method in CHOICES
-            for ratio in ratios
-        ),
-    ]
+    pairs = itertools.product(CHOICES, ratios)
+    cases = [Case(method, ratio, 2, fixed_batch=True) for method, ratio in pairs]
+    return [Case("no re-Batch", ratios[0], fixed_batch=True), *cases]
 
 
 class Job(NamedTuple):
@@ -142,8 +123,8 @@ class Job(NamedTuple):
 
 def jobs_of(name, plan):
     """Cut the experiment on a data set into jobs."""
-    max_epochs = max(2, round(plan.epochs * SETUPS[name].max_epochs))
-    n_side = plan.side_repeats or SETUPS[name].side_repeats
+    max_epochs = max(2, round(plan.epochs * SETUPS[name]["max_epochs"]))
+    n_side = plan.side_repeats or SETUPS[name]["side_repeats"]
     jobs = []
     for ratio in plan.ratios:
         main = main_cases(name, ratio)
@@ -263,7 +244,7 @@ def run_tables(plan, setting, n_jobs, folder, stem):
     setting = {
         **setting,
         "plan": asdict(plan),
-        "setups": {name: SETUPS[name]._asdict() for name in setting["data"]},
+        "setups": {name: SETUPS[name] for name in setting["data"]},
         "fixed_batch_size": FIXED_BATCH_SIZE,
     }
     runs = run_jobs(run_job, jobs, setting, folder / PARTS, n_jobs)

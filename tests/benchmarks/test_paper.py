@@ -74,7 +74,7 @@ def test_main_cases_have_ten_repeats_whatever_the_others_have(name):
     for job in jobs_of(name, Plan()):
         for case in job.cases if job.scaled else []:
             repeats.setdefault(case, []).extend(job.repeats)
-    side = SETUPS[name].side_repeats
+    side = SETUPS[name]["side_repeats"]
     for ratio in (0.03, 0.08, 0.15, 0.3):
         assert all(sorted(repeats[c]) == [*range(10)] for c in main_cases(name, ratio))
         assert all(
