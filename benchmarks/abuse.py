@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 import promises
 import torch
-from harness import ROOT, run_and_write
+from harness import ROOT, run_and_write, single
 from kills import digest_of
 from scipy import stats
 from sklearn.datasets import make_classification, make_regression
@@ -69,7 +69,7 @@ class Interrupting(Strategy):
 
 
 def classifier(**params):
-    return ReBatchCNNClassifier(**{"max_epochs": 2, "batch_size": 16, **params})
+    return single(ReBatchCNNClassifier, **{"max_epochs": 2, "batch_size": 16, **params})
 
 
 def fit(X=X, **params):
@@ -85,7 +85,7 @@ def predict():
 # Each takes a folder for checkpoints.
 KINDS = {
     "classifier": lambda _: fit(),
-    "regressor": lambda _: ReBatchCNNRegressor(max_epochs=2).fit(X, NUMBERS),
+    "regressor": lambda _: single(ReBatchCNNRegressor, max_epochs=2).fit(X, NUMBERS),
     "several networks": lambda _: fit(n_networks=3),
     "early stopping": lambda _: fit(early_stopping=True),
     "multilayer perceptron": lambda _: fit(

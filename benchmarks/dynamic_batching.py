@@ -17,7 +17,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from harness import DOCS, run_and_write
+from harness import DOCS, run_and_write, single
 from pages import as_interval, as_quartiles, as_table, stamp, write_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
@@ -120,7 +120,8 @@ def times():
 
 
 def make_estimator(network, **options):
-    return ReBatchCNNClassifier(
+    return single(
+        ReBatchCNNClassifier,
         ratio=RATIO,
         max_epochs=EPOCHS,
         variable_length=True,

@@ -12,7 +12,7 @@ import tempfile
 
 import matplotlib
 import numpy as np
-from harness import DOCS
+from harness import DOCS, single
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from pages import save_figure
@@ -40,8 +40,8 @@ def draw_idea(n_samples=40, ratio=0.15):
     X, y = load_breast_cancer(return_X_y=True)
     rows = np.random.default_rng(SEED).choice(len(y), n_samples, replace=False)
     X, y = StandardScaler().fit_transform(X)[rows], y[rows]
-    model = ReBatchCNNClassifier(
-        ratio=0, batch_size=8, max_epochs=4, random_state=SEED
+    model = single(
+        ReBatchCNNClassifier, ratio=0, batch_size=8, max_epochs=4, random_state=SEED
     ).fit(X, y)
     losses = model.sample_losses_
     n_chosen = redistribution_size(n_samples, ratio)
@@ -111,7 +111,8 @@ def load_flipped():
 
 def make_model(ratio, strategy="max-loss", repeats=0):
     """Return a classifier, by default one that leaves the hardest samples out."""
-    return ReBatchCNNClassifier(
+    return single(
+        ReBatchCNNClassifier,
         ratio=ratio,
         strategy=strategy,
         repeats=repeats,

@@ -27,6 +27,23 @@ OPTIONS = {
 }
 
 
+# One network of the paper, whatever the defaults of the estimators are.
+SINGLE = {
+    "architecture": "cnn",
+    "batch_size": "ratio",
+    "n_networks": 1,
+    "early_stopping": False,
+    "lr": 1e-3,
+    "max_epochs": 200,
+    "n_iter_no_change": 10,
+}
+
+
+def single(cls, **parameters):
+    """Make an estimator of a single network of the paper."""
+    return cls(**{**SINGLE, **parameters})
+
+
 def make_parser(description, *options, only=None):
     """Make the parser of a script, with some of `OPTIONS`.
 

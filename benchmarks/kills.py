@@ -23,7 +23,15 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
+from harness import (
+    DOCS,
+    RESULTS,
+    environment,
+    make_parser,
+    read_json,
+    single,
+    write_json,
+)
 from pages import stamp, write_blocks
 from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
@@ -50,8 +58,10 @@ def fit(cls=ReBatchCNNClassifier, **params):
 
 def search(folder):
     """A search whose last fit has checkpoints, too."""
-    model = ReBatchCNNClassifier(
-        **{**FIT, "max_epochs": 15}, checkpoint_dir=folder / "last"
+    model = single(
+        ReBatchCNNClassifier,
+        **{**FIT, "max_epochs": 15},
+        checkpoint_dir=folder / "last",
     )
     return FusedGridSearchCV(
         make_pipeline(StandardScaler(), model),

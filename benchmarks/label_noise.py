@@ -25,6 +25,7 @@ from harness import (
     make_parser,
     rounded,
     run_parallel,
+    single,
     versions,
     write_json,
 )
@@ -142,7 +143,7 @@ def find(name):
 def network(parameters, plan, seed):
     """Make the network of an arm."""
     common = {**NETWORK, "max_epochs": plan.max_epochs, "random_state": seed}
-    return ReBatchCNNClassifier(**common, **parameters)
+    return single(ReBatchCNNClassifier, **common, **parameters)
 
 
 def scores(y, probabilities):

@@ -15,7 +15,15 @@ import numpy as np
 import pandas as pd
 from datasets import load
 from evidence import corrected_interval
-from harness import DOCS, make_parser, read_json, run_parallel, versions, write_json
+from harness import (
+    DOCS,
+    make_parser,
+    read_json,
+    run_parallel,
+    single,
+    versions,
+    write_json,
+)
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
 from joblib import delayed
@@ -78,7 +86,7 @@ def make_model(samples, parameters, max_epochs, seed):
     )
     sample = [("sample", SMOTE(random_state=seed))] if samples else []
     settings = {**NETWORK, "max_epochs": max_epochs, **parameters}
-    model = ReBatchCNNClassifier(random_state=seed, **settings)
+    model = single(ReBatchCNNClassifier, random_state=seed, **settings)
     return Pipeline([("prepare", prepare), *sample, ("network", model)])
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
-from harness import DOCS, run_and_write
+from harness import DOCS, run_and_write, single
 from pages import as_quartiles, where, write_blocks
 from speed import in_new_process, measure, memory
 from tabulate import tabulate
@@ -71,8 +71,12 @@ def times(folder):
         y = (X[:, 0] > 0).astype(int)
         path = folder / "X.npy"
         np.save(path, X)
-        model = ReBatchCNNClassifier(
-            batch_size=1024, max_epochs=2, random_state=0, **table["params"]
+        model = single(
+            ReBatchCNNClassifier,
+            batch_size=1024,
+            max_epochs=2,
+            random_state=0,
+            **table["params"],
         )
         variants = {
             "memory": partial(model.fit, X, y),

@@ -25,7 +25,7 @@ from functools import partial
 import numpy as np
 import torch
 from datasets import ENTRIES, SEED, as_dataset, flip, folder_of, load
-from harness import run_and_write
+from harness import run_and_write, single
 from methods_report import PLAIN, write_page
 from sklearn.datasets import make_classification
 from sklearn.metrics import get_scorer
@@ -156,8 +156,11 @@ def compare(data, arms, scores, size, epochs):
         if data.name == "wrong labels":
             y, _ = flip(y, WRONG, [SEED, split])
         models = {
-            arm: ReBatchCNNClassifier(
-                batch_size=size.batch_size, max_epochs=epochs, random_state=split
+            arm: single(
+                ReBatchCNNClassifier,
+                batch_size=size.batch_size,
+                max_epochs=epochs,
+                random_state=split,
             ).set_params(**parameters)
             for arm, parameters in arms.items()
         }
@@ -205,7 +208,7 @@ def cost(size):
         X, y = make_data(rows, features)
         fixed = {"batch_size": batch_size, "max_epochs": epochs, "random_state": 0}
         variants = {
-            arm: partial(ReBatchCNNClassifier(**fixed, **parameters).fit, X, y)
+            arm: partial(single(ReBatchCNNClassifier, **fixed, **parameters).fit, X, y)
             for arm, parameters in METHODS.items()
         }
         title = f"fits, {rows} x {features}"

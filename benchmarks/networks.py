@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 from evidence import corrected_interval
-from harness import DOCS, run_and_write
+from harness import DOCS, run_and_write, single
 from pages import as_quartiles, write_blocks
 from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
@@ -80,7 +80,7 @@ def measure(title, rows, features, epochs, seeds, options=tuple(OPTIONS), **shar
 
     def make(name, seed):
         own = {**shared, **OPTIONS[name]}
-        return ReBatchCNNClassifier(max_epochs=epochs, random_state=seed, **own)
+        return single(ReBatchCNNClassifier, max_epochs=epochs, random_state=seed, **own)
 
     X, y, *_ = make_data(200, features, 0)
     for name in options:

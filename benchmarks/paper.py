@@ -21,7 +21,7 @@ import shutil
 
 from datasets import SEED, load
 from harness import DOCS, make_parser, versions
-from paper_experiments import QUICK, SETUPS, Plan, run_tables
+from paper_experiments import QUICK, SIDE_REPEATS, Plan, run_tables
 from paper_report import summarise, write_page
 from paper_search import PARTS, QUICK_SEARCH, SearchPlan, run_searches
 
@@ -42,7 +42,9 @@ def find(names):
 
 def main():
     parser = make_parser(__doc__, "--n-jobs", "--output", "--page", "--quick")
-    parser.add_argument("--data", nargs="+", default=list(SETUPS), choices=SETUPS)
+    parser.add_argument(
+        "--data", nargs="+", default=list(SIDE_REPEATS), choices=SIDE_REPEATS
+    )
     arguments = parser.parse_args()
     if arguments.page:
         write_page(arguments.output, DOCS)
@@ -50,7 +52,7 @@ def main():
     plans, ending = (Plan(), SearchPlan()), ""
     if arguments.quick:
         plans, ending = (QUICK, QUICK_SEARCH), "_quick"
-    setting = find([name for name in SETUPS if name in arguments.data])
+    setting = find([name for name in SIDE_REPEATS if name in arguments.data])
     common = setting, arguments.n_jobs, arguments.output
     results = run_tables(plans[0], *common, f"paper{ending}")
     run_searches(plans[1], *common, f"paper_search{ending}")

@@ -22,30 +22,20 @@ from skrebatch import (
     loss_area,
     loss_trend,
     nrmse,
+    paper_parameters,
     redistribution_size,
 )
 
 FIXED_BATCH_SIZE = 32
-# Table 3. Without padding CHP and PDC would shrink to nothing, so there was some.
-NETWORKS = {
-    "pid": {"conv_channels": (8, 16), "pool_size": (1, 3), "pool_stride": (1, 2)},
-    "pdc": {"conv_channels": (8, 16), "kernel_size": 8},
-    "diabetes": {"conv_channels": (64, 128)},
-    "chp": {"conv_channels": (32, 64)},
-}
-NETWORKS["ccfd"] = NETWORKS["pid"]
-NETWORKS["insurance"] = NETWORKS["diabetes"]
-
-
 # Repeats of the readings beside the main ones: as many as the time allows. The longest
 # come first, so that no process is left alone with one.
-SETUPS = {
-    "diabetes": {"max_epochs": 200, "side_repeats": 1},
-    "insurance": {"max_epochs": 100, "side_repeats": 1},
-    "chp": {"max_epochs": 200, "side_repeats": 2},
-    "ccfd": {"max_epochs": 50, "side_repeats": 2},
-    "pid": {"max_epochs": 300, "side_repeats": 5},
-    "pdc": {"max_epochs": 30, "side_repeats": 10},
+SIDE_REPEATS = {
+    "diabetes": 1,
+    "insurance": 1,
+    "chp": 2,
+    "ccfd": 2,
+    "pid": 5,
+    "pdc": 10,
 }
 
 
@@ -123,8 +113,8 @@ class Job(NamedTuple):
 
 def jobs_of(name, plan):
     """Cut the experiment on a data set into jobs."""
-    max_epochs = max(2, round(plan.epochs * SETUPS[name]["max_epochs"]))
-    n_side = plan.side_repeats or SETUPS[name]["side_repeats"]
+    max_epochs = max(2, round(plan.epochs * paper_parameters(name)["max_epochs"]))
+    n_side = plan.side_repeats or SIDE_REPEATS[name]
     jobs = []
     for ratio in plan.ratios:
         main = main_cases(name, ratio)
@@ -159,8 +149,7 @@ def split(dataset, repeat):
 def estimator(dataset, case, max_epochs, n_train, repeat):
     """Make the paper's network for a case."""
     common = {
-        **NETWORKS[dataset.name],
-        "padding": 1,
+        **paper_parameters(dataset.name),
         "max_epochs": max_epochs,
         "random_state": SEED + repeat,
         **case.parameters(n_train),
@@ -244,7 +233,13 @@ def run_tables(plan, setting, n_jobs, folder, stem):
     setting = {
         **setting,
         "plan": asdict(plan),
-        "setups": {name: SETUPS[name] for name in setting["data"]},
+        "setups": {
+            name: {
+                "max_epochs": paper_parameters(name)["max_epochs"],
+                "side_repeats": SIDE_REPEATS[name],
+            }
+            for name in setting["data"]
+        },
         "fixed_batch_size": FIXED_BATCH_SIZE,
     }
     runs = run_jobs(run_job, jobs, setting, folder / PARTS, n_jobs)

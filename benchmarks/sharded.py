@@ -18,7 +18,15 @@ import time
 import pandas as pd
 import torch
 import torch.distributed as dist
-from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
+from harness import (
+    DOCS,
+    RESULTS,
+    environment,
+    make_parser,
+    read_json,
+    single,
+    write_json,
+)
 from pages import as_quartiles, where, write_blocks
 from sklearn.datasets import make_classification
 from tabulate import tabulate
@@ -39,7 +47,8 @@ def compare(n_rows, n_features, batch_size, dtype, seed):
     X, y = make_classification(
         n_rows, n_features, n_informative=5, flip_y=0.2, random_state=seed
     )
-    model = ReBatchCNNClassifier(
+    model = single(
+        ReBatchCNNClassifier,
         ratio=0.15,
         repeats=2,
         batch_size=batch_size,

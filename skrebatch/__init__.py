@@ -3,6 +3,7 @@
 from skrebatch._engine.nn.tabular_cnn import TabularCNN
 from skrebatch._utils.padding import row_lengths
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._paper import paper_parameters
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.exceptions import (
     CheckpointError,
@@ -92,6 +93,7 @@ __all__ = [
     "loss_area",
     "loss_trend",
     "nrmse",
+    "paper_parameters",
     "redistribution_size",
     "row_lengths",
     "save_model",

@@ -139,10 +139,11 @@ def check_option(value: Any, name: str, options: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {known}, got {value!r}.")
 
 
-def check_bool(value: Any, name: str) -> None:
+def check_bool(value: Any, name: str, alternative: str = "") -> None:
     """Raise ValueError if the value is not a bool."""
     if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name} must be True or False, got {value!r}.")
+        also = f" {alternative}" if alternative else ""
+        raise ValueError(f"{name} must be True or False{also}, got {value!r}.")
 
 
 def check_integer(

@@ -42,12 +42,13 @@ default="constant"
         Whether to shuffle the other samples in every epoch after the first. False
         leaves them in their original order, as the paper does. The order of the first
         epoch is always random.
-    architecture : {{"cnn", "projected-cnn", "mlp"}}, default="cnn"
+    architecture : {{"auto", "cnn", "projected-cnn", "mlp"}}, default="auto"
         "cnn" has convolution blocks, which read the features in their order, and a
         head. "projected-cnn" is for features without order: before the blocks, a
         linear layer and a ReLU project all features to 8 channels of 16 positions.
         "mlp" is a multilayer perceptron: only the head, which reads the features. It
-        ignores the parameters of the blocks, from `conv_channels` to `padding`.
+        ignores the parameters of the blocks, from `conv_channels` to `padding`. "auto"
+        is "projected-cnn", or "cnn" with `variable_length`.
     conv_channels : tuple of int, default=(8, 16)
         Output channels of each convolution block. The length of the tuple is the
         number of blocks.
@@ -87,10 +88,11 @@ default="constant"
         included. Rows of similar length are batched together, as by
         :class:`DynamicBatchSampler`, and `batch_size` is not used. Such networks are
         not trained in stacks.
-    max_epochs : int, default=200
+    max_epochs : int, default=100
         Maximum number of epochs.
-    batch_size : int or "auto", default="auto"
-        Number of rows in a mini-batch. "auto" is B, as in the paper, but at most 1024,
+    batch_size : int, "auto" or "ratio", default="auto"
+        Number of rows in a mini-batch. "auto" is N / 40, rounded to a power of 2
+        between 32 and 256. "ratio" is B of eq. 2, as in the paper, but at most 1024,
         and 32 if B is 0. Values above N are reduced to N.
     optimizer : {{"adam", "adamw", "sgd", "rmsprop"}} or type, default="adam"
         Optimizer, by name or as a subclass of :class:`torch.optim.Optimizer` that
@@ -98,7 +100,7 @@ default="constant"
     optimizer_params : dict, default=None
         Further arguments of the optimizer, such as ``{{"momentum": 0.9}}``. None is
         torch's defaults.
-    lr : float, default=1e-3
+    lr : float, default=5e-3
         Learning rate.
     lr_schedule : {{"step", "plateau", "cosine", "exponential", "one-cycle"}} or type, \
 default=None
@@ -123,11 +125,12 @@ default=None
         chosen by the losses of the rows without noise.
     noise_std : float, default=0.0
         Standard deviation of the noise, in the units of X.
-    early_stopping : bool, default=False
+    early_stopping : bool or "auto", default="auto"
         Whether to stop when the score on the validation rows has not improved for
         `n_iter_no_change` epochs, and to restore the parameters of the best epoch.
         Several networks use different validation rows and stop together; see
-        `validation_fraction` and `stopping_score`.
+        `validation_fraction` and `stopping_score`. "auto" is True with several
+        networks and False with one; `partial_fit` does not stop early.
     validation_fraction : float, default=0.2
         Fraction of the training rows that `early_stopping` holds out if `fit` is not
         given a validation set{stratified}. One network holds out a single set of
@@ -135,7 +138,7 @@ default=None
         round(1 / `validation_fraction`) folds, at least 2, and each network holds out
         another fold. When each fold has been held out, the rows are shuffled and split
         again.
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=5
         Number of epochs without improvement after which `early_stopping` stops.
     stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
         Score of an epoch for `early_stopping`; lower is better. With several networks
@@ -157,7 +160,7 @@ default=None
         Callbacks of skorch, called in each epoch. Those that compute scores or change
         single parameters are not supported. Callbacks of scikit-learn (1.9 or newer)
         are passed to ``set_callbacks``.
-    n_networks : int, default=1
+    n_networks : int, default=10
         Number of networks, trained side by side from different seeds. Predictions are
         the mean of their probabilities or targets. Training K networks takes far less
         than K times as long as one.

@@ -21,7 +21,12 @@ from skrebatch._engine.optim.optimizers import (
 from skrebatch._engine.serialization.checkpoint import check_folder
 from skrebatch._utils.dtypes import resolve_device, resolve_dtype, resolve_precision
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch._utils.validation import check_bool, check_integer, check_real
+from skrebatch._utils.validation import (
+    check_bool,
+    check_integer,
+    check_option,
+    check_real,
+)
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.sampling._selector import check_selection
 from skrebatch.sampling._skorch_callback import ReBatch
@@ -62,7 +67,7 @@ class Parameters:
     weight_decay: float
     n_augments: int
     noise_std: float
-    early_stopping: bool
+    early_stopping: bool | str
     validation_fraction: float
     n_iter_no_change: int
     stopping_score: str
@@ -78,6 +83,20 @@ class Parameters:
     warm_start: bool
     random_state: int | np.random.RandomState | None
     verbose: int
+
+
+def stops_early(params: Parameters) -> bool:
+    """Return whether a fit stops early: "auto" is with several networks."""
+    if isinstance(params.early_stopping, str):
+        return params.n_networks > 1
+    return bool(params.early_stopping)
+
+
+def architecture_name(params: Parameters) -> str:
+    """Return the architecture: "auto" is the projected CNN where that is possible."""
+    if params.architecture != "auto":
+        return params.architecture
+    return "cnn" if params.variable_length else "projected-cnn"
 
 
 def check_parameters(params: Parameters) -> None:
@@ -102,14 +121,14 @@ def check_parameters(params: Parameters) -> None:
     check_input_clip(params.input_clip, dtype)
     check_real(params.weight_decay, "weight_decay", at_least=0, at_most=largest)
     check_real(params.validation_fraction, "validation_fraction", above=0, below=1)
-    if params.architecture not in ("cnn", "projected-cnn", "mlp"):
-        raise ValueError(
-            'architecture must be "cnn", "projected-cnn" or "mlp", got '
-            f"{params.architecture!r}."
-        )
+    check_option(
+        params.architecture, "architecture", ("auto", "cnn", "projected-cnn", "mlp")
+    )
     _check_steps(params)
     _check_checkpoints(params)
-    flags = "early_stopping", "warm_start", "record_losses", "batch_norm"
+    if params.early_stopping != "auto":
+        check_bool(params.early_stopping, "early_stopping", 'or "auto"')
+    flags = "warm_start", "record_losses", "batch_norm"
     for name in (*flags, "variable_length"):
         check_bool(getattr(params, name), name)
     if not isinstance(params.verbose, bool | np.bool_):
@@ -125,7 +144,7 @@ def _check_variable_length(params: Parameters) -> None:
     names = "n_augments", "batch_norm", "dropout", "precision", "architecture"
     for name in names:
         value = getattr(params, name)
-        if value and value not in ("float32", "cnn", "mlp"):
+        if value and value not in ("float32", "auto", "cnn", "mlp"):
             raise ValueError(
                 f"{name}={value!r} can't be used with variable_length=True; "
                 "set one of them to its default."
@@ -133,8 +152,9 @@ def _check_variable_length(params: Parameters) -> None:
 
 
 def _check_batches(params: Parameters) -> None:
-    if params.batch_size != "auto":
-        check_integer(params.batch_size, "batch_size", 'or "auto"')
+    is_named = isinstance(params.batch_size, str)
+    if not is_named or params.batch_size not in ("auto", "ratio"):
+        check_integer(params.batch_size, "batch_size", 'or "auto" or "ratio"')
     if params.max_elements is None:
         return
     check_integer(params.max_elements, "max_elements", "or None")

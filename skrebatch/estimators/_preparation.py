@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,12 @@ from skrebatch._utils.dtypes import resolve_device, resolve_dtype, resolve_preci
 from skrebatch._utils.padding import row_lengths
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch.estimators._parameters import Parameters, optimizer_of
+from skrebatch.estimators._parameters import (
+    Parameters,
+    architecture_name,
+    optimizer_of,
+    stops_early,
+)
 from skrebatch.estimators._splitting import (
     Split,
     check_sizes,
@@ -158,7 +164,8 @@ def prepare_fit(
     cache = {} if cache is None else cache
     state = None if earlier is None else earlier.state
     seeds, rngs = _draw_seeds(params, seed, state)
-    rows = _choose_rows(params, data, weights, state, seeds, rngs[0])
+    stops = stops_early(params) and not incremental
+    rows = _choose_rows(params, data, weights, state, seeds, rngs[0], stops)
     targets = data.targets
     if earlier is None:
         used_weights = mean_one(weights, rows.used)
@@ -180,7 +187,7 @@ def prepare_fit(
     max_epochs = int(params.max_epochs)
     if state is not None:
         max_epochs = state.max_epochs or max_epochs
-    stopping = _early_stopping(params, data, rows, targets)
+    stopping = _early_stopping(params, data, rows, targets) if stops else None
     labels = [
         _labels_of(data, targets, encoded[0], split.train, cache)
         for split in rows.splits
@@ -249,6 +256,7 @@ def _choose_rows(
     state: FitState | None,
     seeds: NDArray[np.int_],
     rng: np.random.Generator,
+    stops: bool,
 ) -> Rows:
     """Drop rows of weight 0, split validation rows off, and set the batch size."""
     used, n_samples = data.rows, len(data.rows)
@@ -259,7 +267,7 @@ def _choose_rows(
     if len(data.X) > 1:
         valid = np.arange(n_samples, n_samples + len(data.X[1]))
         splits = [make_split(used, valid, weights)] * K
-    elif params.early_stopping:
+    elif stops:
         if seed is None and K == 1:
             seed = int(rng.integers(2**31))
         elif seed is None:
@@ -301,11 +309,9 @@ def _warn_of_rows_never_held_out(splits: list[Split], used: Indices) -> None:
 
 def _early_stopping(
     params: Parameters, data: CheckedData, rows: Rows, targets: Targets
-) -> EarlyStopping | None:
-    """Return the early stopping that the networks of a fit share, or None."""
+) -> EarlyStopping:
+    """Return the early stopping that the networks of a fit share."""
     valid = [split.valid for split in rows.splits if split.valid is not None]
-    if not params.early_stopping:
-        return None
     score = params.stopping_score
     if score == "auto":
         score = "loss" if params.n_networks == 1 else targets.stopping_score
@@ -325,8 +331,10 @@ def _size_batches(
     """Return the batch size and, with `max_elements`, the lengths of the rows."""
     lengths = None
     batch_size = params.batch_size
-    if batch_size == "auto":
+    if batch_size == "ratio":
         batch_size = min(redistribution_size(len(rows), params.ratio), 1024) or 32
+    elif batch_size == "auto":
+        batch_size = _auto_batch_size(len(rows))
     if params.max_elements is not None:
         lengths = check_lengths(row_lengths(X), params.max_elements)[rows]
         batch_size = max(1, int(params.max_elements / lengths.mean()))
@@ -337,6 +345,11 @@ def _size_batches(
             f"{params.batch_size!r} they have {batch_size}; set a larger batch_size."
         )
     return batch_size, lengths
+
+
+def _auto_batch_size(n_samples: int) -> int:
+    """Return the power of 2 next to a 40th of the rows, within 32 and 256."""
+    return int(np.clip(2 ** round(math.log2(n_samples / 40)), 32, 256))
 
 
 def _encode(data: CheckedData, targets: Targets, cache: dict[Any, Any]) -> list[Floats]:
@@ -376,7 +389,7 @@ def _architecture_of(
         "padding": params.padding,
     }
     channels = params.conv_channels
-    if params.architecture == "mlp":
+    if architecture_name(params) == "mlp":
         blocks = {"conv_channels": ()}
     elif isinstance(channels, list | tuple) and not channels:
         raise ValueError(
@@ -384,7 +397,7 @@ def _architecture_of(
             f'as (8, 16), got {channels!r}; use architecture="mlp" for a network '
             "without blocks."
         )
-    if params.architecture == "projected-cnn":
+    if architecture_name(params) == "projected-cnn":
         blocks["projection"] = _PROJECTION
     return build_architecture(
         n_features,

@@ -244,10 +244,11 @@ class ClassTargets:
             probabilities = predictions
             predicted = (predictions[known] > 0.5).astype(np.intp)
         else:
-            # float32 probabilities may not sum to 1 at the precision of float64.
-            probabilities = predictions / predictions.sum(axis=1, keepdims=True)
             if predictions.shape[1] == 1:
                 probabilities = np.concatenate([1 - predictions, predictions], axis=1)
+            else:
+                # In float32 they may not sum to 1 at the precision of float64.
+                probabilities = predictions / predictions.sum(axis=1, keepdims=True)
             predicted = probabilities[known].argmax(axis=1)
         score = accuracy_score(
             self.labels(encoded[known]),

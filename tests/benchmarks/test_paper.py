@@ -12,8 +12,7 @@ from evidence import Interval
 from harness import run_jobs
 from paper_claims import CLAIMS, FAILS, HOLDS, UNKNOWN, gain, judge, judge_intervals
 from paper_experiments import (
-    NETWORKS,
-    SETUPS,
+    SIDE_REPEATS,
     Case,
     Job,
     Plan,
@@ -31,8 +30,6 @@ from paper_search import SearchPlan, run_searches
 from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-from skrebatch import ReBatchCNNClassifier
 
 TINY = Plan(ratios=(0.3,), repeats=3, side_repeats=2, epochs=0.01)
 TINY_SEARCH = SearchPlan(
@@ -68,13 +65,13 @@ def test_every_reading_of_both_choices_is_run_once():
     assert others == {"no re-Batch", "TSW", "random", "fixed order"}
 
 
-@pytest.mark.parametrize("name", SETUPS)
+@pytest.mark.parametrize("name", SIDE_REPEATS)
 def test_main_cases_have_ten_repeats_whatever_the_others_have(name):
     repeats = {}
     for job in jobs_of(name, Plan()):
         for case in job.cases if job.scaled else []:
             repeats.setdefault(case, []).extend(job.repeats)
-    side = SETUPS[name]["side_repeats"]
+    side = SIDE_REPEATS[name]
     for ratio in (0.03, 0.08, 0.15, 0.3):
         assert all(sorted(repeats[c]) == [*range(10)] for c in main_cases(name, ratio))
         assert all(
@@ -90,26 +87,6 @@ def test_the_ratio_sets_the_batch_size_unless_it_is_fixed():
 
 
 # By hand from Table 3: 8 → (pool 1, stride 1) 8 → (pool 3, stride 2) 3, 16 channels;
-# 22 → kernel 8, padding 1: 17 → 8 → 3 → 1, 16 channels; 10 → 5 → 2, 128 channels.
-@pytest.mark.parametrize(
-    "name, n_features, flat",
-    [
-        ("pid", 8, 48),
-        ("ccfd", 29, 224),
-        ("pdc", 22, 16),
-        ("diabetes", 10, 256),
-        ("chp", 8, 128),
-        ("insurance", 11, 256),
-    ],
-)
-def test_the_networks_are_those_of_table_3(name, n_features, flat):
-    X = np.random.default_rng(0).normal(size=(8, n_features))
-    network = {**NETWORKS[name], "padding": 1}
-    model = ReBatchCNNClassifier(**network, max_epochs=1, batch_size=4)
-    architecture = model.fit(X, [0, 1] * 4).module_.architecture
-    assert architecture.linear_sizes == [(flat, 2 * flat), (2 * flat, 1)]
-
-
 # --- a job ---
 
 

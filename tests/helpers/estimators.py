@@ -52,11 +52,21 @@ def make_data(task="binary", n=N, n_features=FEATURES):
     return X, y
 
 
+# One network of the paper, which most tests are about.
+SINGLE = {
+    "architecture": "cnn",
+    "batch_size": "ratio",
+    "n_networks": 1,
+    "early_stopping": False,
+    "n_iter_no_change": 10,
+}
+
+
 def make(task="binary", **params):
     """A small estimator for the task."""
     cls = ReBatchCNNClassifier if task in CLASSIFICATION else ReBatchCNNRegressor
     defaults = {"ratio": 0.25, "max_epochs": 4, "lr": LR, "random_state": 0}
-    return cls(**{**defaults, **params})
+    return cls(**{**SINGLE, **defaults, **params})
 
 
 def weights_of(model):
