@@ -7,7 +7,6 @@ from matplotlib.ticker import LogLocator
 from pages import as_quartiles, as_table, fill_template, save_figure, where
 
 BASE = "minimal loop"
-OURS = "skrebatch"
 FUSED = "FusedGridSearchCV, n_jobs=1"
 COLOURS = {
     "skrebatch": "tab:blue",
@@ -20,38 +19,37 @@ COLOURS = {
 
 def one_fit_table(cells, clock="cpu"):
     """Tabulate the time of one fit relative to the minimal loop."""
-    names = [name for name in cells[0]["seconds"] if name != BASE]
     rows = []
     for cell in cells:
-        base = cell["seconds"][BASE][clock]
-        milliseconds = 1000 * np.median(base) / cell["epochs"]
-        ratios = [as_quartiles(cell["seconds"][name][clock], base) for name in names]
-        rows.append([*_shape(cell), f"{milliseconds:.1f}", *ratios])
-    return [["table", "r", "B", f"{BASE}, ms an epoch", *names], *rows]
+        seconds = {name: times[clock] for name, times in cell["seconds"].items()}
+        base = seconds.pop(BASE)
+        milliseconds = f"{1000 * np.median(base) / cell['epochs']:.1f}"
+        ratios = {name: as_quartiles(own, base) for name, own in seconds.items()}
+        rows.append(_shape(cell) | {f"{BASE}, ms an epoch": milliseconds} | ratios)
+    return rows
 
 
 def stacks_table(cells, clock="cpu"):
     """Tabulate the time for one network by the number side by side."""
-    rows = [
-        [*_shape(cell), *(f"{1000 * np.median(t):.2f}" for t in _each(cell, clock))]
+    return [
+        _shape(cell)
+        | {f"K = {k}": f"{np.median(own):.2f}" for k, own in _each(cell, clock).items()}
         for cell in cells
     ]
-    return [["table", "r", "B", *(f"K = {k}" for k in cells[0]["seconds"])], *rows]
 
 
 def search_table(cells, clock="cpu"):
     """Tabulate the time of the searches."""
     seconds = cells[0]["seconds"]
-    rows = [
-        [
-            name,
-            f"{np.median(times['cpu']):.1f}",
-            f"{np.median(times['wall']):.1f}",
-            as_quartiles(times[clock], seconds[FUSED][clock]),
-        ]
+    return [
+        {
+            "": name,
+            "CPU s": f"{np.median(times['cpu']):.1f}",
+            "clock s": f"{np.median(times['wall']):.1f}",
+            "ratio": as_quartiles(times[clock], seconds[FUSED][clock]),
+        }
         for name, times in seconds.items()
     ]
-    return [["", "CPU s", "clock s", "ratio"], *rows]
 
 
 def large_table(cells):
@@ -60,23 +58,21 @@ def large_table(cells):
     for cell in cells:
         bare, ours, select = (
             np.array(cell["seconds"][name]["cpu"])
-            for name in ("bare loop", OURS, "selection and order")
+            for name in ("bare loop", "skrebatch", "selection and order")
         )
-        share = select * cell["epochs"] / ours
-        size = cell["bytes"]
+        share = 100 * np.median(select * cell["epochs"] / ours)
         rows.append(
-            [
-                f"{cell['rows']:,}",
-                f"{np.median(bare) / cell['epochs']:.2f}",
-                f"{np.median(ours) / cell['epochs']:.2f}",
-                as_quartiles(ours, bare),
-                f"{100 * np.median(share):.2f} %",
-                f"{size['data'] / 1e6:.0f} MB",
-                f"{size['beside data'] / 1e6:.0f} MB",
-            ]
+            {
+                "rows": f"{cell['rows']:,}",
+                "bare loop, s": f"{np.median(bare) / cell['epochs']:.2f}",
+                "skrebatch, s": f"{np.median(ours) / cell['epochs']:.2f}",
+                "ratio": as_quartiles(ours, bare),
+                "selection and order": f"{share:.2f} %",
+                "table": f"{cell['bytes']['data'] / 1e6:.0f} MB",
+                "memory": f"{cell['bytes']['beside data'] / 1e6:.0f} MB",
+            }
         )
-    header = ["rows", "bare loop, s", "skrebatch, s", "ratio", "selection and order"]
-    return [[*header, "table", "memory"], *rows]
+    return rows
 
 
 TABLES = {
@@ -94,39 +90,42 @@ def write_page(results):
             figure = draw(results[name]["cells"])
             save_figure(figure, DOCS / "images" / "speed" / f"{name}.png")
     sections = []
-    for name in (*TABLES, "gpu"):
-        if name in results:
-            cells = results[name]["cells"]
-            if name == "gpu":
-                tables = [TABLES[part](own, "wall") for part, own in cells.items()]
-                values = {"tables": "\n\n".join(map(as_table, tables))}
-            else:
-                values = {"table": as_table(TABLES[name](cells)), **_facts(cells)}
-            place = where(results[name]["environment"])
-            sections.append(fill_template(f"speed_{name}", **values, where=place))
+    for name in [name for name in (*TABLES, "gpu") if name in results]:
+        cells = results[name]["cells"]
+        if name == "gpu":
+            tables = [TABLES[part](own, "wall") for part, own in cells.items()]
+            values = {}
+        else:
+            tables, values = [TABLES[name](cells)], dict(cells[0])
+        if name == "search":
+            n_ratios = len(values["ratios"])
+            fits = n_ratios * values["folds"] * values["seeds"]
+            values |= {"n_ratios": n_ratios, "fits": fits}
+        tables = "\n\n".join(as_table(table, "keys") for table in tables)
+        place = where(results[name]["environment"])
+        sections.append(
+            fill_template(f"speed_{name}", **values, tables=tables, where=place)
+        )
     page = fill_template("speed", sections="\n".join(sections).rstrip())
     (DOCS / "speed.md").write_text(page, encoding="utf-8")
 
 
-def _facts(cells):
-    """Collect what the texts say about a section."""
-    facts = dict(cells[0])
-    if "ratios" in facts:
-        facts["ratios"] = len(facts["ratios"])
-        facts["fits"] = facts["ratios"] * facts["folds"] * facts["seeds"]
-    return facts
-
-
 def _shape(cell):
-    return f"{cell['rows']} × {cell['features']}", cell["ratio"], cell["batch_size"]
+    """Describe the table and the batches of a cell."""
+    table = f"{cell['rows']} × {cell['features']}"
+    return {"table": table, "r": cell["ratio"], "B": cell["batch_size"]}
+
+
+def _label(cell):
+    return f"{cell['rows']} × {cell['features']}, B = {cell['batch_size']}"
 
 
 def _each(cell, clock):
-    """Return the seconds for an epoch of one network, by K: (n_K, repetitions)."""
-    return [
-        np.array(times[clock]) / int(k) / cell["epochs"]
+    """Return the milliseconds for an epoch of one network, by K."""
+    return {
+        int(k): 1000 * np.array(times[clock]) / int(k) / cell["epochs"]
         for k, times in cell["seconds"].items()
-    ]
+    }
 
 
 def _draw_one_fit(cells):
@@ -136,14 +135,11 @@ def _draw_one_fit(cells):
     names = [name for name in COLOURS if name in cells[0]["seconds"]]
     width = 0.8 / len(names)
     for i, name in enumerate(names):
-        ratios = [
-            np.percentile(
-                np.divide(cell["seconds"][name]["cpu"], cell["seconds"][BASE]["cpu"]),
-                [25, 50, 75],
-            )
-            for cell in cells
+        times = [
+            [cell["seconds"][kind]["cpu"] for kind in (name, BASE)] for cell in cells
         ]
-        low, middle, high = np.transpose(ratios)
+        ratios = [np.divide(*pair) for pair in times]
+        low, middle, high = np.percentile(ratios, [25, 50, 75], axis=1)
         places = np.arange(len(cells)) + (i - (len(names) - 1) / 2) * width
         errors = [middle - low, high - middle]
         axes.bar(places, middle, width, color=COLOURS[name], label=name, yerr=errors)
@@ -153,7 +149,7 @@ def _draw_one_fit(cells):
     axes.margins(y=0.1)
     axes.set(
         xticks=range(len(cells)),
-        xticklabels=[_label(cell) for cell in cells],
+        xticklabels=map(_label, cells),
         ylabel="CPU time / minimal loop",
         title="One fit: below the line is faster than a minimal loop",
     )
@@ -161,25 +157,20 @@ def _draw_one_fit(cells):
     return figure
 
 
-def _label(cell):
-    return f"{cell['rows']} × {cell['features']}, B = {cell['batch_size']}"
-
-
 def _draw_stacks(cells):
     """Draw the time for one network against the number in a stack."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     axes = figure.subplots()
     for cell in cells:
-        ks = [int(k) for k in cell["seconds"]]
-        milliseconds = 1000 * np.array(_each(cell, "cpu"))
-        low, middle, high = np.percentile(milliseconds, [25, 50, 75], axis=1)
-        axes.plot(ks, middle, ".-", label=_label(cell))
-        axes.fill_between(ks, low, high, alpha=0.2)
+        each = _each(cell, "cpu")
+        low, middle, high = np.percentile([*each.values()], [25, 50, 75], axis=1)
+        axes.plot([*each], middle, ".-", label=_label(cell))
+        axes.fill_between([*each], low, high, alpha=0.2)
     axes.set(
         xscale="log",
         yscale="log",
-        xticks=ks,
-        xticklabels=ks,
+        xticks=[*each],
+        xticklabels=[*each],
         xlabel="K, networks side by side",
         ylabel="CPU ms, one network, one epoch",
         title="Many networks side by side",
