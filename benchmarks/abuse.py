@@ -4,16 +4,6 @@
     python benchmarks/abuse.py --only fits    # one of them anew
     python benchmarks/abuse.py --quick        # a little of each
 
-"fits": 10,000 small fits of a dozen kinds in one process, failing and interrupted ones
-among them. At intervals: what the process holds in memory, its threads, its open files,
-and Python's objects; after a warm-up, the slope of the memory with its 95 % interval.
-Reads /proc: on Linux alone.
-
-"any order", "arguments": tests/test_any_order.py and tests/test_fuzz.py with several
-times as many examples, and what came of them. They end at the first failure.
-
-"threads": fits and searches, eight at a time in threads, against the same one by one.
-
 The results are in benchmarks/results/abuse.json, the page is docs/promises.md.
 """
 
@@ -138,7 +128,10 @@ def slope(readings, name):
 
 
 def fits(quick):
-    """Fit many times in this process, and look at it now and then."""
+    """Fit many times in this process, and look now and then at what it holds.
+
+    After a warm-up, the slope of the memory is taken with its 95 % interval.
+    """
     if not sys.platform.startswith("linux"):
         return None
     n_fits, every = (600, 60) if quick else (N_FITS, N_FITS // N_READINGS)

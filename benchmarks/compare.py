@@ -6,14 +6,8 @@
 
 Three arms train the same network, tuned by the same search with equally many
 candidates, at the same batch sizes and numbers of steps, on the same splits from the
-same initial weights:
-
-- re-Batch: ratio, repeats, and min-loss or max-loss;
-- random: as many random samples in the same places, from two seeds;
-- no re-Batch: the batch sizes that the ratios give, as many steps as the repeats give,
-  from two seeds.
-
-scikit-learn's models run with their defaults. Results go to benchmarks/results/.
+same initial weights: re-Batch; random samples in the same places; no re-Batch.
+scikit-learn's models run with their defaults.
 """
 
 import itertools
@@ -49,6 +43,7 @@ from skrebatch import (
     redistribution_size,
 )
 
+# The first has a second strategy where its controls have a second seed.
 OURS = ("re-Batch", "random", "no re-Batch")
 # By task: the scores, with their scorer and its sign. The searches tune for the last.
 SCORES = {
@@ -176,15 +171,12 @@ def score(model, X, y, task):
     }
 
 
-def evaluate(arm, dataset, plan, split, train, test, device):
+def evaluate(arm, dataset, plan, split, train, test):
     """Fit an arm on one split, tune it where it is ours, and score it."""
-    # A pair, so that a control has a second draw where re-Batch has a second strategy.
     seeds = (2 * split, 2 * split + 1)
     if arm in OURS:
         labels, grids = candidates(arm, plan, len(train), seeds)
-        model = network(
-            dataset, max_epochs=plan.max_epochs, random_state=seeds[0], device=device
-        )
+        model = network(dataset, max_epochs=plan.max_epochs, random_state=seeds[0])
         model = make_search(FusedGridSearchCV, model, grids, dataset, plan)
     else:
         labels = []
@@ -205,7 +197,7 @@ def evaluate(arm, dataset, plan, split, train, test, device):
     return run
 
 
-def trace(curve, dataset, plan, split, train, test, device):
+def trace(curve, dataset, plan, split, train, test):
     """Record the loss over all training rows, and over the test rows, by epoch.
 
     `loss_curve_` is the loss of the batches as they were trained on, and so depends
@@ -218,7 +210,6 @@ def trace(curve, dataset, plan, split, train, test, device):
         batch_size=redistribution_size(len(train), 0.15),
         max_epochs=plan.curve_epochs,
         random_state=2 * split,
-        device=device,
     ).set_params(**CURVES[curve])
     # The validation set is only looked at, so both fits are the same, bit for bit.
     curves = {
@@ -228,12 +219,12 @@ def trace(curve, dataset, plan, split, train, test, device):
     return {"curve": curve, "split": split, **curves}
 
 
-def compare(dataset, plan, device="cpu", n_jobs=1):
+def compare(dataset, plan, n_jobs):
     """Run every arm on every split; return all scores and what repeats them."""
     splits = dataset.splits(plan.outer_folds, plan.outer_repeats)
     # The longest jobs come first, so that no worker is left alone with one.
     jobs = [
-        delayed(function)(name, dataset, plan, split, train, test, device)
+        delayed(function)(name, dataset, plan, split, train, test)
         for function, names, used in [
             (evaluate, OURS, splits),
             (trace, CURVES, splits[: plan.outer_folds]),
@@ -252,7 +243,6 @@ def compare(dataset, plan, device="cpu", n_jobs=1):
         "data": dataset.facts(),
         "seed": SEED,
         "plan": asdict(plan),
-        "device": str(device),
         "versions": versions(),
         "cpus": os.cpu_count(),
         "runs": by("arm"),
@@ -265,18 +255,14 @@ def main():
     parser.add_argument(
         "--data", nargs="+", default=["breast_cancer", "diabetes"], choices=ENTRIES
     )
-    parser.add_argument("--device", default="cpu", help="where our networks train")
-    parser.set_defaults(n_jobs=None)
     arguments = parser.parse_args()
     if arguments.page:
         write_page(arguments.output, ENTRIES, DOCS)
         return
 
-    # All cores by default; one process where the device is not the CPU.
-    n_jobs = arguments.n_jobs or (-1 if arguments.device == "cpu" else 1)
     for name in arguments.data:
         plan = QUICK if arguments.quick else Plan(max_epochs=MAX_EPOCHS.get(name, 30))
-        results = compare(load(name), plan, arguments.device, n_jobs)
+        results = compare(load(name), plan, arguments.n_jobs)
         stem = f"compare_{name}" + "_quick" * arguments.quick
         path = arguments.output / f"{stem}.json"
         write_json(path, results)

@@ -3,19 +3,16 @@
     python benchmarks/dynamic_batching.py           # all sections, some minutes
     python benchmarks/dynamic_batching.py --page    # docs/lengths.md alone
 
-Rows are of log-uniform lengths from 8 to 512. Both kinds of batches are made of the
-same orders, those of re-Batch, and padded to their longest row. Fixed batches hold 32
-(or 128) rows; dynamic ones have a budget of as many elements as so many rows of mean
-length.
-
-What is timed runs in turns in one process, on one thread, from the call of `fit` to its
-end; CPU time counts. Everything goes to benchmarks/results/dynamic_batching.json.
+Rows are of log-uniform lengths from 8 to 512. Batches of a fixed number of rows, and of
+a budget of elements, are made of the same orders and padded to their longest row. Fits
+run in turns in one process, on one thread; CPU time counts.
 """
 
 import itertools
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import torch
 from harness import DOCS, run_and_write, single
 from pages import as_interval, as_quartiles, as_table, stamp, write_blocks
@@ -120,15 +117,8 @@ def times():
 
 
 def make_estimator(network, **options):
-    return single(
-        ReBatchCNNClassifier,
-        ratio=RATIO,
-        max_epochs=EPOCHS,
-        variable_length=True,
-        random_state=0,
-        **network,
-        **options,
-    )
+    fixed = {"ratio": RATIO, "max_epochs": EPOCHS, "variable_length": True}
+    return single(ReBatchCNNClassifier, random_state=0, **fixed, **network, **options)
 
 
 def make_net(network, **options):
@@ -157,20 +147,20 @@ def padding_table(seeds):
     """Tabulate how much padding there is, and how much dynamic batches save."""
     names = {"fixed": f"fixed, {ROWS} rows"}
     names |= {str(n): f"dynamic, stretches of {n} batches" for n in STRETCHES}
+    base = pd.DataFrame([seed["fixed"] for seed in seeds])
     rows = []
     for key, name in names.items():
-        cells = [seed[key] for seed in seeds]
-        row = {
-            "batches": name,
-            "number": f"{np.median([cell['batches'] for cell in cells]):.0f}",
-            "padding in what is computed": shares(
-                [cell["padding"] / cell["elements"] for cell in cells]
-            ),
-        }
-        for what in ("elements", "padding"):
-            saved = [1 - seed[key][what] / seed["fixed"][what] for seed in seeds]
-            row[f"{what} saved"] = "" if key == "fixed" else shares(saved)
-        rows.append(row)
+        cells = pd.DataFrame([seed[key] for seed in seeds])
+        saved = (1 - cells / base).apply(shares)
+        rows.append(
+            {
+                "batches": name,
+                "number": f"{cells.batches.median():.0f}",
+                "padding in what is computed": shares(cells.padding / cells.elements),
+                "elements saved": "" if key == "fixed" else saved.elements,
+                "padding saved": "" if key == "fixed" else saved.padding,
+            }
+        )
     return tabulate(rows, "keys", "github")
 
 

@@ -5,8 +5,7 @@
 
 Six conditions of the lecture, from the plain network to sampling, noise, dropout and
 batch norm together, and three more with re-Batch. Each is run with ten seeds on the
-lecture's own split, and on ten other splits. Needs the extra `imbalance`. Results go
-to benchmarks/results/.
+lecture's own split, and on ten other splits. Needs the extra `imbalance`.
 """
 
 import os
@@ -17,6 +16,7 @@ from datasets import load
 from evidence import corrected_interval
 from harness import (
     DOCS,
+    RESULTS,
     make_parser,
     read_json,
     run_parallel,
@@ -37,6 +37,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skrebatch import ReBatchCNNClassifier
 
+OUTPUT = RESULTS / "lecture.json"
 CATEGORICAL = ["cp", "restecg", "slope", "thal"]
 SPLIT_SEED = 42
 N_SEEDS = 10
@@ -181,14 +182,10 @@ def write_page(results, docs):
 
 
 def main():
-    arguments = make_parser(__doc__, "--n-jobs", "--output", "--page").parse_args()
-    path = arguments.output / "lecture.json"
-    if arguments.page:
-        write_page(read_json(path), DOCS)
-        return
-    results = run(n_jobs=arguments.n_jobs)
-    write_json(path, results)
-    print(own_table(results), others_table(results), f"wrote {path}", sep="\n\n")
+    arguments = make_parser(__doc__, "--n-jobs", "--page").parse_args()
+    if not arguments.page:
+        write_json(OUTPUT, run(n_jobs=arguments.n_jobs))
+    write_page(read_json(OUTPUT), DOCS)
 
 
 if __name__ == "__main__":

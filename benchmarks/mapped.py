@@ -4,16 +4,6 @@
     python benchmarks/mapped.py --only rows    # one of them anew
     python benchmarks/mapped.py --page         # docs/large_tables.md from the results
 
-"time": fits on an array and on the same values in a mapped file, in turns in one
-process, on one thread. CPU time counts while the file is in the system's cache; with
-a cache that was emptied before each fit, the time on the clock does.
-
-"peak": the peak of a process that fits an epoch on a sparse file and predicts all of
-it, beside what the process took after a fit on 100 rows.
-
-"rows": the same on files of narrow rows, from whose slope the bytes follow that a fit
-takes for each row.
-
 Every repetition goes to benchmarks/results/mapped.json.
 """
 
@@ -63,7 +53,11 @@ def fit_uncached(model, path, y):
 
 
 def times(folder):
-    """Time fits in memory and from a file."""
+    """Time fits in memory and from a file, in turns on one thread.
+
+    CPU time counts while the file is in the system's cache; with a cache that was
+    emptied before each fit, the time on the clock does.
+    """
     cells = []
     for table in TABLES:
         rng = np.random.default_rng(0)
@@ -90,7 +84,10 @@ def times(folder):
 
 
 def peak_of(path, shape, kind, params):
-    """Measure a fit on a sparse file; for a process of its own."""
+    """Measure the peak of a process that fits on a sparse file and predicts all of it.
+
+    What it took after a fit on 100 rows is taken off.
+    """
     torch.set_num_threads(1)
     sklearn.set_config(working_memory=1)
     np.lib.format.open_memmap(path, "w+", np.float32, shape)[:1] = 1
@@ -120,7 +117,7 @@ def peak(folder):
 
 
 def per_row(folder):
-    """Measure what fits on narrow files take for each row."""
+    """Measure peaks on files of narrow rows, whose slope is the bytes of a row."""
     found = {kind: [] for kind in KINDS}
     params = {"batch_size": 1024, "max_epochs": 3}
     for kind, n in itertools.product(KINDS, ROWS):

@@ -4,14 +4,6 @@
     python benchmarks/methods.py --only effect    # one section anew
     python benchmarks/methods.py --page           # docs/methods.md from the results
 
-Sections:
-
-- effect: every method with its defaults against plain training, on test rows;
-- balanced: methods that sweep out the rare class of an imbalanced table, with and
-  without `class_balanced`;
-- schedules: schedules, warm-up and smoothing where training labels are wrong;
-- cost: the CPU time of fits, and of the plan for a million rows.
-
 Arms train the same network from the same initial weights on the same splits, at the
 same batch size and for equally many epochs. Every score and repetition goes to
 benchmarks/results/methods.json.
@@ -190,7 +182,7 @@ def effect(size):
 
 
 def balanced(size):
-    """Leave out hard samples where one class is rare, and choose by class."""
+    """Leave out hard samples where one class is rare, with and without balance."""
     return [compare(find("imbalanced"), BALANCED, RARE | TWO, size, size.epochs)]
 
 

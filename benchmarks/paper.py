@@ -10,11 +10,10 @@ ratio sets the size of the mini-batches. So each reading is run: chosen samples 
 or 3 times, the others shuffled or in their natural order, and the ratio with a batch
 size of its own. Then a search for the ratio follows.
 
-Networks of the same data set are trained side by side. A run that is killed goes on
-where it stopped: finished parts are kept in a folder beside the results. The same
-command gives the same JSON to the bit, whatever the number of processes; the seconds of
-the search are in a file of their own. Data sets that can't be had are left out and
-named.
+A run that is killed goes on where it stopped: finished parts are kept in a folder
+beside the results. The same command gives the same JSON to the bit, whatever the number
+of processes; the seconds of the search are in a file of their own. Data sets that can't
+be had are left out and named.
 """
 
 import shutil
@@ -22,7 +21,7 @@ import shutil
 from datasets import SEED, load
 from harness import DOCS, make_parser, versions
 from paper_experiments import QUICK, SIDE_REPEATS, Plan, run_tables
-from paper_report import summarise, write_page
+from paper_report import write_page
 from paper_search import PARTS, QUICK_SEARCH, SearchPlan, run_searches
 
 
@@ -54,10 +53,9 @@ def main():
         plans, ending = (QUICK, QUICK_SEARCH), "_quick"
     setting = find([name for name in SIDE_REPEATS if name in arguments.data])
     common = setting, arguments.n_jobs, arguments.output
-    results = run_tables(plans[0], *common, f"paper{ending}")
+    run_tables(plans[0], *common, f"paper{ending}")
     run_searches(plans[1], *common, f"paper_search{ending}")
     shutil.rmtree(arguments.output / PARTS)
-    print(summarise(results))
 
 
 if __name__ == "__main__":

@@ -225,7 +225,7 @@ def run_job(data, max_epochs, repeats, cases, scaled=True):
 
 
 def run_tables(plan, setting, n_jobs, folder, stem):
-    """Run the paper's tables; return all scores and the mean loss curves.
+    """Run the paper's tables; write all scores and the mean loss curves.
 
     Finished parts stay, for a run that is killed later.
     """
@@ -249,7 +249,6 @@ def run_tables(plan, setting, n_jobs, folder, stem):
         del run["curves"]
     results = {**setting, "curves": curves, "runs": runs}
     write_json(folder / f"{stem}.json", results, indent=None)
-    return results
 
 
 def mean_curves(runs):

@@ -44,12 +44,6 @@ SEARCHED = ("R²", "RMSE"), ("accuracy", "log loss")
 PARAMETERS = "ratio", "strategy", "repeats", "lr"
 
 
-def summarise(results):
-    """Write the verdicts on the paper's claims as plain text."""
-    verdicts = judge(load_runs(results), results["data"])
-    return "\n".join(f"{claim}: {verdict} ({why})" for claim, verdict, why in verdicts)
-
-
 def write_page(folder, docs):
     """Write docs/paper.md and its pictures from the results in a folder."""
     results, searched, seconds = (

@@ -4,11 +4,9 @@
     python benchmarks/plan.py --page    # docs/plan.md alone
 
 Chooses the B samples of lowest loss among shards, as machines would that each hold some
-of the rows: exactly those that one process chooses, in its order. What the machines
-send one another is counted, what each computes is timed; training is taken from
-benchmarks/results/speed.json. A model of a network, whose parameters are below, makes
-of them what an epoch and a search would take. Everything goes to
-benchmarks/results/plan.json.
+of the rows. What they send is counted, what each computes is timed; training is taken
+from benchmarks/results/speed.json. A model of a network makes of them what an epoch and
+a search would take. Everything goes to benchmarks/results/plan.json.
 """
 
 import time
@@ -172,16 +170,16 @@ def simulate(n_rows=SIMULATED["rows"], machines=SIMULATED["machines"]):
 
 def measure():
     """Time what a core does to choose among its rows, and to sort what it chose."""
-    n_rows = SIMULATED["rows"]
+    n_rows, clock = SIMULATED["rows"], time.process_time
     losses, n_chosen = draw_losses(n_rows)
     seconds = {"choose": [], "sort": []}
     for _ in range(REPETITIONS):
-        start = time.process_time()
+        start = clock()
         chosen = choose([as_pairs(losses, 0)], n_chosen, Network(1))
-        middle = time.process_time()
+        middle = clock()
         rank(chosen, Network(1))
         seconds["choose"].append((middle - start) / n_rows)
-        seconds["sort"].append((time.process_time() - middle) / n_chosen)
+        seconds["sort"].append((clock() - middle) / n_chosen)
     return seconds
 
 

@@ -4,14 +4,6 @@
     python benchmarks/speed.py --only search    # one section anew
     python benchmarks/speed.py --page           # docs/speed.md from the results
 
-Sections:
-
-- one_fit: one estimator beside a minimal loop in torch and other trainers;
-- stacks: K networks trained side by side by fit_fused;
-- search: 4 ratios, 5 folds, 10 seeds by GridSearchCV and FusedGridSearchCV;
-- large: tables of 100,000 and 1,000,000 rows, their epochs and their memory;
-- gpu: one_fit, stacks and search on a GPU, where there is one.
-
 What is compared runs in turns in one process, on one thread. CPU time counts, that of
 worker processes included; on a GPU it is the clock on the wall. Every repetition goes
 to benchmarks/results/speed.json.
