@@ -34,7 +34,6 @@ from sklearn.exceptions import ConvergenceWarning
 from skrebatch import (
     DivergedError,
     FusedGridSearchCV,
-    ReBatchCNNClassifier,
     ReBatchCNNRegressor,
     Strategy,
     fit_fused,
@@ -59,7 +58,7 @@ class Interrupting(Strategy):
 
 
 def classifier(**params):
-    return single(ReBatchCNNClassifier, **{"max_epochs": 2, "batch_size": 16, **params})
+    return single(**{"max_epochs": 2, "batch_size": 16, **params})
 
 
 def fit(X=X, **params):

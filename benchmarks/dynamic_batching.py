@@ -24,7 +24,6 @@ from skrebatch import (
     DynamicBatchSampler,
     IntervalInsertionSampler,
     ReBatch,
-    ReBatchCNNClassifier,
     TabularCNN,
     redistribution_size,
     row_lengths,
@@ -118,7 +117,7 @@ def times():
 
 def make_estimator(network, **options):
     fixed = {"ratio": RATIO, "max_epochs": EPOCHS, "variable_length": True}
-    return single(ReBatchCNNClassifier, random_state=0, **fixed, **network, **options)
+    return single(random_state=0, **fixed, **network, **options)
 
 
 def make_net(network, **options):

@@ -24,7 +24,6 @@ from skrebatch import (
     FusedGridSearchCV,
     LossCurveDisplay,
     RatioCurveDisplay,
-    ReBatchCNNClassifier,
     SampleDynamicsDisplay,
     interval_insertion,
     redistribution_size,
@@ -40,9 +39,7 @@ def draw_idea(n_samples=40, ratio=0.15):
     X, y = load_breast_cancer(return_X_y=True)
     rows = np.random.default_rng(SEED).choice(len(y), n_samples, replace=False)
     X, y = StandardScaler().fit_transform(X)[rows], y[rows]
-    model = single(
-        ReBatchCNNClassifier, ratio=0, batch_size=8, max_epochs=4, random_state=SEED
-    ).fit(X, y)
+    model = single(ratio=0, batch_size=8, max_epochs=4, random_state=SEED).fit(X, y)
     losses = model.sample_losses_
     n_chosen = redistribution_size(n_samples, ratio)
     chosen = np.sort(np.argsort(losses)[:n_chosen])
@@ -112,7 +109,6 @@ def load_flipped():
 def make_model(ratio, strategy="max-loss", repeats=0):
     """Return a classifier, by default one that leaves the hardest samples out."""
     return single(
-        ReBatchCNNClassifier,
         ratio=ratio,
         strategy=strategy,
         repeats=repeats,

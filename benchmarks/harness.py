@@ -15,6 +15,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from skrebatch import ReBatchCNNClassifier
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -39,7 +41,7 @@ SINGLE = {
 }
 
 
-def single(cls, **parameters):
+def single(cls=ReBatchCNNClassifier, **parameters):
     """Make an estimator of a single network of the paper."""
     return cls(**{**SINGLE, **parameters})
 

@@ -58,11 +58,7 @@ def fit(cls=ReBatchCNNClassifier, **params):
 
 def search(folder):
     """A search whose last fit has checkpoints, too."""
-    model = single(
-        ReBatchCNNClassifier,
-        **{**FIT, "max_epochs": 15},
-        checkpoint_dir=folder / "last",
-    )
+    model = single(**{**FIT, "max_epochs": 15}, checkpoint_dir=folder / "last")
     return FusedGridSearchCV(
         make_pipeline(StandardScaler(), model),
         {"rebatchcnnclassifier__ratio": [0.03, 0.08, 0.15, 0.3]},

@@ -44,7 +44,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from skrebatch import ReBatchCNNClassifier, fit_fused, training_dynamics
+from skrebatch import fit_fused, training_dynamics
 
 NETWORK = {"batch_size": 32, "max_epochs": 100}
 LEFT_OUT = {"strategy": "max-loss", "repeats": 0, "ratio": 0.3}
@@ -143,7 +143,7 @@ def find(name):
 def network(parameters, plan, seed):
     """Make the network of an arm."""
     common = {**NETWORK, "max_epochs": plan.max_epochs, "random_state": seed}
-    return single(ReBatchCNNClassifier, **common, **parameters)
+    return single(**common, **parameters)
 
 
 def scores(y, probabilities):

@@ -35,8 +35,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skrebatch import ReBatchCNNClassifier
-
 OUTPUT = RESULTS / "lecture.json"
 CATEGORICAL = ["cp", "restecg", "slope", "thal"]
 SPLIT_SEED = 42
@@ -87,7 +85,7 @@ def make_model(samples, parameters, max_epochs, seed):
     )
     sample = [("sample", SMOTE(random_state=seed))] if samples else []
     settings = {**NETWORK, "max_epochs": max_epochs, **parameters}
-    model = single(ReBatchCNNClassifier, random_state=seed, **settings)
+    model = single(random_state=seed, **settings)
     return Pipeline([("prepare", prepare), *sample, ("network", model)])
 
 

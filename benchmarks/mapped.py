@@ -65,13 +65,7 @@ def times(folder):
         y = (X[:, 0] > 0).astype(int)
         path = folder / "X.npy"
         np.save(path, X)
-        model = single(
-            ReBatchCNNClassifier,
-            batch_size=1024,
-            max_epochs=2,
-            random_state=0,
-            **table["params"],
-        )
+        model = single(batch_size=1024, max_epochs=2, random_state=0, **table["params"])
         variants = {
             "memory": partial(model.fit, X, y),
             "file": partial(model.fit, np.load(path, mmap_mode="r"), y),
@@ -94,7 +88,7 @@ def peak_of(path, shape, kind, params):
     X = np.load(path, mmap_mode="r")
     estimator, n_values = KINDS[kind]
     y = np.arange(len(X)) % n_values
-    model = estimator(**NARROW, random_state=0, **params)
+    model = single(estimator, **NARROW, random_state=0, **params)
     model.fit(X[:100], y[:100]).predict(X[:100])  # loads what a first fit loads
     before, start = memory("VmHWM"), time.perf_counter()
     model.fit(X, y).predict(X)

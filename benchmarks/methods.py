@@ -28,7 +28,6 @@ from skrebatch import (
     Epoch,
     IntervalInsertionSampler,
     Plan,
-    ReBatchCNNClassifier,
     fit_fused,
     redistribution_size,
 )
@@ -149,10 +148,7 @@ def compare(data, arms, scores, size, epochs):
             y, _ = flip(y, WRONG, [SEED, split])
         models = {
             arm: single(
-                ReBatchCNNClassifier,
-                batch_size=size.batch_size,
-                max_epochs=epochs,
-                random_state=split,
+                batch_size=size.batch_size, max_epochs=epochs, random_state=split
             ).set_params(**parameters)
             for arm, parameters in arms.items()
         }
@@ -200,7 +196,7 @@ def cost(size):
         X, y = make_data(rows, features)
         fixed = {"batch_size": batch_size, "max_epochs": epochs, "random_state": 0}
         variants = {
-            arm: partial(single(ReBatchCNNClassifier, **fixed, **parameters).fit, X, y)
+            arm: partial(single(**fixed, **parameters).fit, X, y)
             for arm, parameters in METHODS.items()
         }
         title = f"fits, {rows} x {features}"

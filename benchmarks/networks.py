@@ -23,8 +23,6 @@ from sklearn.preprocessing import StandardScaler
 from tabulate import tabulate
 from tqdm import tqdm
 
-from skrebatch import ReBatchCNNClassifier
-
 N_TEST = 5000
 LECTURE = {
     "architecture": "mlp",
@@ -80,7 +78,7 @@ def measure(title, rows, features, epochs, seeds, options=tuple(OPTIONS), **shar
 
     def make(name, seed):
         own = {**shared, **OPTIONS[name]}
-        return single(ReBatchCNNClassifier, max_epochs=epochs, random_state=seed, **own)
+        return single(max_epochs=epochs, random_state=seed, **own)
 
     X, y, *_ = make_data(200, features, 0)
     for name in options:

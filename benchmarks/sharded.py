@@ -31,7 +31,7 @@ from pages import as_quartiles, where, write_blocks
 from sklearn.datasets import make_classification
 from tabulate import tabulate
 
-from skrebatch import ReBatchCNNClassifier, fit_distributed
+from skrebatch import fit_distributed
 
 OUTPUT = RESULTS / "sharded.json"
 N_PROCESSES = 2
@@ -48,7 +48,6 @@ def compare(n_rows, n_features, batch_size, dtype, seed):
         n_rows, n_features, n_informative=5, flip_y=0.2, random_state=seed
     )
     model = single(
-        ReBatchCNNClassifier,
         ratio=0.15,
         repeats=2,
         batch_size=batch_size,

@@ -44,7 +44,6 @@ from skrebatch import (
     FusedGridSearchCV,
     IntervalInsertionSampler,
     MinLoss,
-    ReBatchCNNClassifier,
     fit_fused,
     redistribution_size,
 )
@@ -134,11 +133,7 @@ def one_fit(plan, device="cpu"):
     for cell, title, (X, y) in make_cells("one fit", plan.epochs):
         size, ratio, features = cell["batch_size"], cell["ratio"], cell["features"]
         ours = single(
-            ReBatchCNNClassifier,
-            ratio=ratio,
-            max_epochs=plan.epochs,
-            device=device,
-            random_state=0,
+            ratio=ratio, max_epochs=plan.epochs, device=device, random_state=0
         )
         net = skorch_net(features, ratio, size, plan.epochs, device)
         variants = {
@@ -169,12 +164,7 @@ def stacks(plan, device="cpu"):
     """Time K networks trained side by side."""
 
     def fit(k, X, y, ratio):
-        model = single(
-            ReBatchCNNClassifier,
-            ratio=ratio,
-            max_epochs=plan.search_epochs,
-            device=device,
-        )
+        model = single(ratio=ratio, max_epochs=plan.search_epochs, device=device)
         fit_fused([clone(model).set_params(random_state=s) for s in range(k)], X, y)
 
     cells = []
@@ -190,7 +180,7 @@ def search(plan, device="cpu"):
     n_samples, n_features = 615, 8
     X, y = make_data(n_samples, n_features)
     seeds = list(range(plan.seeds))
-    ours = single(ReBatchCNNClassifier, max_epochs=plan.search_epochs, device=device)
+    ours = single(max_epochs=plan.search_epochs, device=device)
     grid = {"ratio": RATIOS, "random_state": seeds}
     net = skorch_net(n_features, RATIOS[0], 1, plan.search_epochs, device)
     n_train = n_samples - n_samples // FOLDS
@@ -245,7 +235,6 @@ def large(plan):
         }
         X, y = make_data(n_samples, cell["features"])
         ours = single(
-            ReBatchCNNClassifier,
             ratio=cell["ratio"],
             batch_size=LARGE_BATCH,
             max_epochs=plan.large_epochs,
@@ -285,9 +274,7 @@ def peak_memory(n_samples):
     """Measure what a fit takes beside its data; for a process of its own."""
     torch.set_num_threads(1)
     X, y = make_data(n_samples, 30)
-    model = single(
-        ReBatchCNNClassifier, batch_size=LARGE_BATCH, max_epochs=2, random_state=0
-    )
+    model = single(batch_size=LARGE_BATCH, max_epochs=2, random_state=0)
     model.fit(X[:100], y[:100])  # loads what a first fit loads
     before = memory("VmRSS")
     model.fit(X, y)
