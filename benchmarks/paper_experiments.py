@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from datasets import SEED, load
 from harness import rounded, run_jobs, write_json
-from paper_runs import CHOICES, CLASSIFICATION
+from paper_claims import CHOICES, CLASSIFICATION
 from paper_search import PARTS
 from sklearn import metrics
 from sklearn.model_selection import train_test_split

@@ -11,14 +11,14 @@ from evidence import corrected_interval, corrected_p_value, holm
 from harness import load_frame, read_json
 from matplotlib.figure import Figure
 from pages import as_table, fill_template, list_versions, minus, save_figure
-from paper_claims import judge
-from paper_runs import (
+from paper_claims import (
     CHOICES,
     CLASSIFICATION,
     TEST_BY_TRAIN,
     TITLES,
     at,
     best_ratio,
+    judge,
     load_runs,
     names_of,
     ratios_of,

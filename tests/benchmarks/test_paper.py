@@ -10,7 +10,17 @@ import pytest
 from datasets import load
 from evidence import Interval
 from harness import run_jobs
-from paper_claims import CLAIMS, FAILS, HOLDS, UNKNOWN, gain, judge, judge_intervals
+from paper_claims import (
+    CLAIMS,
+    FAILS,
+    HOLDS,
+    UNKNOWN,
+    at,
+    gain,
+    judge,
+    judge_intervals,
+    load_runs,
+)
 from paper_experiments import (
     SIDE_REPEATS,
     Case,
@@ -25,7 +35,6 @@ from paper_experiments import (
     split,
 )
 from paper_report import TABLES, TITLES, write_page
-from paper_runs import at, load_runs
 from paper_search import SearchPlan, run_searches
 from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import make_pipeline
