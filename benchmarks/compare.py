@@ -21,13 +21,8 @@ from compare_report import draw, summarise, write_page
 from datasets import ENTRIES, SEED, load
 from harness import DOCS, make_parser, run_parallel, versions, write_json
 from joblib import delayed
+from sklearn import ensemble
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
@@ -138,18 +133,19 @@ def other_models(task, seed):
         return {
             "MLP": MLPClassifier(random_state=seed),
             "logistic regression": LogisticRegression(),
-            "random forest": RandomForestClassifier(random_state=seed),
-            "gradient boosting": HistGradientBoostingClassifier(random_state=seed),
+            "random forest": ensemble.RandomForestClassifier(random_state=seed),
+            "gradient boosting": ensemble.HistGradientBoostingClassifier(
+                random_state=seed
+            ),
         }
-    # Without a scaled target its 200 epochs end before it has learnt the mean.
-    mlp = TransformedTargetRegressor(
-        MLPRegressor(random_state=seed), transformer=StandardScaler()
-    )
     return {
-        "MLP": mlp,
+        # Without a scaled target its 200 epochs end before it has learnt the mean.
+        "MLP": TransformedTargetRegressor(
+            MLPRegressor(random_state=seed), transformer=StandardScaler()
+        ),
         "ridge": Ridge(),
-        "random forest": RandomForestRegressor(random_state=seed),
-        "gradient boosting": HistGradientBoostingRegressor(random_state=seed),
+        "random forest": ensemble.RandomForestRegressor(random_state=seed),
+        "gradient boosting": ensemble.HistGradientBoostingRegressor(random_state=seed),
     }
 
 

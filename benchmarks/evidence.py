@@ -17,7 +17,7 @@ class Interval(NamedTuple):
 
 
 def corrected_interval(scores, test_train_ratio, confidence=0.95):
-    """Confidence interval of a mean over cross-validation splits.
+    """Return the confidence interval of a mean over cross-validation splits.
 
     Scores of different splits depend on one another, because their training sets
     overlap. The interval of Nadeau and Bengio ("Inference for the generalization
@@ -30,11 +30,6 @@ def corrected_interval(scores, test_train_ratio, confidence=0.95):
     test_train_ratio : float
         Number of test rows by number of training rows; 1 / (k - 1) for k folds.
     confidence : float, default=0.95
-
-    Examples
-    --------
-    >>> corrected_interval([1, 2, 3], test_train_ratio=0.5)
-    Interval(mean=2.0, low=-1.92..., high=5.92...)
     """
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
@@ -43,13 +38,7 @@ def corrected_interval(scores, test_train_ratio, confidence=0.95):
 
 
 def corrected_p_value(differences, test_train_ratio):
-    """Two-sided p-value of no mean difference, by the same correction.
-
-    Examples
-    --------
-    >>> corrected_p_value([1, 2, 3], test_train_ratio=0.5)
-    0.16...
-    """
+    """Return the two-sided p-value of no mean difference, by the same correction."""
     differences = np.asarray(differences, dtype=float)
     mean, error = differences.mean(), corrected_errors(differences, test_train_ratio)
     if error == 0:
@@ -62,11 +51,6 @@ def holm(p_values):
 
     By S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian
     Journal of Statistics 6, 1979.
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, 0.03])
-    array([0.03, 0.06, 0.06])
     """
     p_values = np.asarray(p_values, dtype=float)
     order = np.argsort(p_values)
@@ -77,15 +61,7 @@ def holm(p_values):
 
 
 def verdict(difference, higher_is_better):
-    """Say in a word what an interval of a difference shows.
-
-    Examples
-    --------
-    >>> verdict(Interval(0.02, 0.01, 0.03), higher_is_better=True)
-    'better'
-    >>> verdict(Interval(0.02, -0.01, 0.05), higher_is_better=True)
-    'undecided'
-    """
+    """Say in a word what an interval of a difference shows."""
     if difference.low <= 0 <= difference.high:
         return "undecided"
     return "better" if (difference.mean > 0) == higher_is_better else "worse"

@@ -41,7 +41,12 @@ from sklearn.datasets import (
     make_moons,
 )
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import average_precision_score, log_loss
+from sklearn.metrics import (
+    average_precision_score,
+    log_loss,
+    precision_score,
+    recall_score,
+)
 from sklearn.model_selection import StratifiedKFold
 
 from skrebatch import fit_fused, training_dynamics
@@ -204,28 +209,24 @@ def clean(model, X, y, predicted):
 
 def found(is_flipped, model, issues):
     """Compare the samples that our label quality and cleanlab point at."""
-    quality = {
-        "label_quality": training_dynamics(model)["label_quality"].to_numpy(),
-        "cleanlab": issues["label_quality"].to_numpy(),
-    }
-    n_issues = int(issues["is_label_issue"].sum())
-    lowest = np.argsort(quality["label_quality"], kind="stable")[:n_issues]
+    dynamics, is_issue = training_dynamics(model), issues["is_label_issue"].to_numpy()
+    quality = dynamics["label_quality"]
     pointed_at = {
-        "cleanlab": np.flatnonzero(issues["is_label_issue"]),
-        "label_quality, as many": lowest,
-        "label_quality, below 1/2": np.flatnonzero(quality["label_quality"] < 0.5),
+        "cleanlab": is_issue,
+        "label_quality, as many": quality.rank(method="first") <= is_issue.sum(),
+        "label_quality, below 1/2": quality < 0.5,
     }
     return {
         "average precision": {
-            name: float(average_precision_score(is_flipped, -values))
-            for name, values in quality.items()
+            "label_quality": average_precision_score(is_flipped, -quality),
+            "cleanlab": average_precision_score(is_flipped, -issues["label_quality"]),
         },
         **{
             name: {
-                "precision": float(is_flipped[rows].mean()) if len(rows) else 0.0,
-                "recall": float(is_flipped[rows].sum() / is_flipped.sum()),
+                "precision": precision_score(is_flipped, own, zero_division=0.0),
+                "recall": recall_score(is_flipped, own),
             }
-            for name, rows in pointed_at.items()
+            for name, own in pointed_at.items()
         },
     }
 

@@ -36,25 +36,13 @@ def minus(text):
 
 
 def as_interval(interval, spec=".3f"):
-    """Format a mean and the ends of its interval, by a format specification.
-
-    Examples
-    --------
-    >>> as_interval((0.5, 0.25, 0.75), "+.2f")
-    '+0.50 [+0.25, +0.75]'
-    """
+    """Format a mean and its interval: ``0.50 [0.25, 0.75]`` with ".2f"."""
     mean, low, high = (f"{value:{spec}}" for value in interval)
     return f"{mean} [{low}, {high}]"
 
 
 def as_quartiles(values, base=1):
-    """Format the median and the quartiles of values, divided by a base pairwise.
-
-    Examples
-    --------
-    >>> as_quartiles([2, 4, 6], [2, 2, 2])
-    '2.00 [1.50, 2.50]'
-    """
+    """Format the median and the quartiles of values, divided by a base pairwise."""
     low, middle, high = np.percentile(np.divide(values, base), [25, 50, 75])
     return as_interval((middle, low, high), ".2f" if middle < 10 else ".1f")
 
