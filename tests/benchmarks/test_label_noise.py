@@ -7,6 +7,7 @@ from pathlib import Path
 import label_noise
 import numpy as np
 import pytest
+from harness import single
 from label_noise_report import (
     OUR_ARM,
     choice_table,
@@ -17,8 +18,6 @@ from label_noise_report import (
 )
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import RepeatedStratifiedKFold
-
-from skrebatch import ReBatchCNNClassifier
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -80,7 +79,7 @@ def test_scores_by_hand(results, data, rate, split):
     # The labels to learn from are wrong, those to score by are right.
     noisy, _ = label_noise.flip(y[train], rate, split)
     models = {
-        arm: ReBatchCNNClassifier(
+        arm: single(
             batch_size=32, max_epochs=PLAN.max_epochs, random_state=split, **parameters
         )
         for arm, parameters in label_noise.ARMS.items()

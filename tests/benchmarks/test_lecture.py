@@ -10,10 +10,9 @@ import pytest
 pytest.importorskip("imblearn", reason="needs imbalanced-learn, the extra imbalance")
 
 import lecture
+from harness import single
 from imblearn.over_sampling import SMOTE
 from sklearn.model_selection import train_test_split
-
-from skrebatch import ReBatchCNNClassifier
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +93,7 @@ def test_every_condition_is_trained_with_its_seed_and_split(heart):
         more = SMOTE(random_state=seed).fit_resample(X[train], y[train])
         for condition, (samples, parameters, _) in lecture.CONDITIONS.items():
             settings = {**lecture.NETWORK, **parameters, "max_epochs": 2}
-            model = ReBatchCNNClassifier(random_state=seed, **settings)
+            model = single(random_state=seed, **settings)
             model.fit(*(more if samples else (X[train], y[train])))
             predicted = model.predict(X[test])
             accuracy = np.mean(predicted == y[test])
