@@ -709,7 +709,18 @@ def test_fractions_are_numbers():
         assert_same_bits(*[model.fit(X, y) for model in models])
 
 
-@pytest.mark.parametrize("value", ["even", 3.0, {0: -1, 1: 1}, {0: np.nan}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "even",
+        3.0,
+        {0: -1, 1: 1},
+        {0: np.nan},
+        {0: "1", 1: "2"},
+        {0: HUGE, 1: 1},
+        {0: np.ma.masked, 1: 1},
+    ],
+)
 def test_class_weights_that_are_refused(value):
     X, y = make_data()
     refused(lambda model: model.fit(X, y), "weight", class_weight=value)

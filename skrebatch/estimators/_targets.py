@@ -18,7 +18,7 @@ from skrebatch._engine.nn.losses import (
     Loss,
     SquaredError,
 )
-from skrebatch._utils.arrays import as_array, keep_integers
+from skrebatch._utils.arrays import as_array, keep_integers, to_floats
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.validation import (
     check_weights,
@@ -177,10 +177,9 @@ class ClassTargets:
 
     def _weights_by_class(self, class_weight: Any, y: NDArray[Any]) -> Floats:
         """Return the weight of each class from a dict; `y` may lack some classes."""
-        try:
-            return compute_class_weight(class_weight, classes=self.classes, y=y)
-        except OverflowError as error:  # from an integer too large for a float
-            raise ValueError(f"class_weight has an invalid weight: {error}.") from error
+        if isinstance(class_weight, dict):
+            to_floats(list(class_weight.values()), "class_weight")
+        return compute_class_weight(class_weight, classes=self.classes, y=y)
 
     def scale_to(
         self, y: NDArray[Any], weights: Floats | None, standardize: bool
