@@ -3,9 +3,8 @@
 import math
 
 import numpy as np
+import pandas as pd
 from pages import as_table, fill_template, where
-
-PARTS = "training", "gradients", "choosing", "order", "shuffling"
 
 
 def epoch_seconds(results, n_machines):
@@ -52,18 +51,15 @@ def passes(results, part, most=1 << 16):
 
 def search_rows(results):
     """Work out the searches, by table and number of machines."""
-    cluster = results["cluster"]
-    rows = []
+    cluster, rows = results["cluster"], []
     for name, n_epochs in results["epochs"].items():
         table = results["training"][name]
-        stack = table.get("stack", 1)
-        n_stacks = math.ceil(cluster["fits"] / stack)
+        n_stacks = math.ceil(cluster["fits"] / table.get("stack", 1))
         work = cluster["fits"] * n_epochs * table["epoch"]
         size = table["rows"] * table["row_bytes"]
         for n_machines in cluster["machines"]:
-            n_cores = n_machines * cluster["cores"]
             # A core can do no less than one stack.
-            n_waves = math.ceil(n_stacks / n_cores)
+            n_waves = math.ceil(n_stacks / (n_machines * cluster["cores"]))
             rows.append(
                 {
                     "table": f"{table['rows']:,} × {table['features']}",
@@ -75,7 +71,7 @@ def search_rows(results):
                     "each time": n_stacks * size / cluster["bandwidth"],
                 }
             )
-    return rows
+    return pd.DataFrame(rows)
 
 
 def write_page(results, page):
@@ -92,15 +88,12 @@ def write_page(results, page):
         }
         for cell in simulation["cells"]
     ]
-    seconds = {n: epoch_seconds(results, n) for n in cluster["machines"]}
-    epochs = [
-        {"machines": n, **{part: _seconds(parts[part]) for part in PARTS}}
-        | {"sum": _seconds(sum(parts.values()))}
-        for n, parts in seconds.items()
-    ]
+    machines = pd.Index(cluster["machines"], name="machines")
+    seconds = pd.DataFrame([epoch_seconds(results, n) for n in machines], machines)
+    epochs = seconds.assign(sum=seconds.sum(axis=1)).map(_seconds)
     searches = search_rows(results)
-    times = "training", "scheduler", "once", "each time"
-    found = [row | {name: _seconds(row[name]) for name in times} for row in searches]
+    times = searches[["training", "scheduler", "once", "each time"]]
+    found = searches.assign(**times.map(_seconds))
     n_same = sum(cell["same"] for cell in simulation["cells"])
     choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
     all_losses = 4 * cluster["rows"]
@@ -126,7 +119,7 @@ def write_page(results, page):
         sort_ns=1e9 * sort,
         bottlenecks=_bottlenecks(results, seconds),
         table=_bytes(cluster["rows"] * large["row_bytes"]),
-        search_table=as_table(found, "keys", "github"),
+        search_table=as_table(found.to_dict("records"), "keys", "github"),
         search_verdict=_search_verdict(searches),
         stamp=where(results["environment"]),
     )
@@ -136,31 +129,29 @@ def write_page(results, page):
 def _bottlenecks(results, seconds):
     """Say of each part when it takes longer than training."""
     lines = []
-    for part in PARTS[1:]:
+    for part, own in seconds.drop(columns="training").items():
         first = passes(results, part)
-        shares = [parts[part] / parts["training"] for parts in seconds.values()]
         when = (
             "up to 65,536 machines never takes longer than training for good"
             if first is None
             else f"takes longer than training from {first:,} machines on"
         )
-        low, high = (f"{share:.2g}" for share in (min(shares), max(shares)))
+        low, high = (own / seconds.training).agg(["min", "max"]).map("{:.2g}".format)
         lines.append(
             f"- *{part}* {when};\n  in the table it is {low} to {high} times it."
         )
     return "\n".join(lines)
 
 
-def _search_verdict(rows):
+def _search_verdict(searches):
     """Say from where on more machines no longer help a search."""
     lines = []
-    for table in dict.fromkeys(row["table"] for row in rows):
-        own = [row for row in rows if row["table"] == table]
-        bound = [r["machines"] for r in own if r["scheduler"] > r["training"]]
+    for table, own in searches.groupby("table", sort=False):
+        bound = own[own.scheduler > own.training].machines
         when = (
-            f"the scheduler is slower than the fits on {min(bound):,} machines"
-            if bound
-            else "the fits take longer than the scheduler throughout"
+            "the fits take longer than the scheduler throughout"
+            if bound.empty
+            else f"the scheduler is slower than the fits on {bound.min():,} machines"
         )
         lines.append(f"- {table}: {when}.")
     return "\n".join(lines)
