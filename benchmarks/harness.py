@@ -64,7 +64,7 @@ def make_parser(description, *options, only=None):
     return parser
 
 
-def run_parallel(calls, n_jobs, title=None, unit="fit"):
+def run_parallel(calls, n_jobs=-1, title=None, unit="fit"):
     """Run a list of joblib's delayed calls with a progress bar, keeping their order."""
     workers = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     return list(tqdm(workers(calls), title, total=len(calls), unit=unit))
@@ -176,3 +176,13 @@ def run_and_write(description, stem, sections, write_page, plans=None, arguments
             print(f"{name}: written to {path}")
     if arguments.page or (arguments.output == RESULTS and not is_trial):
         write_page(read_json(path))
+
+
+def run_whole(description, path, run, write_page):
+    """Run a benchmark that has no sections, then write the page."""
+    arguments = make_parser(description, "--page").parse_args()
+    if not arguments.page:
+        torch.set_num_threads(1)
+        with threadpool_limits(1):
+            write_json(path, {"environment": environment(), **run()})
+    write_page(read_json(path))

@@ -31,22 +31,9 @@ from harness import (
 )
 from joblib import delayed
 from label_noise_report import OPPONENT, OUR_ARM, summarise, write_page
-from sklearn.datasets import (
-    load_digits,
-    load_wine,
-    make_classification,
-    make_friedman1,
-    make_gaussian_quantiles,
-    make_hastie_10_2,
-    make_moons,
-)
+from sklearn import datasets as bundled
+from sklearn import metrics
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import (
-    average_precision_score,
-    log_loss,
-    precision_score,
-    recall_score,
-)
 from sklearn.model_selection import StratifiedKFold
 
 from skrebatch import fit_fused, training_dynamics
@@ -108,11 +95,11 @@ CHOICE = Plan(rates=(0.2,), repeats=2)
 
 def development():
     """Make the data sets of --choose."""
-    make = partial(make_classification, flip_y=0, random_state=SEED)
-    moons, moon = make_moons(400, noise=0.25, random_state=SEED)
+    make = partial(bundled.make_classification, flip_y=0, random_state=SEED)
+    moons, moon = bundled.make_moons(400, noise=0.25, random_state=SEED)
     nothing = np.random.default_rng(SEED).normal(size=(400, 4))
-    wine, label = load_wine(return_X_y=True, as_frame=True)
-    images, digit = load_digits(return_X_y=True)
+    wine, label = bundled.load_wine(return_X_y=True, as_frame=True)
+    images, digit = bundled.load_digits(return_X_y=True)
     # Half of the resolution in either direction.
     images = images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
     some = np.random.default_rng(SEED).choice(len(digit), 500, replace=False)
@@ -127,7 +114,7 @@ def development():
         as_dataset("moons", np.hstack([moons, nothing]), moon),
         as_dataset(
             "quantiles",
-            *make_gaussian_quantiles(
+            *bundled.make_gaussian_quantiles(
                 n_samples=500, n_features=6, n_classes=2, random_state=SEED
             ),
         ),
@@ -137,10 +124,10 @@ def development():
 def find(name):
     """Generate a data set, or load one of datasets.py."""
     if name == "hastie":
-        X, y = make_hastie_10_2(600, random_state=SEED)
+        X, y = bundled.make_hastie_10_2(600, random_state=SEED)
         return as_dataset(name, X, y > 0)
     if name == "friedman":
-        X, y = make_friedman1(500, noise=1.0, random_state=SEED)
+        X, y = bundled.make_friedman1(500, noise=1.0, random_state=SEED)
         return as_dataset(name, X, y > np.median(y))
     return load(name)
 
@@ -155,7 +142,7 @@ def scores(y, probabilities):
     """Score the probabilities of class 1 on clean labels."""
     return {
         "accuracy": float(np.mean((probabilities > 0.5) == y)),
-        "log loss": float(log_loss(y, probabilities, labels=[0, 1])),
+        "log loss": float(metrics.log_loss(y, probabilities, labels=[0, 1])),
     }
 
 
@@ -218,13 +205,17 @@ def found(is_flipped, model, issues):
     }
     return {
         "average precision": {
-            "label_quality": average_precision_score(is_flipped, -quality),
-            "cleanlab": average_precision_score(is_flipped, -issues["label_quality"]),
+            "label_quality": metrics.average_precision_score(is_flipped, -quality),
+            "cleanlab": metrics.average_precision_score(
+                is_flipped, -issues["label_quality"]
+            ),
         },
         **{
             name: {
-                "precision": precision_score(is_flipped, own, zero_division=0.0),
-                "recall": recall_score(is_flipped, own),
+                "precision": metrics.precision_score(
+                    is_flipped, own, zero_division=0.0
+                ),
+                "recall": metrics.recall_score(is_flipped, own),
             }
             for name, own in pointed_at.items()
         },

@@ -8,22 +8,13 @@ batch norm together, and three more with re-Batch. Each is run with ten seeds on
 lecture's own split, and on ten other splits. Needs the extra `imbalance`.
 """
 
-import os
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from datasets import load
 from evidence import corrected_interval
-from harness import (
-    DOCS,
-    RESULTS,
-    make_parser,
-    read_json,
-    run_parallel,
-    single,
-    versions,
-    write_json,
-)
+from harness import DOCS, RESULTS, run_parallel, run_whole, single
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
 from joblib import delayed
@@ -121,8 +112,6 @@ def run(n_seeds=N_SEEDS, max_epochs=NETWORK["max_epochs"], n_jobs=-1):
         "rows": len(dataset.X),
         "n_seeds": n_seeds,
         "network": {**NETWORK, "max_epochs": max_epochs},
-        "versions": versions(),
-        "cpus": os.cpu_count(),
         "runs": run_parallel(jobs, n_jobs),
     }
 
@@ -179,12 +168,5 @@ def write_page(results, docs):
     (docs / "lecture.md").write_text(text, encoding="utf-8")
 
 
-def main():
-    arguments = make_parser(__doc__, "--n-jobs", "--page").parse_args()
-    if not arguments.page:
-        write_json(OUTPUT, run(n_jobs=arguments.n_jobs))
-    write_page(read_json(OUTPUT), DOCS)
-
-
 if __name__ == "__main__":
-    main()
+    run_whole(__doc__, OUTPUT, run, partial(write_page, docs=DOCS))

@@ -10,12 +10,11 @@ a search would take. Everything goes to benchmarks/results/plan.json.
 """
 
 import time
+from functools import partial
 
 import numpy as np
-import torch
-from harness import DOCS, RESULTS, environment, make_parser, read_json, write_json
+from harness import DOCS, RESULTS, read_json, run_whole
 from plan_report import write_page
-from threadpoolctl import threadpool_limits
 
 from skrebatch import MinLoss, TabularCNN, redistribution_size
 from skrebatch.strategies import Epoch
@@ -216,23 +215,21 @@ def _digits(pairs, shift):
     return (pairs >> np.uint64(shift) & mask).astype(np.int64)
 
 
+def run():
+    """Simulate the choice, and measure what it takes."""
+    return {
+        "ratio": RATIO,
+        "digit": DIGIT,
+        "simulation": simulate(),
+        "seconds": measure(),
+        "training": trained(read_json(RESULTS / "speed.json")),
+        "cluster": CLUSTER,
+        "epochs": EPOCHS,
+    }
+
+
 def main():
-    if not make_parser(__doc__, "--page").parse_args().page:
-        torch.set_num_threads(1)
-        speed = read_json(RESULTS / "speed.json")
-        with threadpool_limits(1):
-            results = {
-                "environment": environment(),
-                "ratio": RATIO,
-                "digit": DIGIT,
-                "simulation": simulate(),
-                "seconds": measure(),
-                "training": trained(speed),
-                "cluster": CLUSTER,
-                "epochs": EPOCHS,
-            }
-        write_json(OUTPUT, results)
-    write_page(read_json(OUTPUT), PAGE)
+    run_whole(__doc__, OUTPUT, run, partial(write_page, page=PAGE))
 
 
 if __name__ == "__main__":
