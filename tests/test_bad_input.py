@@ -443,8 +443,9 @@ def test_a_classifier_refuses_continuous_labels():
 
 
 def test_a_classifier_refuses_several_targets():
-    X, y = make_data()
-    refused(lambda model: model.fit(X, np.column_stack([y, y])), "1d array", "(41, 2)")
+    X, y = make_data("multiclass")
+    words = "(multi-label), it must contain only 0 and 1, got [2]"
+    refused(lambda model: model.fit(X, np.column_stack([y, y])), words)
 
 
 @pytest.mark.parametrize("n_networks", [1, 2])
