@@ -62,24 +62,20 @@ class Plan:
     epochs: int = 50
     repetitions: int = 7
     stacks: tuple[int, ...] = (1, 8, 20, 50, 200)
-    stack_repetitions: int = 3
     seeds: int = 10
     search_epochs: int = 10
-    search_repetitions: int = 3
     large_rows: tuple[int, ...] = (100_000, 1_000_000)
     large_epochs: int = 3
-    large_repetitions: int = 3
+    slow_repetitions: int = 3  # of all but one fit
 
 
 QUICK = Plan(
     epochs=10,
     repetitions=3,
     stacks=(1, 5, 20),
-    stack_repetitions=2,
     seeds=2,
-    search_repetitions=1,
     large_rows=(100_000,),
-    large_repetitions=1,
+    slow_repetitions=1,
 )
 
 
@@ -170,7 +166,7 @@ def stacks(plan, device="cpu"):
     cells = []
     for cell, title, (X, y) in make_cells("stacks", plan.search_epochs):
         variants = {str(k): partial(fit, k, X, y, cell["ratio"]) for k in plan.stacks}
-        seconds = measure(title, variants, plan.stack_repetitions, device)
+        seconds = measure(title, variants, plan.slow_repetitions, device)
         cells.append({**cell, "seconds": seconds})
     return cells
 
@@ -209,7 +205,7 @@ def search(plan, device="cpu"):
         for name, arguments in kinds.items()
         for n_jobs in ((1, 2) if device == "cpu" else (1,))
     }
-    repetitions = plan.search_repetitions
+    repeats = plan.slow_repetitions
     cell = {
         "rows": n_samples,
         "features": n_features,
@@ -217,7 +213,7 @@ def search(plan, device="cpu"):
         "folds": FOLDS,
         "seeds": plan.seeds,
         "epochs": plan.search_epochs,
-        "seconds": measure("search", variants, repetitions, device, warm_up=False),
+        "seconds": measure("search", variants, repeats, device, warm_up=False),
     }
     return [cell]
 
@@ -234,24 +230,21 @@ def large(plan):
             "epochs": plan.large_epochs,
         }
         X, y = make_data(n_samples, cell["features"])
-        ours = single(
-            ratio=cell["ratio"],
-            batch_size=LARGE_BATCH,
-            max_epochs=plan.large_epochs,
-            random_state=0,
-        )
+        ratio, epochs = cell["ratio"], cell["epochs"]
+        options = {"ratio": ratio, "batch_size": LARGE_BATCH, "max_epochs": epochs}
+        ours = single(**options, random_state=0)
         variants = {
-            "bare loop": partial(bare_loop, X, y, LARGE_BATCH, plan.large_epochs),
+            "bare loop": partial(bare_loop, X, y, LARGE_BATCH, epochs),
             "skrebatch": partial(ours.fit, X, y),
             "selection and order": partial(
                 select_and_order,
                 np.random.default_rng(1).random(n_samples, dtype=np.float32),
-                redistribution_size(n_samples, cell["ratio"]),
+                redistribution_size(n_samples, ratio),
                 IntervalInsertionSampler(n_samples, random_state=0),
             ),
         }
-        title = f"large, {n_samples} rows"
-        cell["seconds"] = measure(title, variants, plan.large_repetitions)
+        repeats = plan.slow_repetitions
+        cell["seconds"] = measure(f"large, {n_samples} rows", variants, repeats)
         cell["bytes"] = in_new_process(peak_memory, n_samples)
         cells.append(cell)
     return cells
