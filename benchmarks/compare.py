@@ -17,7 +17,7 @@ import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from compare_report import draw, summarise, write_page
+from compare_report import CURVES, draw, summarise, write_page
 from datasets import ENTRIES, SEED, load
 from harness import DOCS, make_parser, run_parallel, versions, write_json
 from joblib import delayed
@@ -50,14 +50,6 @@ SCORES = {
 }
 # Plain training is near its best then, at most of the batch sizes.
 MAX_EPOCHS = {"insurance": 100, "chp": 100}
-# What the loss curves show, at ratio .15.
-CURVES = {
-    "no re-Batch": {"ratio": 0},
-    "min-loss, moved": {"strategy": "min-loss", "repeats": 1},
-    "min-loss, twice": {"strategy": "min-loss", "repeats": 2},
-    "max-loss, left out": {"strategy": "max-loss", "repeats": 0},
-    "max-loss, twice": {"strategy": "max-loss", "repeats": 2},
-}
 
 
 @dataclass(frozen=True)
@@ -206,7 +198,7 @@ def trace(curve, dataset, plan, split, train, test):
         batch_size=redistribution_size(len(train), 0.15),
         max_epochs=plan.curve_epochs,
         random_state=2 * split,
-    ).set_params(**CURVES[curve])
+    ).set_params(**CURVES[curve][0])
     # The validation set is only looked at, so both fits are the same, bit for bit.
     curves = {
         name: model.fit(X_train, y_train, X_val=X, y_val=y).validation_loss_curve_

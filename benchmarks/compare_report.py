@@ -20,12 +20,13 @@ from pages import (
 CONTROLS = ("no re-Batch", "random")
 LOSSES = ("log loss", "RMSE")  # less is better
 COLOURS = {"min-loss": "tab:blue", "max-loss": "tab:orange", "random": "tab:green"}
-CURVE_STYLES = {
-    "no re-Batch": ("black", "-"),
-    "min-loss, moved": ("tab:blue", ":"),
-    "min-loss, twice": ("tab:blue", "-"),
-    "max-loss, left out": ("tab:orange", "--"),
-    "max-loss, twice": ("tab:orange", "-"),
+# At ratio .15: the parameters of the curve, its colour and line.
+CURVES = {
+    "no re-Batch": ({"ratio": 0}, "black", "-"),
+    "min-loss, moved": ({"strategy": "min-loss", "repeats": 1}, "tab:blue", ":"),
+    "min-loss, twice": ({"strategy": "min-loss", "repeats": 2}, "tab:blue", "-"),
+    "max-loss, left out": ({"strategy": "max-loss", "repeats": 0}, "tab:orange", "--"),
+    "max-loss, twice": ({"strategy": "max-loss", "repeats": 2}, "tab:orange", "-"),
 }
 REPEATS = {0: "left out", 1: "moved", 2: "twice"}
 
@@ -150,7 +151,7 @@ def _draw_curves(results):
     loss = {"classification": "log loss", "regression": "squared error (scaled target)"}
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, part in zip(figure.subplots(1, 2), ("train", "test"), strict=True):
-        for label, (colour, line) in CURVE_STYLES.items():
+        for label, (_, colour, line) in CURVES.items():
             curves = [run[part] for run in results["curves"] if run["curve"] == label]
             mean = np.mean(curves, axis=0)
             axes.plot(np.arange(1, len(mean) + 1), mean, line, c=colour, label=label)

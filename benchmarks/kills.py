@@ -1,6 +1,6 @@
 """Kill fits and searches at random moments, go on, and compare the results by the bit.
 
-    python benchmarks/kills.py [--kills 100] [--seed 0] [--case NAME] [--output FILE]
+    python benchmarks/kills.py [--kills 100] [--case NAME] [--output FILE]
     python benchmarks/kills.py --page    # docs/interruption.md from the results
 
 Each case is run to its end once, undisturbed. Then it is run again, killed by SIGKILL
@@ -48,6 +48,7 @@ from skrebatch import (
 from skrebatch._engine.serialization.checkpoint import Checkpoint
 
 OUTPUT = RESULTS / "kills.json"
+SEED = 0
 FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every": 3}
 
 
@@ -155,9 +156,9 @@ def run_and_kill(make_model, X, y, duration, rng):
     return counts, digest
 
 
-def measure(names, n_kills, seed):
+def measure(names, n_kills):
     """Kill each case in turn until there have been enough kills."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     cases = {}
     for name in names:
         make_model = CASES[name]
@@ -199,15 +200,14 @@ def write_page(results):
 def main():
     parser = make_parser(__doc__, "--page")
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", choices=CASES, action="append", dest="names")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
     if not args.page:
         torch.set_num_threads(1)
-        cases = measure(args.names or list(CASES), args.kills, args.seed)
+        cases = measure(args.names or list(CASES), args.kills)
         total = pd.DataFrame(cases).sum(axis=1).to_dict()
-        ran = {"environment": environment(), "seed": args.seed}
+        ran = {"environment": environment(), "seed": SEED}
         write_json(args.output, {**ran, "total": total, "cases": cases}, indent=2)
         print(json.dumps(total))
     if args.output == OUTPUT:

@@ -38,7 +38,6 @@ PARTS = {"train": "training", "val": "validation"}
 # Scores whose titles are not their names.
 NAMES = {"f1": "F1", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "nrmse": "NRMSE"}
 TIMES = "left out", "once", "twice", "three times"
-SIZES = "B", "fixed"
 # Of the searches, for regression and for classification.
 SEARCHED = ("R²", "RMSE"), ("accuracy", "log loss")
 PARAMETERS = "ratio", "strategy", "repeats", "lr"
@@ -88,8 +87,7 @@ def write_page(folder, docs):
         "paper_readings",
         **reading_tables(areas),
         fixed=results["fixed_batch_size"],
-        ratio_table=ratio_table(frame),
-        best=best_table(frame),
+        **ratio_tables(frame),
         side=side,
         control_table=control_table(frame),
     )
@@ -239,27 +237,21 @@ RATIO_CASES = [
 ]
 
 
-def ratio_table(frame):
+def ratio_tables(frame):
     """Tabulate the main score by ratio, at B and at the fixed batch size."""
-    rows = []
-    for name, (method, fixed) in itertools.product(names_of(frame), RATIO_CASES):
-        row = {"": f"{TITLES[name]}, {method}", "batch size": SIZES[fixed]}
-        for ratio in ratios_of(frame):
-            own = at(frame, name, method, ratio, fixed=fixed)
-            row[ratio] = mean_cell(own[scores_of(name)[0]])
-        rows.append(row)
-    return as_table(rows, "keys")
-
-
-def best_table(frame):
-    """Tabulate the ratio with the best mean of the main score."""
-    rows = []
+    rows, best = [], []
     for name in names_of(frame):
-        row = {"": TITLES[name]}
-        for method, fixed in RATIO_CASES[:-1]:
-            row[f"{method}, {SIZES[fixed]}"] = best_ratio(frame, name, method, fixed)
-        rows.append(row)
-    return as_table(rows, "keys")
+        best.append({"": TITLES[name]})
+        for method, fixed in RATIO_CASES:
+            size = "fixed" if fixed else "B"
+            row = {"": f"{TITLES[name]}, {method}", "batch size": size}
+            for ratio in ratios_of(frame):
+                own = at(frame, name, method, ratio, fixed=fixed)
+                row[ratio] = mean_cell(own[scores_of(name)[0]])
+            rows.append(row)
+            if (method, fixed) != RATIO_CASES[-1]:  # which is the same at every ratio
+                best[-1][f"{method}, {size}"] = best_ratio(frame, name, method, fixed)
+    return {"ratio_table": as_table(rows, "keys"), "best": as_table(best, "keys")}
 
 
 def control_table(frame):
