@@ -5,7 +5,6 @@ import datetime
 import json
 import os
 import platform
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -136,44 +135,30 @@ def environment():
     }
 
 
-def run_sections(path, sections, only):
-    """Run sections of a benchmark on one thread; write each to the file of results.
-
-    A section is a function that returns a dict, or None if it can't run here. The file
-    keeps the results of the others; without a path none is written. Yields the names of
-    the sections, and their results with the environment.
-    """
-    torch.set_num_threads(1)
-    for name in only:
-        with threadpool_limits(1):
-            found = sections[name]()
-        if found is None:
-            print(f"{name}: skipped, this machine lacks what it needs")
-            continue
-        section = {"environment": environment(), **found}
-        if path is not None:
-            # Read only now, because another run may have written to it.
-            results = (read_json(path) if path.exists() else {}) | {name: section}
-            write_json(path, {n: results[n] for n in sections if n in results})
-        yield name, section
-
-
 def run_and_write(description, stem, sections, write_page, plans=None, arguments=None):
     """Run the sections that the command line names, then write the page.
 
-    Where there are `plans`, of a full and of a trial run, each section takes one. The
-    page is that of the full results in their own folder.
+    A section is a function that returns a dict, or None if it can't run here. Where
+    there are `plans`, of a full and of a trial run, it takes one. The page is that of
+    the full results in their own folder.
     """
     options = ["--output", "--page", "--quick"][: 2 if plans is None else 3]
     parser = make_parser(description, *options, only=sections)
     arguments = parser.parse_args(arguments)
     is_trial = plans is not None and arguments.quick
-    if plans is not None:
-        sections = {n: partial(s, plans[is_trial]) for n, s in sections.items()}
     path = arguments.output / f"{stem}{'_quick' * is_trial}.json"
-    if not arguments.page:
-        for name, _ in run_sections(path, sections, arguments.only):
-            print(f"{name}: written to {path}")
+    torch.set_num_threads(1)
+    for name in [] if arguments.page else arguments.only:
+        with threadpool_limits(1):
+            found = sections[name](*([] if plans is None else [plans[is_trial]]))
+        if found is None:
+            print(f"{name}: skipped, this machine lacks what it needs")
+            continue
+        # Read only now, because another run may have written to it.
+        results = read_json(path) if path.exists() else {}
+        results[name] = {"environment": environment(), **found}
+        write_json(path, {n: results[n] for n in sections if n in results})
+        print(f"{name}: written to {path}")
     if arguments.page or (arguments.output == RESULTS and not is_trial):
         write_page(read_json(path))
 
