@@ -118,7 +118,7 @@ def versions(*packages):
     return found
 
 
-def environment():
+def environment(*packages):
     """Return the date, the versions and the hardware of a run."""
     cpu = platform.processor()
     if Path("/proc/cpuinfo").exists():
@@ -126,9 +126,7 @@ def environment():
         cpu = next((line.split(": ")[1] for line in lines if "model name" in line), cpu)
     return {
         "date": datetime.date.today().isoformat(),
-        "versions": versions(
-            "numpy", "scikit-learn", "skorch", "torch", "lightning", "skrebatch"
-        ),
+        "versions": versions(*PACKAGES, "skorch", "lightning", *packages),
         "cpu": cpu,
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

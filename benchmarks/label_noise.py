@@ -7,13 +7,10 @@
 A share of the training labels is flipped at random; test labels stay clean. All arms
 but gradient boosting train the same network, on the same splits, with the same flips
 and from the same initial weights. Our configuration was chosen by `--choose`, on data
-sets that the comparison does not use. CleanLearning is cleanlab's (`pip install
-cleanlab`); without it, its arms are left out. Results go to benchmarks/results/.
+sets that the comparison does not use. Needs cleanlab (`pip install cleanlab`).
 """
 
-import importlib.util
 import itertools
-import os
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -21,16 +18,16 @@ import numpy as np
 from datasets import SEED, as_dataset, flip, load
 from harness import (
     DOCS,
-    PACKAGES,
+    RESULTS,
+    environment,
     make_parser,
     rounded,
     run_parallel,
     single,
-    versions,
     write_json,
 )
 from joblib import delayed
-from label_noise_report import OPPONENT, OUR_ARM, summarise, write_page
+from label_noise_report import OPPONENT, OUR_ARM, write_page
 from sklearn import datasets as bundled
 from sklearn import metrics
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -89,7 +86,6 @@ class Plan:
     max_epochs: int = 100
 
 
-QUICK = Plan(rates=(0.2,), repeats=1, cleanlab_folds=3, max_epochs=15)
 CHOICE = Plan(rates=(0.2,), repeats=2)
 
 
@@ -237,39 +233,27 @@ def run_all(datasets, plan, arms, cleaned, n_jobs):
         "plan": asdict(plan),
         "network": NETWORK,
         "arms": arms,
-        "versions": versions(*PACKAGES, *(["cleanlab"] if cleaned else [])),
-        "cpus": os.cpu_count(),
+        "environment": environment("cleanlab"),
         "runs": runs,
     }
 
 
 def main():
-    parser = make_parser(__doc__, "--n-jobs", "--output", "--page", "--quick")
-    parser.add_argument("--data", nargs="+", default=EVALUATION, choices=EVALUATION)
+    parser = make_parser(__doc__, "--n-jobs", "--page")
     parser.add_argument("--choose", action="store_true", help="choose on other data")
     arguments = parser.parse_args()
     if arguments.page:
-        write_page(arguments.output, DOCS)
+        write_page(RESULTS, DOCS)
         return
 
-    plan, cleaned = Plan(), CLEANED
-    if importlib.util.find_spec("cleanlab") is None:
-        print("cleanlab is not installed: its arms are left out.")
-        cleaned = {}
+    stem = "label_noise"
+    setup = [find(name) for name in EVALUATION], Plan(), ARMS, CLEANED
     if arguments.choose:
-        datasets, plan, cleaned = development(), CHOICE, {}
-        arms = {arm: ARMS[arm] for arm in ("to the end", OPPONENT)} | CANDIDATES
         stem = "label_noise_choice"
-    else:
-        datasets = [find(name) for name in arguments.data]
-        arms, stem = ARMS, "label_noise"
-    if arguments.quick:
-        plan, stem = QUICK, f"{stem}_quick"
-    results = run_all(datasets, plan, arms, cleaned, arguments.n_jobs)
-    path = arguments.output / f"{stem}.json"
-    write_json(path, rounded(results), indent=None)
-    print(summarise(results))
-    print(f"wrote {path}")
+        arms = {arm: ARMS[arm] for arm in ("to the end", OPPONENT)} | CANDIDATES
+        setup = development(), CHOICE, arms, {}
+    results = run_all(*setup, arguments.n_jobs)
+    write_json(RESULTS / f"{stem}.json", rounded(results), indent=None)
 
 
 if __name__ == "__main__":

@@ -145,14 +145,6 @@ def summary(results):
     return "\n".join(sentences)
 
 
-def summarise(results):
-    """Write the main tables as plain text."""
-    tables = [mean_table(results, "accuracy"), mean_table(results, "log loss")]
-    if any("found" in run for run in results["runs"]):
-        tables.append(found_table(results))
-    return "\n\n".join(tables)
-
-
 def draw(results):
     """Draw the accuracy by rate for the mean and each data set."""
     means = means_of(results, "accuracy")
