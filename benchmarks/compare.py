@@ -17,9 +17,9 @@ import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from compare_report import CURVES, draw, summarise, write_page
+from compare_report import CURVES, summarise, write_page
 from datasets import ENTRIES, SEED, load
-from harness import DOCS, make_parser, run_parallel, versions, write_json
+from harness import DOCS, RESULTS, make_parser, run_parallel, versions, write_json
 from joblib import delayed
 from sklearn import ensemble
 from sklearn.compose import TransformedTargetRegressor
@@ -63,9 +63,6 @@ class Plan:
     inner_folds: int = 3
     max_epochs: int = 30
     curve_epochs: int = 100
-
-
-QUICK = Plan(ratios=(0.15, 0.3), outer_repeats=1, max_epochs=5, curve_epochs=20)
 
 
 def candidates(arm, plan, n_samples, seeds):
@@ -239,24 +236,20 @@ def compare(dataset, plan, n_jobs):
 
 
 def main():
-    parser = make_parser(__doc__, "--n-jobs", "--output", "--page", "--quick")
+    parser = make_parser(__doc__, "--n-jobs", "--page")
     parser.add_argument(
         "--data", nargs="+", default=["breast_cancer", "diabetes"], choices=ENTRIES
     )
     arguments = parser.parse_args()
     if arguments.page:
-        write_page(arguments.output, ENTRIES, DOCS)
+        write_page(ENTRIES, DOCS)
         return
 
     for name in arguments.data:
-        plan = QUICK if arguments.quick else Plan(max_epochs=MAX_EPOCHS.get(name, 30))
+        plan = Plan(max_epochs=MAX_EPOCHS.get(name, 30))
         results = compare(load(name), plan, arguments.n_jobs)
-        stem = f"compare_{name}" + "_quick" * arguments.quick
-        path = arguments.output / f"{stem}.json"
-        write_json(path, results)
+        write_json(RESULTS / f"compare_{name}.json", results)
         print(summarise(results))
-        for file in [path, *draw(results, arguments.output, stem)]:
-            print(f"wrote {file}")
 
 
 if __name__ == "__main__":

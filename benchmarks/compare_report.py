@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 from evidence import corrected_interval, verdict
-from harness import load_frame, read_json
+from harness import RESULTS, load_frame, read_json
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from pages import (
@@ -88,23 +88,10 @@ def choice_table(results):
     return rows
 
 
-def draw(results, folder, stem):
-    """Draw both pictures of a data set; return their paths."""
-    pictures = {"curves": _draw_curves, "ratio": _draw_ratio}
-    return [
-        save_figure(picture(results), folder / f"{stem}_{name}.png")
-        for name, picture in pictures.items()
-    ]
-
-
-def write_page(results_folder, names, docs):
+def write_page(names, docs):
     """Write compare.md and its pictures from the results that there are."""
-    files = [results_folder / f"compare_{name}.json" for name in names]
+    files = [RESULTS / f"compare_{name}.json" for name in names]
     everything = [read_json(file) for file in files if file.exists()]
-    if not everything:
-        raise FileNotFoundError(
-            f"No results in {results_folder}; run compare.py first."
-        )
     first = everything[0]
     page = fill_template(
         "compare",
@@ -116,7 +103,9 @@ def write_page(results_folder, names, docs):
         repeat_values=", ".join(map(str, first["plan"]["repeats"])),
     )
     for results in everything:
-        draw(results, docs / "images" / "compare", results["data"]["name"])
+        for part, draw in (("curves", _draw_curves), ("ratio", _draw_ratio)):
+            file = f"{results['data']['name']}_{part}.png"
+            save_figure(draw(results), docs / "images" / "compare" / file)
         page += fill_template(
             "compare_data",
             **results["data"],
