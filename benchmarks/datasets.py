@@ -7,7 +7,7 @@ they are downloaded (OpenML, scikit-learn's California housing, a file on the we
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +64,14 @@ class Dataset:
         if categorical.empty:
             return scale
         return make_column_transformer((scale, numeric), (encode, categorical))
+
+    def sample(self, most):
+        """Return the data set, or as many rows of it drawn at random."""
+        if len(self.X) <= most:
+            return self
+        rows = np.random.default_rng(SEED).choice(len(self.X), most, replace=False)
+        X = self.X.iloc[rows].reset_index(drop=True)
+        return replace(self, X=X, y=self.y[rows])
 
     def prepare(self, train, test):
         """Return the input of a network for two sets of rows, fitted to the first."""

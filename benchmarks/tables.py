@@ -34,14 +34,11 @@ def as_table(name, X, y, task, source):
     X.columns = X.columns.astype(str)
     known = y.notna()
     X, y = X[known], y[known]
-    if len(X) > MOST_ROWS:
-        rows = np.random.default_rng(SEED).choice(len(X), MOST_ROWS, replace=False)
-        X, y = X.iloc[rows], y.iloc[rows]
-        source += f", {MOST_ROWS} rows drawn (seed {SEED})"
     if task == "classification":
         y = pd.factorize(y, sort=True)[0]
     dtype = int if task == "classification" else float
-    return Dataset(name, X.reset_index(drop=True), np.asarray(y, dtype), task, source)
+    X = X.reset_index(drop=True)
+    return Dataset(name, X, np.asarray(y, dtype), task, source).sample(MOST_ROWS)
 
 
 @cache

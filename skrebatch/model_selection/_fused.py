@@ -180,7 +180,7 @@ def fit_fused(
     ...     for r in (0.03, 0.15, 0.3)
     ... ]
     >>> [model.n_redistributed_ for model in fit_fused(models, X, y)]
-    [4, 19, 34]
+    [3, 15, 27]
     """
     check_max_stack(max_stack)
     estimators = list(estimators)

@@ -380,6 +380,7 @@ model = ReBatchCNNClassifier(
     hidden_layers=(4,),
     batch_size=256,
     max_epochs=1,
+    n_networks=1,
     early_stopping=True,
     random_state=0,
 )

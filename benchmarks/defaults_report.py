@@ -1,0 +1,135 @@
+"""The page of defaults.py: mean ranks, scores by table and the cost."""
+
+from evidence import corrected_interval
+from harness import load_frame
+from pages import as_interval, as_table, fill_template, where
+
+OURS = "skrebatch"
+SCORES = {  # whether less is better
+    "log_loss": ("log loss", True),
+    "brier": ("Brier", True),
+    "accuracy": ("accuracy", False),
+    "auc": ("AUC", False),
+    "mae": ("MAE", True),
+    "rmse": ("RMSE", True),
+    "r2": ("R²", False),
+}
+# Of the page: the scores that each task is judged by, the first above all.
+JUDGED_BY = {
+    "classification": ["log_loss", "brier", "accuracy", "auc"],
+    "regression": ["mae", "rmse", "r2"],
+}
+
+
+def of_task(frame, task):
+    """Return the runs of a task: those with its scores."""
+    return frame[frame[JUDGED_BY[task][0]].notna()]
+
+
+def rank_table(frame, task):
+    """Tabulate the mean ranks over tables, the best model first, and the cost."""
+    own = of_task(frame, task)
+    rows = []
+    for score in JUDGED_BY[task]:
+        means = own.groupby(["table", "model"])[score].mean().unstack()
+        rows.append(means.rank(axis=1, ascending=SCORES[score][1]).mean())
+    order = rows[0].sort_values(kind="stable").index
+    cost = own.groupby(["table", "model"])[["fit_cpu", "predict_cpu"]].mean()
+    cost = cost.groupby("model").median()
+    header = [f"rank by {SCORES[s][0]}" for s in JUDGED_BY[task]]
+    cells = [
+        [
+            model,
+            *(f"{ranks[model]:.2f}" for ranks in rows),
+            f"{cost.fit_cpu[model]:.2g}",
+            f"{cost.predict_cpu[model]:.2g}",
+        ]
+        for model in order
+    ]
+    return as_table([["", *header, "CPU s, fit", "CPU s, predict"], *cells])
+
+
+def score_table(frame, task, score):
+    """Tabulate the mean score of each model on each table; the best is bold."""
+    means = of_task(frame, task).groupby(["table", "model"], sort=False)[score].mean()
+    means = means.unstack()
+    is_less = SCORES[score][1]
+    rows = [[f"{SCORES[score][0]}", *means.columns]]
+    for table, values in means.iterrows():
+        best = values.min() if is_less else values.max()
+        cells = [f"**{v:.3f}**" if v == best else f"{v:.3f}" for v in values]
+        rows.append([table, *cells])
+    return as_table(rows)
+
+
+def difference_table(frame, task, n_splits):
+    """Tabulate the mean relative difference of other models' loss from ours."""
+    score = JUDGED_BY[task][0]
+    pivot = of_task(frame, task).pivot_table(
+        index=["table", "split"], columns="model", values=score
+    )
+    ratio = 1 / (n_splits - 1)
+    rows = [["", f"{SCORES[score][0]}, theirs − ours", "tables with ours lower"]]
+    for model in pivot.columns.drop(OURS):
+        gains = pivot[model] - pivot[OURS]
+        intervals = [
+            corrected_interval(own.to_numpy(), ratio)
+            for _, own in gains.groupby(level="table")
+        ]
+        mean = corrected_interval(gains.groupby(level="split").mean(), ratio)
+        n_better = sum(interval.low > 0 for interval in intervals)
+        n_worse = sum(interval.high < 0 for interval in intervals)
+        counts = f"{n_better} (higher: {n_worse}) of {len(intervals)}"
+        rows.append([model, as_interval(mean, "+.3f"), counts])
+    return as_table(rows)
+
+
+def far_from_best(frame, task):
+    """Name the tables where our loss is more than a tenth above the best model's."""
+    score = JUDGED_BY[task][0]
+    means = of_task(frame, task).groupby(["table", "model"])[score].mean().unstack()
+    excess = means[OURS] / means.min(axis=1) - 1
+    found = [
+        f"{table} ({share:.0%} above {means.loc[table].idxmin()})"
+        for table, share in excess[excess > 0.1].items()
+    ]
+    return ", ".join(found) if found else "none"
+
+
+def describe_tables(tables):
+    """Tabulate the tables: where they are from, and their size."""
+    rows = [["table", "from", "rows", "columns", "task"]]
+    for table in tables:
+        task = table["task"]
+        if task == "classification":
+            task = f"{table['classes']} classes"
+        cells = [table[name] for name in ("name", "source", "rows", "columns")]
+        rows.append([*cells, task])
+    return as_table(rows)
+
+
+def write_page(compared, chosen, docs):
+    """Write docs/defaults.md from the results of the comparison and of the choice."""
+    frame, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
+    classes, numbers = "classification", "regression"
+    page = fill_template(
+        "defaults",
+        class_ranks=rank_table(frame, classes),
+        number_ranks=rank_table(frame, numbers),
+        class_differences=difference_table(frame, classes, compared["splits"]),
+        number_differences=difference_table(frame, numbers, compared["splits"]),
+        class_excess=far_from_best(frame, classes),
+        number_excess=far_from_best(frame, numbers),
+        log_losses=score_table(frame, classes, "log_loss"),
+        accuracies=score_table(frame, classes, "accuracy"),
+        absolute_errors=score_table(frame, numbers, "mae"),
+        squared_errors=score_table(frame, numbers, "rmse"),
+        class_choice=rank_table(candidates, classes),
+        number_choice=rank_table(candidates, numbers),
+        tables=describe_tables(compared["tables"]),
+        development=describe_tables(chosen["tables"]),
+        n_splits=compared["splits"],
+        n_tables=len(compared["tables"]),
+        where=where(compared["environment"]),
+    )
+    (docs / "defaults.md").write_text(page, encoding="utf-8")
