@@ -118,7 +118,9 @@ def test_in_an_estimator_that_chooses_its_ratio(task, cls):
     }
     shared = {"max_epochs": 3, "random_state": 0}
     model = cls(ratios=(0, 0.3), cv=2, **params, **shared).fit(X, y)
-    twin = make(task, ratio=model.ratio_, lr=1e-3, **params, **shared)
+    twin = make(
+        task, ratio=model.ratio_, lr=1e-3, batch_size="auto", **params, **shared
+    )
     assert_same_bits(model, twin.fit(X, y))
 
 

@@ -52,6 +52,7 @@ from skrebatch import (
     loss_area,
     loss_trend,
     nrmse,
+    paper_parameters,
     redistribution_size,
     row_lengths,
     save_model,
@@ -692,6 +693,9 @@ TARGETS = {
         {"y_true": [NUMBERS], "y_pred": [NUMBERS + 1], "normalization": ["mean"]},
         ("y_true", "y_pred"),
         100,
+    ),
+    "paper_parameters": Target(
+        paper_parameters, {"dataset": ["pid"]}, ("dataset",), 30
     ),
     "training_dynamics": Target(
         use_fitted_as_argument(training_dynamics), {"estimator": ["f"]}, ("estimator",)

@@ -53,6 +53,11 @@ def paper_parameters(dataset: str) -> dict[str, Any]:
     ValueError
         If `dataset` is not one of these names.
 
+    See Also
+    --------
+    ReBatchCNNClassifier : Takes the parameters of the first three data sets.
+    ReBatchCNNRegressor : Takes those of the others.
+
     References
     ----------
     .. [1] S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training", 2025.

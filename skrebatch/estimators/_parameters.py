@@ -158,7 +158,7 @@ def _check_batches(params: Parameters) -> None:
     if params.max_elements is None:
         return
     check_integer(params.max_elements, "max_elements", "or None")
-    if not params.variable_length or params.batch_size != "auto":
+    if not params.variable_length or not isinstance(params.batch_size, str):
         raise ValueError(
             'max_elements needs variable_length=True and batch_size="auto", because '
             "it determines the number of rows of each batch."

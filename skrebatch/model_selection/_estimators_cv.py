@@ -25,9 +25,25 @@ from skrebatch.model_selection._search import FusedGridSearchCV
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.strategies import Strategy
 
+# The defaults that differ from those of the estimators: these search over single
+# networks.
+_OTHER_DEFAULTS = {
+    'default="auto"\n        "cnn" has': 'default="cnn"\n        "cnn" has',
+    "max_epochs : int, default=100": "max_epochs : int, default=200",
+    "lr : float, default=5e-3": "lr : float, default=1e-3",
+    'early_stopping : bool or "auto", default="auto"': (
+        'early_stopping : bool or "auto", default=False'
+    ),
+    "n_iter_no_change : int, default=5": "n_iter_no_change : int, default=10",
+    "n_networks : int, default=10": "n_networks : int, default=1",
+}
+
 
 def _beyond_repeats(parameters: str) -> str:
     """Return the docstring of the parameters that are not searched."""
+    for ours, theirs in _OTHER_DEFAULTS.items():
+        assert ours in parameters, ours
+        parameters = parameters.replace(ours, theirs)
     return parameters[parameters.index("ratio_schedule :") :]
 
 

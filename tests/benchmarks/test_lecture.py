@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from harness import single
 
 pytest.importorskip("imblearn", reason="needs imbalanced-learn, the extra imbalance")
 

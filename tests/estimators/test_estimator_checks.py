@@ -14,7 +14,13 @@ from skrebatch.strategies import STRATEGIES
 
 # With the whole table as one batch the order of the samples means nothing, and in
 # float64 the order of summation next to nothing.
-FULL_BATCH = {"batch_size": 10**6, "dtype": "float64", "max_epochs": 50, "lr": 1e-2}
+FULL_BATCH = {
+    "n_networks": 1,
+    "batch_size": 10**6,
+    "dtype": "float64",
+    "max_epochs": 50,
+    "lr": 1e-2,
+}
 ONE_RATIO = {"ratios": (0.15,), "cv": 3}
 
 # A weight of 2 and a sample given twice make the same loss, but not the same

@@ -389,8 +389,8 @@ def test_without_a_seed_the_masks_differ():
 @pytest.mark.parametrize(
     "name, value, words",
     [
-        ("architecture", "rnn", '"projected-cnn" or "mlp", got \'rnn\''),
-        ("architecture", None, '"projected-cnn" or "mlp"'),
+        ("architecture", "rnn", '"projected-cnn", "mlp", got \'rnn\''),
+        ("architecture", None, '"projected-cnn", "mlp"'),
         ("hidden_layers", (), "width of each hidden layer"),
         ("hidden_layers", 64, "width of each hidden layer"),
         ("hidden_layers", (8, 0), "hidden_layers[1] must be an integer"),
@@ -474,7 +474,7 @@ def test_noise_and_masks_are_in_a_stack_as_alone(option, n_augments, monkeypatch
 def test_what_rows_of_any_length_do_not_go_with(name, value):
     X, y = make_data()
     params = {name: value, "variable_length": True}
-    words = f"{name}={value!r} can't be used with variable_length=True; leave one"
+    words = f"{name}={value!r} can't be used with variable_length=True; set one"
     refused(lambda model: model.fit(X, y), words, **params)
 
 

@@ -58,15 +58,15 @@ def test_in_a_full_batch_a_whole_weight_is_that_many_copies():
 @pytest.mark.parametrize(
     "n, ratio, batch_size, size, expected",
     [
-        (41, 0.25, "auto", 8, 8),
-        (8, 0.6, "auto", 3, 3),  # 2 in floating point
-        (41, 0, "auto", 0, 32),
-        (20, 0, "auto", 0, 20),  # more than N is N
+        (41, 0.25, "ratio", 8, 8),
+        (8, 0.6, "ratio", 3, 3),  # 2 in floating point
+        (41, 0, "ratio", 0, 32),
+        (20, 0, "ratio", 0, 20),  # more than N is N
         (41, 0.25, 5, 8, 5),
         (41, 0.25, 41, 8, 41),
         (41, 0.25, 10**6, 8, 41),
-        (41, 3.0, "auto", 30, 30),
-        (2050, 1.0, "auto", 1025, 1024),
+        (41, 3.0, "ratio", 30, 30),
+        (2050, 1.0, "ratio", 1025, 1024),
     ],
 )
 def test_sizes_of_choice_and_batch(n, ratio, batch_size, size, expected):

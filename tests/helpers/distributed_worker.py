@@ -37,6 +37,10 @@ from skrebatch._engine.tables.table import make_table
 from skrebatch.strategies._planning import make_plan
 
 TINY = {
+    "architecture": "cnn",
+    "n_networks": 1,
+    "batch_size": "ratio",
+    "lr": 1e-3,
     "conv_channels": (4,),  # with 2 a network may give half of the rows one output
     "hidden_size": 8,
     "max_epochs": 6,

@@ -66,8 +66,6 @@ def make(task="binary", **params):
     """A small estimator for the task."""
     cls = ReBatchCNNClassifier if task in CLASSIFICATION else ReBatchCNNRegressor
     defaults = {"ratio": 0.25, "max_epochs": 4, "lr": LR, "random_state": 0}
-    if params.get("max_elements") is not None:
-        defaults["batch_size"] = "auto"
     return cls(**{**SINGLE, **defaults, **params})
 
 

@@ -25,7 +25,13 @@ COLUMNS = [
     "first_learned",
     "label_quality",
 ]
-SMALL = {"max_epochs": 3, "batch_size": 32, "record_losses": True, "random_state": 0}
+SMALL = {
+    "n_networks": 1,
+    "max_epochs": 3,
+    "batch_size": 32,
+    "record_losses": True,
+    "random_state": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +181,7 @@ def test_a_pipeline_gives_what_its_last_step_gives(cancer):
 
 
 def test_several_networks_are_averaged(cancer):
-    model = ReBatchCNNClassifier(n_networks=3, **SMALL).fit(*cancer)
+    model = ReBatchCNNClassifier(**{**SMALL, "n_networks": 3}).fit(*cancer)
     dynamics = training_dynamics(model)
     expected = model.recorded_losses_.mean(axis=0, dtype=float)
     assert dynamics["mean_loss"].to_numpy() == pytest.approx(expected)

@@ -846,7 +846,7 @@ def steps_of(model, n=ROWS):
     """Optimizer steps of a later epoch, by hand."""
     size = int(n * model.ratio / (1 + model.ratio) + 1e-9)
     entries = n + (model.repeats - 1) * size
-    batch_size = model.batch_size if model.batch_size != "auto" else size or 32
+    batch_size = model.batch_size if model.batch_size != "ratio" else size or 32
     return -(-entries // min(batch_size, n))
 
 

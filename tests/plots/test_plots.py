@@ -39,7 +39,7 @@ from skrebatch import (
     training_dynamics,
 )
 
-SMALL = {"max_epochs": 3, "batch_size": 32, "random_state": 0}
+SMALL = {"n_networks": 1, "max_epochs": 3, "batch_size": 32, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
