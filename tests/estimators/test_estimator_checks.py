@@ -40,7 +40,7 @@ SEARCH = {
 }
 
 # Each strategy with other options, for quick fits that still learn.
-QUICK = {"max_epochs": 20, "lr": 2e-2}
+QUICK = {"n_networks": 1, "max_epochs": 20, "lr": 2e-2}
 CLASSIFIERS = [
     {"strategy": "max-loss", "early_stopping": True, "lr_schedule": "plateau"},
     {"strategy": "hybrid", "class_balanced": True, "n_networks": 3},
