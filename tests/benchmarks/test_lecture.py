@@ -11,7 +11,6 @@ from harness import single
 pytest.importorskip("imblearn", reason="needs imbalanced-learn, the extra imbalance")
 
 import lecture
-from harness import single
 from imblearn.over_sampling import SMOTE
 from sklearn.model_selection import train_test_split
 
