@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from harness import DOCS, run_and_write, single
-from pages import as_interval, as_quartiles, as_table, stamp, write_blocks
+from pages import as_quartiles, as_table, stamp, write_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
 from tabulate import tabulate
@@ -138,8 +138,7 @@ def make_net(network, **options):
 
 def shares(values):
     """Write the median of shares with their quartiles."""
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return as_interval((middle, low, high), ".1%").replace("%", " %")
+    return as_quartiles(values, spec=".1%").replace("%", " %")
 
 
 def padding_table(seeds):

@@ -41,10 +41,11 @@ def as_interval(interval, spec=".3f"):
     return f"{mean} [{low}, {high}]"
 
 
-def as_quartiles(values, base=1):
+def as_quartiles(values, base=1, spec=None):
     """Format the median and the quartiles of values, divided by a base pairwise."""
     low, middle, high = np.percentile(np.divide(values, base), [25, 50, 75])
-    return as_interval((middle, low, high), ".2f" if middle < 10 else ".1f")
+    spec = spec or (".2f" if middle < 10 else ".1f")
+    return as_interval((middle, low, high), spec)
 
 
 def list_versions(versions):

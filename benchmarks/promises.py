@@ -72,38 +72,26 @@ VALUES = {
     "plan": of_plan,
     "sharded": of_sharded,
 }
-# The page that says more, by file of results.
-SOURCES = {
-    "kills": "interruption.md",
-    "abuse": None,
-    "mapped": "large_tables.md",
-    "plan": "plan.md",
-    "sharded": "distributed.md",
-}
 
 
 def table():
     """Make the table of all promises whose results are there.
 
-    Each promise of the template has its results, "file" or "file, section", in a line,
-    itself in the next, and then its figure.
+    The lines of a promise in the template are: its results, "file" or "file, section",
+    who measured it, the promise itself, and its figure.
     """
     rows = []
     text = (TEMPLATES / "promises.md").read_text("utf-8")
     for promise in text.strip().split("\n\n"):
-        source, title, *figure = promise.splitlines()
+        source, by, title, *figure = promise.splitlines()
         name, _, section = source.partition(", ")
         path = RESULTS / f"{name}.json"
         found = read_json(path) if path.exists() else {}
         found = found.get(section) if section else found
-        if not found:
-            continue
-        values = {**found, **VALUES.get(source, dict)(found)}
-        by, page = f"`{name}.py`", SOURCES[name]
-        if page:
-            by = f"[{page[:-3].replace('_', ' ')}]({page}), {by}"
-        measured = " ".join(figure).format(**values)
-        rows.append({"promise": title, "measured": measured, "by": by})
+        if found:
+            values = {**found, **VALUES.get(source, dict)(found)}
+            measured = " ".join(figure).format(**values)
+            rows.append({"promise": title, "measured": measured, "by": by})
     return as_table(rows, "keys")
 
 

@@ -16,7 +16,7 @@ def test_the_page_is_as_its_script_writes_it(tmp_path):
     assert page.read_text("utf-8") == text
 
 
-@pytest.mark.parametrize("name", promises.SOURCES)
+@pytest.mark.parametrize("name", ["kills", "abuse", "mapped", "plan", "sharded"])
 def test_a_promise_without_results_is_left_out(name, tmp_path, monkeypatch):
     for path in promises.RESULTS.glob("*.json"):
         if path.stem != name:
