@@ -49,6 +49,7 @@ from skrebatch._engine.serialization.checkpoint import Checkpoint
 
 OUTPUT = RESULTS / "kills.json"
 SEED = 0
+COUNTED = "kills", "kills_in_the_middle_of_a_write", "files_torn", "files_left_over"
 FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every": 3}
 
 
@@ -132,7 +133,7 @@ def count_torn(folder):
 
 def run_and_kill(make_model, X, y, duration, rng):
     """Run once to the end, with kills on the way; return counts and the digest."""
-    kills = drafts = torn = 0
+    counts = Counter(dict.fromkeys(COUNTED, 0))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         while True:
@@ -142,17 +143,12 @@ def run_and_kill(make_model, X, y, duration, rng):
             _, status = os.waitpid(pid, 0)
             if not os.WIFSIGNALED(status):
                 break
-            kills += 1
-            drafts += len(list(folder.rglob(".*.tmp")))
-            torn += count_torn(folder)
+            counts["kills"] += 1
+            counts["kills_in_the_middle_of_a_write"] += len([*folder.rglob(".*.tmp")])
+            counts["files_torn"] += count_torn(folder)
         digest = "" if os.WEXITSTATUS(status) else (folder / "result").read_text()
-        left = sum(p.is_file() and p.name != "result" for p in folder.rglob("*"))
-    counts = {
-        "kills": kills,
-        "kills_in_the_middle_of_a_write": drafts,
-        "files_torn": torn,
-        "files_left_over": left,
-    }
+        left = [p for p in folder.rglob("*") if p.is_file() and p.name != "result"]
+        counts["files_left_over"] = len(left)
     return counts, digest
 
 

@@ -89,17 +89,11 @@ def verdict_summary(results):
 
 def data_table(results):
     """Say what the data sets are."""
-    rows = [
-        {
-            "": cell["data"],
-            "rows": cell["rows"],
-            "inputs": cell["features"],
-            "class 1": f"{100 * cell['positive']:.0f} %",
-            "source": cell["source"],
-        }
-        for cell in results["effect"]["cells"]
-    ]
-    return as_table(rows, "keys")
+    cells = pd.DataFrame(results["effect"]["cells"]).set_index("data")
+    cells["positive"] = [f"{100 * share:.0f} %" for share in cells.positive]
+    titles = {"features": "inputs", "positive": "class 1"}
+    table = cells[["rows", "features", "positive", "source"]].rename(columns=titles)
+    return as_table(table.rename_axis(None), "keys")
 
 
 def effect_table(results, score):
