@@ -19,13 +19,20 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from compare_report import CURVES, summarise, write_page
 from datasets import ENTRIES, SEED, load
-from harness import DOCS, RESULTS, make_parser, run_parallel, versions, write_json
+from harness import (
+    DOCS,
+    RESULTS,
+    make_parser,
+    run_parallel,
+    score,
+    versions,
+    write_json,
+)
 from joblib import delayed
 from sklearn import ensemble
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import get_scorer
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
@@ -40,13 +47,10 @@ from skrebatch import (
 
 # The first has a second strategy where its controls have a second seed.
 OURS = ("re-Batch", "random", "no re-Batch")
-# By task: the scores, with their scorer and its sign. The searches tune for the last.
+# By task: the scores with their scorers. The searches tune for the last.
 SCORES = {
-    "classification": {
-        "accuracy": ("accuracy", 1),
-        "log loss": ("neg_log_loss", -1),
-    },
-    "regression": {"R²": ("r2", 1), "RMSE": ("neg_root_mean_squared_error", -1)},
+    "classification": {"accuracy": "accuracy", "log loss": "neg_log_loss"},
+    "regression": {"R²": "r2", "RMSE": "neg_root_mean_squared_error"},
 }
 # Plain training is near its best then, at most of the batch sizes.
 MAX_EPOCHS = {"insurance": 100, "chp": 100}
@@ -107,11 +111,10 @@ def make_search(kind, model, grids, dataset, plan):
     """Make a search, whose inner splits are the same for every arm."""
     is_classification = dataset.task == "classification"
     splitter = StratifiedKFold if is_classification else KFold
-    scorer, _ = list(SCORES[dataset.task].values())[-1]
     return kind(
         make_pipeline(model, dataset),
         [{f"model__{name}": grid[name] for name in grid} for grid in grids],
-        scoring=scorer,
+        scoring=list(SCORES[dataset.task].values())[-1],
         cv=splitter(plan.inner_folds, shuffle=True, random_state=SEED),
     )
 
@@ -148,14 +151,6 @@ def fit(model, X, y):
     return time.perf_counter() - start
 
 
-def score(model, X, y, task):
-    """Return the scores of a fitted model."""
-    return {
-        name: sign * get_scorer(scorer)(model, X, y)
-        for name, (scorer, sign) in SCORES[task].items()
-    }
-
-
 def evaluate(arm, dataset, plan, split, train, test):
     """Fit an arm on one split, tune it where it is ours, and score it."""
     seeds = (2 * split, 2 * split + 1)
@@ -170,15 +165,15 @@ def evaluate(arm, dataset, plan, split, train, test):
     run = {"arm": arm, "split": split, "total_seconds": seconds}
     run["fit_seconds"] = getattr(model, "refit_time_", seconds)
     if labels:
-        _, sign = list(SCORES[dataset.task].values())[-1]
         folds = range(plan.inner_folds)
-        inner = [model.cv_results_[f"split{k}_test_score"] * sign for k in folds]
+        inner = [-model.cv_results_[f"split{k}_test_score"] for k in folds]
         run["best"] = labels[model.best_index_]
         run["inner"] = [
             label | {"scores": values}
             for label, values in zip(labels, np.transpose(inner).tolist(), strict=True)
         ]
-    run["scores"] = score(model, dataset.X.iloc[test], dataset.y[test], dataset.task)
+    scorers = SCORES[dataset.task]
+    run["scores"] = score(model, dataset.X.iloc[test], dataset.y[test], scorers)
     return run
 
 

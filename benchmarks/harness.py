@@ -11,6 +11,7 @@ from pathlib import Path
 import joblib
 import pandas as pd
 import torch
+from sklearn.metrics import get_scorer
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -43,6 +44,14 @@ SINGLE = {
 def single(cls=ReBatchCNNClassifier, **parameters):
     """Make an estimator of a single network of the paper."""
     return cls(**{**SINGLE, **parameters})
+
+
+def score(model, X, y, scorers):
+    """Return the scores by name of a fitted model; errors are above 0."""
+    return {
+        name: get_scorer(scorer)(model, X, y) * (-1 if "neg_" in scorer else 1)
+        for name, scorer in scorers.items()
+    }
 
 
 def make_parser(description, *options, only=None):

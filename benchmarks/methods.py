@@ -17,10 +17,9 @@ from functools import partial
 import numpy as np
 import torch
 from datasets import ENTRIES, SEED, as_dataset, flip, folder_of, load
-from harness import run_and_write, single
+from harness import run_and_write, score, single
 from methods_report import PLAIN, write_page
 from sklearn.datasets import make_classification
-from sklearn.metrics import get_scorer
 from speed import make_data, measure
 from tqdm import tqdm
 
@@ -71,9 +70,9 @@ SCHEDULES = {
         ("constant", "linear", "cosine", "step"), (0, 10), (0, 0.95)
     )
 }
-# By section: the scores, with scikit-learn's name and the sign.
-TWO = {"log loss": ("neg_log_loss", -1), "accuracy": ("accuracy", 1)}
-RARE = {"recall": ("recall", 1), "balanced accuracy": ("balanced_accuracy", 1)}
+# By section: the scores, with their scorers.
+TWO = {"log loss": "neg_log_loss", "accuracy": "accuracy"}
+RARE = {"recall": "recall", "balanced accuracy": "balanced_accuracy"}
 WRONG = 0.2  # share of the training labels that is flipped in the set of that name
 GENERATED = {
     "wrong labels": {"n_samples": 600, "n_features": 20, "n_informative": 5},
@@ -137,9 +136,9 @@ def find(name):
     return as_dataset(name, X, y, "scikit-learn's make_classification")
 
 
-def compare(data, arms, scores, size, epochs):
+def compare(data, arms, scorers, size, epochs):
     """Fit all arms on every split, side by side, and score them on the test rows."""
-    found = {arm: {score: [] for score in scores} for arm in arms}
+    found = {arm: {name: [] for name in scorers} for arm in arms}
     splits = list(enumerate(data.splits(size.folds, size.repeats)))
     for split, (train, test) in tqdm(splits, data.name):
         X, X_test = data.prepare(train, test)
@@ -154,9 +153,8 @@ def compare(data, arms, scores, size, epochs):
         }
         fit_fused(list(models.values()), X, y)
         for arm, model in models.items():
-            for score, (scorer, sign) in scores.items():
-                value = sign * get_scorer(scorer)(model, X_test, data.y[test])
-                found[arm][score].append(round(float(value), 5))
+            for name, value in score(model, X_test, data.y[test], scorers).items():
+                found[arm][name].append(round(float(value), 5))
     return {
         "data": data.name,
         "source": data.source,
@@ -229,10 +227,10 @@ def time_plans(size):
     return {"rows": rows, "batch_size": batch_size, "seconds": seconds}
 
 
-def compare_all(names, arms, scores, size, epochs):
+def compare_all(names, arms, scorers, size, epochs):
     """Compare arms on those of the data sets that need no download."""
     return [
-        compare(find(name), arms, scores, size, epochs)
+        compare(find(name), arms, scorers, size, epochs)
         for name in names
         if is_here(name)
     ]

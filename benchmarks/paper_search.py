@@ -8,9 +8,9 @@ size, learning rate and weight decay, and scikit-learn's models with grids of th
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from compare import fit, make_search, network, other_models, score
+from compare import SCORES, fit, make_search, network, other_models
 from datasets import load
-from harness import rounded, run_jobs, write_json
+from harness import rounded, run_jobs, score, write_json
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
@@ -100,6 +100,7 @@ def run_search(name, arm, split, plan):
     search = make_search(search, model, grid, dataset, plan)
     with threadpool_limits(1):
         seconds = fit(search, dataset.X.iloc[train], dataset.y[train])
+    scorers = SCORES[dataset.task]
     best = {
         name.removeprefix("model__").removeprefix("regressor__"): value
         for name, value in search.best_params_.items()
@@ -110,7 +111,7 @@ def run_search(name, arm, split, plan):
         "split": split,
         "candidates": len(search.cv_results_["params"]),
         "best": best,
-        "scores": score(search, dataset.X.iloc[test], dataset.y[test], dataset.task),
+        "scores": score(search, dataset.X.iloc[test], dataset.y[test], scorers),
     }
     return {"run": rounded(run), "seconds": seconds, "refit": search.refit_time_}
 
