@@ -4,9 +4,8 @@
     python benchmarks/kills.py --page    # docs/interruption.md from the results
 
 Each case is run to its end once, undisturbed. Then it is run again, killed by SIGKILL
-after a random time and started anew, until it comes to its end: what it finds out must
-be the same to the bit, no file may be torn, and none may be left over. Needs `fork`.
-Where no other file is named, the table goes into docs/interruption.md.
+after a random time and started anew, until it ends: what it finds must be the same to
+the bit, no file may be torn, and none may be left over. Needs `fork`.
 """
 
 import json

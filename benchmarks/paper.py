@@ -6,14 +6,12 @@
 
 S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training", 2025, leaves open
 how often a chosen sample is repeated, in which order the others come, and whether the
-ratio sets the size of the mini-batches. So each reading is run: chosen samples 0, 1, 2
-or 3 times, the others shuffled or in their natural order, and the ratio with a batch
-size of its own. Then a search for the ratio follows.
+ratio sets the size of the mini-batches. So each reading is run. Then a search for the
+ratio follows.
 
 A run that is killed goes on where it stopped: finished parts are kept in a folder
-beside the results. The same command gives the same JSON to the bit, whatever the number
-of processes; the seconds of the search are in a file of their own. Data sets that can't
-be had are left out and named.
+beside the results. The same command gives the same JSON to the bit, but for the seconds
+of the search. Data sets that can't be had are left out and named.
 """
 
 import shutil

@@ -4,9 +4,8 @@
     python benchmarks/sharded.py --page    # docs/distributed.md from the results
 
 Two processes hold half of a table each, and fit it together with `fit_distributed`. In
-turns with that, the first of them fits the whole table alone, on one thread, while the
-other waits. Each repetition has seeds of its own; what the two fits found is compared
-in float64 and float32. Everything goes to benchmarks/results/sharded.json.
+turns with that, one of them fits the whole table alone, on one thread, while the other
+waits. Each repetition has its own seeds. Results go to benchmarks/results/sharded.json.
 """
 
 import itertools
