@@ -21,15 +21,8 @@ def corrected_interval(scores, test_train_ratio, confidence=0.95):
 
     Scores of different splits depend on one another, because their training sets
     overlap. The interval of Nadeau and Bengio ("Inference for the generalization
-    error", Machine Learning 52, 2003) is wider for that.
-
-    Parameters
-    ----------
-    scores : array-like of shape (n_splits,)
-        Of a model, or the differences of two models on the same splits.
-    test_train_ratio : float
-        Number of test rows by number of training rows; 1 / (k - 1) for k folds.
-    confidence : float, default=0.95
+    error", Machine Learning 52, 2003) is wider for that. `test_train_ratio` is the
+    number of test rows by that of training rows, 1 / (k - 1) for k folds.
     """
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():

@@ -58,13 +58,9 @@ def draw_idea(n_samples=40, ratio=0.15):
     )
     above.set(xlabel="row", ylabel="loss")
 
-    names = {
-        1: "moved\n(repeats=1)",
-        2: "repeated\n(repeats=2)",
-        0: "left out\n(repeats=0)",
-    }
-    cells = np.full((len(names), n_samples + n_chosen), np.nan)
-    for line, repeats in zip(cells, names, strict=True):
+    words = {1: "moved", 2: "repeated", 0: "left out"}
+    cells = np.full((len(words), n_samples + n_chosen), np.nan)
+    for line, repeats in zip(cells, words, strict=True):
         order = interval_insertion(remaining, chosen, repeats)
         line[: len(order)] = np.isin(order, chosen)
     below.pcolormesh(
@@ -73,7 +69,8 @@ def draw_idea(n_samples=40, ratio=0.15):
     below.set_title(
         "Their place in the order of the next epoch", loc="left", fontsize="medium"
     )
-    below.set_yticks(np.arange(len(names)) + 0.5, names.values())
+    labels = [f"{word}\n(repeats={repeats})" for repeats, word in words.items()]
+    below.set_yticks(np.arange(len(words)) + 0.5, labels)
     below.tick_params(left=False)
     below.spines[:].set_visible(False)
     below.invert_yaxis()

@@ -23,10 +23,7 @@ def save_figure(figure, path, dpi=80):
 
 
 def as_table(rows, headers="firstrow", style="pipe"):
-    """Format a list of lists or dicts, or a data frame, as a table.
-
-    `headers` is "keys" for dicts and data frames; style "plain" is for the terminal.
-    """
+    """Format a list of lists, or with `headers` "keys" of dicts, or a data frame."""
     return tabulate(rows, headers, style, disable_numparse=True)
 
 

@@ -1,8 +1,7 @@
 """The paper's experiments: its tables 4 to 9 in each reading of the method.
 
-    python benchmarks/paper.py           # everything, in half an hour on two cores
-    python benchmarks/paper.py --quick   # a look, in under two minutes
-    python benchmarks/paper.py --page    # docs/paper.md from results
+    python benchmarks/paper.py          # everything, in half an hour on two cores
+    python benchmarks/paper.py --page   # docs/paper.md from results
 
 S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training", 2025, leaves open
 how often a chosen sample is repeated, in which order the others come, and whether the
@@ -18,9 +17,9 @@ import shutil
 
 from datasets import SEED, load
 from harness import DOCS, make_parser, versions
-from paper_experiments import QUICK, SIDE_REPEATS, Plan, run_tables
+from paper_experiments import SIDE_REPEATS, Plan, run_tables
 from paper_report import write_page
-from paper_search import PARTS, QUICK_SEARCH, SearchPlan, run_searches
+from paper_search import PARTS, SearchPlan, run_searches
 
 
 def find(names):
@@ -38,7 +37,7 @@ def find(names):
 
 
 def main():
-    parser = make_parser(__doc__, "--n-jobs", "--output", "--page", "--quick")
+    parser = make_parser(__doc__, "--n-jobs", "--output", "--page")
     parser.add_argument(
         "--data", nargs="+", default=list(SIDE_REPEATS), choices=SIDE_REPEATS
     )
@@ -46,13 +45,10 @@ def main():
     if arguments.page:
         write_page(arguments.output, DOCS)
         return
-    plans, ending = (Plan(), SearchPlan()), ""
-    if arguments.quick:
-        plans, ending = (QUICK, QUICK_SEARCH), "_quick"
     setting = find([name for name in SIDE_REPEATS if name in arguments.data])
     common = setting, arguments.n_jobs, arguments.output
-    run_tables(plans[0], *common, f"paper{ending}")
-    run_searches(plans[1], *common, f"paper_search{ending}")
+    run_tables(Plan(), *common)
+    run_searches(SearchPlan(), *common)
     shutil.rmtree(arguments.output / PARTS)
 
 

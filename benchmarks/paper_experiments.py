@@ -49,9 +49,6 @@ class Plan:
     epochs: float = 1.0  # as a share of the paper's
 
 
-QUICK = Plan(ratios=(0.08, 0.3), repeats=2, side_repeats=1, epochs=0.05)
-
-
 class Case(NamedTuple):
     """A method in one reading, at a ratio and a batch size."""
 
@@ -224,7 +221,7 @@ def run_job(data, max_epochs, repeats, cases, scaled=True):
     return rounded(runs)
 
 
-def run_tables(plan, setting, n_jobs, folder, stem):
+def run_tables(plan, setting, n_jobs, folder):
     """Run the paper's tables; write all scores and the mean loss curves.
 
     Finished parts stay, for a run that is killed later.
@@ -248,7 +245,7 @@ def run_tables(plan, setting, n_jobs, folder, stem):
     for run in runs:
         del run["curves"]
     results = {**setting, "curves": curves, "runs": runs}
-    write_json(folder / f"{stem}.json", results, indent=None)
+    write_json(folder / "paper.json", results, indent=None)
 
 
 def mean_curves(runs):

@@ -35,11 +35,6 @@ class SearchPlan:
     others: tuple[str, ...] = ("linear", "MLP", "random forest", "gradient boosting")
 
 
-QUICK_SEARCH = SearchPlan(
-    max_epochs=5, ratios=(0.3,), batch_sizes=(32,), rates=(3e-3,), others=("linear",)
-)
-
-
 def grids(plan):
     """Return what our two arms search: as many candidates, learning rates and sizes.
 
@@ -116,7 +111,7 @@ def run_search(name, arm, split, plan):
     return {"run": rounded(run), "seconds": seconds, "refit": search.refit_time_}
 
 
-def run_searches(plan, setting, n_jobs, folder, stem):
+def run_searches(plan, setting, n_jobs, folder):
     """Run all searches; write what they found, and apart from it what they took.
 
     Finished parts stay, for a run that is killed later.
@@ -130,10 +125,10 @@ def run_searches(plan, setting, n_jobs, folder, stem):
     setting = {**setting, "plan": asdict(plan), "grids": grids(plan)}
     done = run_jobs(run_search, jobs, setting, folder / PARTS, n_jobs)
     results = {**setting, "runs": [part["run"] for part in done]}
-    write_json(folder / f"{stem}.json", results, indent=None)
+    write_json(folder / "paper_search.json", results, indent=None)
     costs = [
         {name: part["run"][name] for name in ("data", "arm", "split")}
         | {name: part[name] for name in ("seconds", "refit")}
         for part in done
     ]
-    write_json(folder / f"{stem}_seconds.json", rounded(costs, 3), indent=None)
+    write_json(folder / "paper_search_seconds.json", rounded(costs, 3), indent=None)

@@ -68,10 +68,7 @@ class Network:
 
 
 def as_pairs(losses, first):
-    """Make a number of each loss and its row, for the order of both: ties by the row.
-
-    Losses are float32 and finite, rows are numbered from `first`.
-    """
+    """Make numbers of finite float32 losses and their rows: ordered by both."""
     bits = (losses + np.float32(0)).view(np.uint32)  # −0 is 0
     keys = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))
     rows = np.arange(first, first + len(losses), dtype=np.uint64)

@@ -173,15 +173,15 @@ def folder(tmp_path_factory):
     """Results of a tiny run on a data set that comes with scikit-learn."""
     folder = tmp_path_factory.mktemp("paper")
     setting = paper.find(["diabetes"])
-    run_tables(TINY, setting, 1, folder, "paper")
-    run_searches(TINY_SEARCH, setting, 1, folder, "paper_search")
+    run_tables(TINY, setting, 1, folder)
+    run_searches(TINY_SEARCH, setting, 1, folder)
     return folder
 
 
 def test_the_same_bits_twice_whatever_the_processes(folder, tmp_path):
     setting = paper.find(["diabetes"])
-    run_tables(TINY, setting, 2, tmp_path, "paper")
-    run_searches(TINY_SEARCH, setting, 2, tmp_path, "paper_search")
+    run_tables(TINY, setting, 2, tmp_path)
+    run_searches(TINY_SEARCH, setting, 2, tmp_path)
     for name in ("paper.json", "paper_search.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
