@@ -43,9 +43,8 @@ X, Y = make_classification(40, 4, random_state=0)
 NUMBERS = make_regression(40, 4, random_state=0)[1]
 N_FITS, N_READINGS, SHARE_OF_WARM_UP = 10_000, 50, 0.2
 N_THREADS, N_IN_THREADS = 8, 200
-# Times as many examples as in the test suite.
-TIMES = {"any order": 5, "arguments": 3}
-TESTS = {"any order": "test_any_order.py", "arguments": "test_fuzz.py"}
+# The tests, and how many times as many examples as in the test suite.
+LONG = {"any order": ("test_any_order.py", 5), "arguments": ("test_fuzz.py", 3)}
 
 
 class Interrupting(Strategy):
@@ -154,12 +153,13 @@ def fits(quick):
 
 def long_run(name, quick):
     """Run tests of the suite with more examples, in a process of its own."""
-    times = 1 if quick else TIMES[name]
+    tests, times = LONG[name]
+    times = 1 if quick else times
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "tally.json")
         more = {"SKREBATCH_FUZZ": str(times), "SKREBATCH_TALLY": str(file)}
         options = ["-q", "-x", "-p", "no:cacheprovider"]
-        command = [sys.executable, "-m", "pytest", *options, f"tests/{TESTS[name]}"]
+        command = [sys.executable, "-m", "pytest", *options, f"tests/{tests}"]
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **more})
         found = json.loads(file.read_text("utf-8"))
     ends = Counter()

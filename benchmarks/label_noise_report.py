@@ -86,11 +86,9 @@ def difference_table(results, label, gains):
     rows = []
     for name, own in gains.items():
         row, by_data = {label: name}, own.groupby("data", sort=False)
-        p_values = iter(_p_values(results, own))
-        for data, differences in by_data:
-            interval = corrected_interval(differences, _ratio(results))
-            star = " *" if next(p_values) < 0.05 else ""
-            row[data] = as_interval(interval, "+.1f") + star
+        for (data, part), p in zip(by_data, _p_values(results, own), strict=True):
+            text = as_interval(corrected_interval(part, _ratio(results)), "+.1f")
+            row[data] = text + (" *" if p < 0.05 else "")
         means = by_data.mean()
         p_value = wilcoxon(means).pvalue if len(means) > 1 and means.any() else 1
         row |= {"mean": f"{means.mean():+.1f}", "Wilcoxon p": f"{p_value:.3f}"}

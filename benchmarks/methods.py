@@ -178,12 +178,8 @@ def cost(size):
             for arm, parameters in METHODS.items()
         }
         title = f"fits, {rows} x {features}"
-        cell = {
-            "rows": rows,
-            "features": features,
-            "batch_size": batch_size,
-            "epochs": epochs,
-        }
+        cell = {"rows": rows, "features": features}
+        cell |= {"batch_size": batch_size, "epochs": epochs}
         seconds = measure(title, variants, repetitions, warm_up=False)
         cells.append({**cell, "seconds": seconds})
     cells.append(time_plans(size))

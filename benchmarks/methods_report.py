@@ -15,10 +15,9 @@ BLOCK = re.compile(r"(<!-- from methods\.py: (.+?) -->\n).*?(<!-- end -->)", re.
 
 
 def fill(page, results):
-    """Write what stands between the marks of a page.
+    """Write what stands between the marks of a page, by the names of `BLOCKS`.
 
-    A mark is ``<!-- from methods.py: name -->`` or ``<!-- from methods.py: name of
-    subject -->``; the names are those of `BLOCKS`.
+    A mark may add a subject: ``<!-- from methods.py: name of subject -->``.
     """
 
     def write(block):

@@ -55,16 +55,10 @@ def write_page(folder, docs):
     repeats = [setup["side_repeats"] for setup in results["setups"].values()]
     least, most = min(repeats), max(repeats)
     side = f"{least}" if least == most else f"{least} to {most}"
-    data = [
-        {
-            "": TITLES[name],
-            "rows": results["data"][name]["rows"],
-            "columns": results["data"][name]["columns"],
-            "network's epochs": results["setups"][name]["max_epochs"],
-            "from": results["data"][name]["source"],
-        }
-        for name in names
-    ]
+    data = pd.DataFrame(results["data"]).T.join(pd.DataFrame(results["setups"]).T)
+    data = data.loc[names, ["rows", "columns", "max_epochs", "source"]]
+    titles = {"max_epochs": "network's epochs", "source": "from"}
+    data = data.rename(index=TITLES, columns=titles)
     missing = "".join(
         f"\n{TITLES[name]} was not to be had on the machine of this run, so that "
         f"nothing can be said of table {TABLES[TITLES[name]]['table']}.\n"

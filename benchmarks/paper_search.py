@@ -68,18 +68,15 @@ def tuned_models(task):
     else:
         linear, linear_grid = models["ridge"], {"alpha": strengths}
         mlp = {f"regressor__{name}": values for name, values in mlp.items()}
-    forest = {"max_features": ("sqrt", 0.5), "min_samples_leaf": (1, 2, 5, 10)}
     boosting = {
         "learning_rate": (0.03, 0.1),
         "max_leaf_nodes": (7, 31),
         "min_samples_leaf": (10, 30),
     }
-    return {
-        "linear": (linear, linear_grid),
-        "MLP": (models["MLP"], mlp),
-        "random forest": (models["random forest"], forest),
-        "gradient boosting": (models["gradient boosting"], boosting),
-    }
+    forest = {"max_features": ("sqrt", 0.5), "min_samples_leaf": (1, 2, 5, 10)}
+    grids = {"MLP": mlp, "random forest": forest, "gradient boosting": boosting}
+    tuned = {name: (models[name], grid) for name, grid in grids.items()}
+    return {"linear": (linear, linear_grid), **tuned}
 
 
 def run_search(name, arm, split, plan):

@@ -9,6 +9,7 @@ from benchmarks/results/speed.json. A model of a network makes of them what an e
 a search would take. Everything goes to benchmarks/results/plan.json.
 """
 
+import itertools
 import time
 from functools import partial
 
@@ -144,23 +145,21 @@ def simulate(n_rows=SIMULATED["rows"], machines=SIMULATED["machines"]):
     drawn, n_chosen = draw_losses(n_rows)
     epoch = Epoch(2, 10, n_chosen=n_chosen, rng=np.random.default_rng(0))
     cells = []
-    for kind in LOSSES:
+    for kind, n_machines in itertools.product(LOSSES, machines):
         losses = drawn if kind == LOSSES[0] else np.round(drawn, 1)
-        expected = MinLoss().plan(losses, epoch)
-        for n_machines in machines:
-            network = Network(n_machines)
-            bounds = np.linspace(0, n_rows, n_machines + 1).astype(int)
-            found = choose_in_order(losses, n_chosen, bounds, network)
-            cells.append(
-                {
-                    "losses": kind,
-                    "machines": n_machines,
-                    "same": bool(np.array_equal(found, expected)),
-                    "sent": int(network.sent.max()),
-                    "messages": network.messages,
-                }
-            )
-            print(cells[-1])
+        network = Network(n_machines)
+        bounds = np.linspace(0, n_rows, n_machines + 1).astype(int)
+        found = choose_in_order(losses, n_chosen, bounds, network)
+        cells.append(
+            {
+                "losses": kind,
+                "machines": n_machines,
+                "same": bool(np.array_equal(found, MinLoss().plan(losses, epoch))),
+                "sent": int(network.sent.max()),
+                "messages": network.messages,
+            }
+        )
+        print(cells[-1])
     return {"rows": n_rows, "chosen": n_chosen, "cells": cells}
 
 
@@ -190,16 +189,13 @@ def trained(speed):
         "date": speed["large"]["environment"]["date"],
         "cpu": speed["large"]["environment"]["cpu"],
         "large": {
-            "rows": large["rows"],
-            "features": large["features"],
-            "batch_size": large["batch_size"],
+            **{name: large[name] for name in ("rows", "features", "batch_size")},
             "row_bytes": large["bytes"]["data"] // large["rows"] + 8,
             "epoch": epoch,  # of a network
             "parameters": sum(p.numel() for p in network.parameters()),
         },
         "small": {
-            "rows": small["rows"],
-            "features": small["features"],
+            **{name: small[name] for name in ("rows", "features")},
             "row_bytes": 4 * small["features"] + 8,
             "stack": STACK,
             "epoch": stack / STACK,

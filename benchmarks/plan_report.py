@@ -78,23 +78,17 @@ def write_page(results, page):
     """Write plan.md from the results."""
     cluster, simulation = results["cluster"], results["simulation"]
     large = results["training"]["large"]
-    choices = [
-        {
-            "losses": cell["losses"],
-            "machines": cell["machines"],
-            "same choice and order": "yes" if cell["same"] else "**no**",
-            "sent": _bytes(cell["sent"]),
-            "messages in a row": cell["messages"],
-        }
-        for cell in simulation["cells"]
-    ]
+    cells = pd.DataFrame(simulation["cells"])
+    same = np.where(cells.same, "yes", "**no**")
+    choices = cells.assign(same=same, sent=cells.sent.map(_bytes)).rename(
+        columns={"same": "same choice and order", "messages": "messages in a row"}
+    )
     machines = pd.Index(cluster["machines"], name="machines")
     seconds = pd.DataFrame([epoch_seconds(results, n) for n in machines], machines)
     epochs = seconds.assign(sum=seconds.sum(axis=1)).map(_seconds)
     searches = search_rows(results)
     times = searches[["training", "scheduler", "once", "each time"]]
     found = searches.assign(**times.map(_seconds))
-    n_same = sum(cell["same"] for cell in simulation["cells"])
     choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
     all_losses = 4 * cluster["rows"]
     gather = all_losses / cluster["bandwidth"] + cluster["latency"]
@@ -111,8 +105,8 @@ def write_page(results, page):
         gathered=_bytes(4 * simulation["rows"]),
         gathered_all=_bytes(all_losses),
         gather_time=_seconds(gather),
-        choice_table=as_table(choices, "keys", "github"),
-        n_same=n_same,
+        choice_table=as_table(choices.to_dict("records"), "keys", "github"),
+        n_same=cells.same.sum(),
         n_choices=len(choices),
         epoch_table=as_table(epochs, "keys", "github"),
         choose_ns=1e9 * choose,

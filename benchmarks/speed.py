@@ -275,10 +275,8 @@ def peak_memory(n_samples):
 
 
 def memory(name):
-    """Read a figure of this process's memory in bytes; on Linux alone.
-
-    getrusage would start with what the parent process has used.
-    """
+    """Read a figure of this process's memory in bytes; on Linux alone."""
+    # getrusage would start with what the parent process has used.
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
 
