@@ -92,10 +92,8 @@ def times():
         network = {"conv_channels": channels, "pool_size": 4, "hidden_size": 64}
         budget = round(rows * lengths.mean())
         sampler = DynamicBatchSampler(lengths, budget, random_state=0)
-        dynamic = {
-            "iterator_train__batch_sampler": sampler,
-            "iterator_train__batch_size": 1,
-        }
+        iterator = {"batch_sampler": sampler, "batch_size": 1}
+        dynamic = {f"iterator_train__{name}": iterator[name] for name in iterator}
         estimator, net = partial(make_estimator, network), partial(make_net, network)
         target = y.astype(np.float32)
         pairs = {

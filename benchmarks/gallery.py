@@ -96,8 +96,8 @@ def load_flipped():
         X, y, test_size=0.3, stratify=y, random_state=SEED
     )
     scaler = StandardScaler().fit(X_train)
-    rng = np.random.default_rng(SEED)
     n_flipped = int(FLIPPED * len(y_train))
+    rng = np.random.default_rng(SEED)
     flipped = rng.choice(len(y_train), n_flipped, replace=False)
     y_train[flipped] = 1 - y_train[flipped]
     return scaler.transform(X_train), y_train, scaler.transform(X_val), y_val

@@ -27,8 +27,6 @@ OPTIONS = {
     "--page": {"action": "store_true", "help": "only write the page from results"},
     "--quick": {"action": "store_true", "help": "a short trial run"},
 }
-
-
 # One network of the paper, whatever the defaults of the estimators are.
 SINGLE = {
     "architecture": "cnn",

@@ -183,12 +183,10 @@ def measure(names, n_kills):
 
 def write_page(results):
     """Write the table of the results into the page."""
-    rows = [
-        {"case": name, **{key.replace("_", " "): n for key, n in case.items()}}
-        for name, case in {**results["cases"], "all": results["total"]}.items()
-    ]
+    cases = pd.DataFrame({**results["cases"], "all": results["total"]}).T
+    cases = cases.rename(columns=lambda name: name.replace("_", " "))
+    table = tabulate(cases.rename_axis("case"), "keys", "github")
     line = stamp(results["environment"], f"Seed {results['seed']}")
-    table = tabulate(rows, "keys", "github")
     write_blocks(DOCS / "interruption.md", {"kills": f"{table}\n\n{line}"})
 
 

@@ -25,13 +25,10 @@ from tabulate import tabulate
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 
 NARROW = {"architecture": "mlp", "hidden_layers": (4,)}
+MLP = {"architecture": "mlp", "hidden_layers": (32,)}
 TABLES = [
     {"rows": 100_000, "features": 30, "params": {}},
-    {
-        "rows": 20_000,
-        "features": 1000,
-        "params": {"architecture": "mlp", "hidden_layers": (32,)},
-    },
+    {"rows": 20_000, "features": 1000, "params": MLP},
 ]
 GIBIBYTES = 1, 4, 20
 WIDE = 4096  # float32 features of a row of 16 KiB

@@ -225,11 +225,8 @@ def time_plans(size):
 
 def compare_all(names, arms, scorers, size, epochs):
     """Compare arms on those of the data sets that need no download."""
-    return [
-        compare(find(name), arms, scorers, size, epochs)
-        for name in names
-        if is_here(name)
-    ]
+    data_sets = map(find, filter(is_here, names))
+    return [compare(data, arms, scorers, size, epochs) for data in data_sets]
 
 
 SECTIONS = {

@@ -91,16 +91,11 @@ def summarise(cell):
         # Each seed has data of its own: nothing overlaps.
         points = 100 * np.subtract(accuracy[name], accuracy["default"])
         mean, _, high = corrected_interval(points, 0)
-        rows.append(
-            {
-                "option": f"`{name}`" if "=" in name else name,
-                "time, ratio to the default": as_quartiles(
-                    seconds[name], seconds["default"]
-                ),
-                "accuracy, points": f"{mean:+.1f} ± {high - mean:.1f}",
-            }
-        )
-    return tabulate(rows, "keys", "pipe")
+        option = f"`{name}`" if "=" in name else name
+        ratio = as_quartiles(seconds[name], seconds["default"])
+        rows.append([option, ratio, f"{mean:+.1f} ± {high - mean:.1f}"])
+    headers = "option", "time, ratio to the default", "accuracy, points"
+    return tabulate(rows, headers, "pipe")
 
 
 def write_page(results):

@@ -53,8 +53,7 @@ def write_page(folder, docs):
     names = names_of(frame)
     areas = compare_areas(frame)
     repeats = [setup["side_repeats"] for setup in results["setups"].values()]
-    least, most = min(repeats), max(repeats)
-    side = f"{least}" if least == most else f"{least} to {most}"
+    side = " to ".join(map(str, sorted({min(repeats), max(repeats)})))
     data = pd.DataFrame(results["data"]).T.join(pd.DataFrame(results["setups"]).T)
     data = data.loc[names, ["rows", "columns", "max_epochs", "source"]]
     titles = {"max_epochs": "network's epochs", "source": "from"}

@@ -85,8 +85,11 @@ def choose(shards, n_chosen, network):
     if n_chosen == 0:
         return [shard[:0] for shard in shards]
     candidates, left, last = shards, n_chosen, 0
+    mask = np.uint64((1 << DIGIT) - 1)
     for shift in range(64 - DIGIT, -1, -DIGIT):
-        digits = [_digits(pairs, shift) for pairs in candidates]
+        digits = [
+            (pairs >> np.uint64(shift) & mask).astype(np.int64) for pairs in candidates
+        ]
         counts = network.add_up([np.bincount(d, minlength=1 << DIGIT) for d in digits])
         digit = int(np.searchsorted(np.cumsum(counts), left))
         left -= int(counts[:digit].sum())
@@ -201,11 +204,6 @@ def trained(speed):
             "epoch": stack / STACK,
         },
     }
-
-
-def _digits(pairs, shift):
-    mask = np.uint64((1 << DIGIT) - 1)
-    return (pairs >> np.uint64(shift) & mask).astype(np.int64)
 
 
 def run():

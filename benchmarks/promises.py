@@ -58,9 +58,9 @@ def of_plan(found):
 
 def of_sharded(found):
     cells = [cell for cell in found["cells"] if cell["dtype"] == "float64"]
-    runs = pd.DataFrame([run for cell in cells for run in cell["runs"]])
-    total, apart = runs.sum(), runs["largest difference"].max()
-    return {"n_fits": len(runs), "total": total, "apart": apart}
+    runs = pd.json_normalize(cells, "runs")
+    apart = runs["largest difference"].max()
+    return {"n_fits": len(runs), "total": runs.sum(), "apart": apart}
 
 
 # By file of results, and section: what the figures need beside what is there.
