@@ -40,6 +40,7 @@ from skrebatch.strategies import (
     Breed,
     Curriculum,
     Epoch,
+    GeneralizedCrossEntropy,
     Hybrid,
     InfoBatch,
     MaxLoss,
@@ -50,6 +51,7 @@ from skrebatch.strategies import (
     SelfPaced,
     SmallLoss,
     Strategy,
+    Welsch,
 )
 
 __version__ = "0.1.0"
@@ -64,6 +66,7 @@ __all__ = [
     "DynamicBatchSampler",
     "Epoch",
     "FusedGridSearchCV",
+    "GeneralizedCrossEntropy",
     "Hybrid",
     "InfoBatch",
     "IntervalInsertionSampler",
@@ -86,6 +89,7 @@ __all__ = [
     "SmallLoss",
     "Strategy",
     "TabularCNN",
+    "Welsch",
     "fit_distributed",
     "fit_fused",
     "interval_insertion",

@@ -20,6 +20,7 @@ from helpers.estimators import (
     make,
     make_data,
 )
+from helpers.options import WEIGHING
 from helpers.refusals import Fail, no_trace, refused
 from scipy import sparse
 from sklearn.pipeline import make_pipeline
@@ -675,7 +676,7 @@ def test_numbers_that_no_float_holds_are_refused():
         refused(lambda model: model.fit(X, y), *words, **{name: HUGE})
 
 
-@pytest.mark.parametrize("strategy", ["ohem", "tsw"])
+@pytest.mark.parametrize("strategy", WEIGHING)
 def test_strategies_that_choose_nobody_can_t_balance_classes(strategy):
     X, y = make_data()
     words = ["class_balanced=True can't be used", "weights the samples of mini-batches"]

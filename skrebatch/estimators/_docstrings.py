@@ -15,7 +15,8 @@ PARAMETERS = """ratio : float, default=0.15
         re-Batch.
     strategy : {{"min-loss", "max-loss", "random", "hybrid", "tsw", "ohem", \
 "curriculum", "self-paced", "breed", "small-loss", "infobatch", \
-"selective-backprop"}} or Strategy, default="min-loss"
+"selective-backprop", "generalized-cross-entropy", "welsch"}} or Strategy, \
+default="min-loss"
         How samples are chosen for the next epoch. "min-loss" and "max-loss" choose
         those of lowest or highest loss, "random" chooses at random (the control); the
         others are further methods. A Strategy object sets parameters of a method, or

@@ -9,7 +9,12 @@ from skrebatch.strategies._curricula import Curriculum, SelfPaced
 from skrebatch.strategies._pruning import InfoBatch, SelectiveBackprop, SmallLoss
 from skrebatch.strategies._redistribution import Hybrid, MaxLoss, MinLoss, RandomChoice
 from skrebatch.strategies._resampling import Breed
-from skrebatch.strategies._weighting import OHEM, TSW
+from skrebatch.strategies._weighting import (
+    OHEM,
+    TSW,
+    GeneralizedCrossEntropy,
+    Welsch,
+)
 
 __all__ = [
     "OHEM",
@@ -17,6 +22,7 @@ __all__ = [
     "Breed",
     "Curriculum",
     "Epoch",
+    "GeneralizedCrossEntropy",
     "Hybrid",
     "InfoBatch",
     "MaxLoss",
@@ -27,6 +33,7 @@ __all__ = [
     "SelfPaced",
     "SmallLoss",
     "Strategy",
+    "Welsch",
     "check_balances",
     "check_strategy",
 ]
@@ -38,6 +45,8 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "hybrid": Hybrid,
     "tsw": TSW,
     "ohem": OHEM,
+    "generalized-cross-entropy": GeneralizedCrossEntropy,
+    "welsch": Welsch,
     "curriculum": Curriculum,
     "self-paced": SelfPaced,
     "breed": Breed,

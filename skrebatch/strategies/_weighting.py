@@ -120,6 +120,112 @@ class TSW(Strategy):
         return weights.scatter_(1, hardest, weight / mean)
 
 
+class GeneralizedCrossEntropy(Strategy):
+    """Weight each sample by exp(-q * loss), so that wrong labels count less.
+
+    With cross-entropy, the weight is the probability of the label to the power of q.
+    Since no gradient flows through the weights, training minimises the generalized
+    cross-entropy ``(1 - p ** q) / q`` [1]_: for q near 0 this is the cross-entropy,
+    for q = 1 the error ``1 - p``, in which no sample counts more than another. For
+    several labels per sample, p is the product of their probabilities.
+
+    Parameters
+    ----------
+    q : float, default=0.7
+        How strongly high losses are reduced, above 0. The source uses 0.7; values above
+        1 also learn less from samples of average loss.
+
+    Raises
+    ------
+    ValueError
+        If `q` is out of range.
+
+    See Also
+    --------
+    Welsch : The same formula for regression.
+    SmallLoss : Leaves out the samples of highest loss.
+
+    References
+    ----------
+    .. [1] Z. Zhang and M. R. Sabuncu, "Generalized Cross Entropy Loss for Training Deep
+       Neural Networks with Noisy Labels", NeurIPS 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrebatch import GeneralizedCrossEntropy
+    >>> losses = -torch.tensor([[0.9, 0.5, 0.1]]).log()  # of three probabilities
+    >>> GeneralizedCrossEntropy(q=1).batch_weights(losses)
+    tensor([[0.9000, 0.5000, 0.1000]])
+    """
+
+    uses_ratio = False
+
+    def __init__(self, q: float = 0.7):
+        self.q = q
+
+    def check(self) -> None:
+        """Validate the parameters."""
+        check_real(self.q, "q", above=0)
+
+    def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
+        """Return exp(-q * loss); see :class:`Strategy`."""
+        return torch.exp(-float(self.q) * losses)
+
+
+class Welsch(Strategy):
+    """Weight each sample by exp(-loss / (2 c²)), so that wrong targets count less.
+
+    With squared error, training minimises the Welsch loss ``1 - exp(-(e / c)² / 2)``
+    of the error e [1]_, up to a factor: nearly the squared error for errors well below
+    c, and nearly constant for errors of several c. The formula is that of
+    :class:`GeneralizedCrossEntropy` with ``q = 1 / (2 c²)``. For several targets, e² is
+    the mean of their squared errors.
+
+    Parameters
+    ----------
+    c : float, default=2.0
+        Error, in units of the scaled target, above which a sample loses most of its
+        weight; above 0.
+
+    Raises
+    ------
+    ValueError
+        If `c` is out of range.
+
+    See Also
+    --------
+    GeneralizedCrossEntropy : The same formula for classification.
+    SmallLoss : Leaves out the samples of highest loss.
+
+    References
+    ----------
+    .. [1] J. E. Dennis and R. E. Welsch, "Techniques for nonlinear least squares and
+       robust regression", Communications in Statistics 7(4), 1978.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrebatch import Welsch
+    >>> errors = torch.tensor([[0.0, 1.0, 2.0, 6.0]])
+    >>> Welsch(c=2).batch_weights(errors**2)
+    tensor([[1.0000, 0.8825, 0.6065, 0.0111]])
+    """
+
+    uses_ratio = False
+
+    def __init__(self, c: float = 2.0):
+        self.c = c
+
+    def check(self) -> None:
+        """Validate the parameters."""
+        check_real(self.c, "c", above=0)
+
+    def batch_weights(self, losses: torch.Tensor) -> torch.Tensor:
+        """Return exp(-loss / (2 c²)); see :class:`Strategy`."""
+        return torch.exp(-0.5 * losses / float(self.c) / float(self.c))
+
+
 def _hardest(losses: torch.Tensor, share: float) -> torch.Tensor:
     """Return the column indices of the highest losses of each row (K, n_hard)."""
     n_hard = max(1, round(share * losses.shape[1]))

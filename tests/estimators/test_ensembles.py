@@ -16,6 +16,7 @@ from helpers.estimators import (
     make_data,
     weights_of,
 )
+from helpers.options import WEIGHING
 from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -513,7 +514,7 @@ def test_together_means_one_plan_for_all_networks(name):
             last = np.flatnonzero(together.recorded_choices_[-1])
             assert last.tolist() == sorted(first)
         # By its own losses each network has a plan of its own, if any.
-        plans_nothing = name in ("ohem", "tsw")
+        plans_nothing = name in WEIGHING
         one, *its = own.chosen_by_network_
         assert all(np.array_equal(one, other) for other in its) == plans_nothing
         same = np.allclose(

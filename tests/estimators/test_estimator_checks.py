@@ -49,16 +49,17 @@ CLASSIFIERS = [
     {"strategy": "small-loss", "ratio_schedule": "linear", "input_clip": 3.0},
     {"strategy": "selective-backprop", "optimizer": "adamw", "weight_decay": 0.1},
     {"class_weight": "balanced", "repeats": 0, "refresh_every": 3},
-    {"variable_length": True},
+    {"strategy": "generalized-cross-entropy", "variable_length": True},
 ]
 REGRESSORS = [
     {"strategy": "random", "early_stopping": True, "n_networks": 3},
     {"strategy": "tsw", "n_augments": 1, "noise_std": 0.1},
-    {"strategy": "curriculum", "lr_schedule": "one-cycle", "warmup_epochs": 2},
+    {"strategy": "curriculum", "n_networks": 3, "choose": "together"},
     {"strategy": "breed", "architecture": "mlp", "hidden_layers": (16, 8)},
     {"strategy": "infobatch", "record_losses": True, "loss_smoothing": 0.5},
     {"early_stopping": True, "standardize_target": False, "repeats": 2},
-    {"n_networks": 3, "choose": "together", "shuffle": False},
+    {"strategy": "welsch", "lr_schedule": "one-cycle", "warmup_epochs": 2},
+    {"shuffle": False},
 ]
 
 

@@ -116,6 +116,7 @@ def make_fits():
         "infobatch",
         "tsw",
         "ohem",
+        "welsch",
     ):
         fits[strategy] = clf(strategy=strategy), data.binary
     return fits

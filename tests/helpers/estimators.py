@@ -17,6 +17,7 @@ from skrebatch import (
     TSW,
     Breed,
     Curriculum,
+    GeneralizedCrossEntropy,
     Hybrid,
     InfoBatch,
     ReBatchCNNClassifier,
@@ -26,6 +27,7 @@ from skrebatch import (
     SmallLoss,
     Strategy,
     TabularCNN,
+    Welsch,
 )
 
 N, FEATURES = 41, 5
@@ -317,6 +319,10 @@ def tsw(losses):
     return np.where(rank(-losses) <= q, 3.0, 1.0) * len(losses) / (len(losses) + 2 * q)
 
 
+def exponential(q):
+    return lambda losses: np.exp(-q * losses)
+
+
 METHODS = {
     "hybrid": (Hybrid(0.25), {"plan": hybrid}),
     "curriculum": (Curriculum("quadratic", 0.2, 0.8), {"plan": curriculum}),
@@ -327,6 +333,11 @@ METHODS = {
     "selective-backprop": (SelectiveBackprop(0.5), {"plan": selective}),
     "ohem": (OHEM(0.4), {"plan": all_once, "weigh": ohem}),
     "tsw": (TSW(0.4, 3), {"plan": all_once, "weigh": tsw}),
+    "generalized-cross-entropy": (
+        GeneralizedCrossEntropy(1.5),
+        {"plan": all_once, "weigh": exponential(1.5)},
+    ),
+    "welsch": (Welsch(0.5), {"plan": all_once, "weigh": exponential(2)}),
 }
 
 

@@ -13,6 +13,7 @@ OPTIONS = {
     "strategy": [
         *("min-loss", "max-loss", "random", "hybrid", "tsw", "ohem", "curriculum"),
         *("self-paced", "breed", "small-loss", "infobatch", "selective-backprop"),
+        *("generalized-cross-entropy", "welsch"),
     ],
     "ratio": [0.3, 0, 1.5],
     "repeats": [1, 0, 3],
@@ -46,7 +47,7 @@ OWN_OPTIONS = {
     "multi-label": {"class_weight": [None, "balanced"]},
     "regressor": {"standardize_target": [True, False]},
 }
-WEIGHING = "tsw", "ohem"
+WEIGHING = "tsw", "ohem", "generalized-cross-entropy", "welsch"
 # What is refused, or warned of because it does nothing.
 APART = {("class_balanced", True, "strategy", name) for name in WEIGHING}
 APART |= {("n_augments", 0, "noise_std", 0.3)}

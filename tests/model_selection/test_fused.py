@@ -17,6 +17,7 @@ from helpers.estimators import (
     make_data,
     weights_of,
 )
+from helpers.options import WEIGHING
 from helpers.twins import (
     N_VARIED,
     ROWS,
@@ -102,7 +103,7 @@ def test_every_method_in_a_stack_equals_its_twin(task, max_stack):
     shared = {"dtype": "float64", "conv_channels": (4, 6), "max_epochs": 12}
     all_params = [*METHODS, *VARIED]
     if task in ("binary", "multiclass"):
-        balanced = [p for p in METHODS[:12] if p["strategy"] not in ("ohem", "tsw")]
+        balanced = [{"strategy": s} for s in STRATEGIES if s not in WEIGHING]
         all_params += [{**params, "class_balanced": True} for params in balanced]
     models = [make(task, **{**shared, **params}) for params in all_params]
     rng = np.random.default_rng(1)

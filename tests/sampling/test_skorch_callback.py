@@ -377,7 +377,7 @@ REDUCTIONS = [
 
 
 @pytest.mark.parametrize("task, factor", REDUCTIONS)
-@pytest.mark.parametrize("name", ["ohem", "tsw", "infobatch"])
+@pytest.mark.parametrize("name", ["ohem", "tsw", "welsch", "infobatch"])
 def test_weighted_losses_by_hand(name, task, factor):
     strategy, book = METHODS[name]
     rebatch = ReBatch(0.25, strategy, random_state=0)

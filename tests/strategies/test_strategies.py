@@ -12,6 +12,7 @@ from helpers.estimators import (
     make_data,
     weights_of,
 )
+from helpers.options import WEIGHING
 from helpers.plans import choose, finite_losses, make_epoch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from skrebatch import (
     TSW,
     Breed,
     Curriculum,
+    GeneralizedCrossEntropy,
     Hybrid,
     InfoBatch,
     MaxLoss,
@@ -34,6 +36,7 @@ from skrebatch import (
     SelfPaced,
     SmallLoss,
     Strategy,
+    Welsch,
 )
 from skrebatch.strategies import STRATEGIES, check_strategy
 from skrebatch.strategies._planning import (
@@ -50,6 +53,8 @@ BUILT_IN = {
     "hybrid": Hybrid,
     "tsw": TSW,
     "ohem": OHEM,
+    "generalized-cross-entropy": GeneralizedCrossEntropy,
+    "welsch": Welsch,
     "curriculum": Curriculum,
     "self-paced": SelfPaced,
     "breed": Breed,
@@ -57,7 +62,7 @@ BUILT_IN = {
     "infobatch": InfoBatch,
     "selective-backprop": SelectiveBackprop,
 }
-PLANNING = [name for name in BUILT_IN if name not in ("tsw", "ohem")]
+PLANNING = [name for name in BUILT_IN if name not in WEIGHING]
 
 
 # --- the interface ---
