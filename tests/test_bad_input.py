@@ -624,6 +624,8 @@ BAD_PARAMETERS = [
     ("validation_fraction", 0.0, "above 0 and below 1"),
     ("validation_fraction", 1.0, "above 0 and below 1"),
     ("validation_fraction", np.nan, "above 0 and below 1"),
+    ("cv", 1, "integer of at least 2"),
+    ("cv", "5", "a splitter of scikit-learn or an iterable of splits"),
     ("n_iter_no_change", 0, "at least 1"),
     ("ratio_schedule", "fast", '"constant", "linear", "cosine", "step"'),
     ("ratio_schedule", ["linear"], "or a callable"),

@@ -237,6 +237,7 @@ MORE = {
     "indices": ROWS,
     "val_indices": ROWS,
     "cv": ROWS,
+    "groups": COLUMNS,
     "remaining": COLUMNS,
     "chosen": COLUMNS,
     "lengths": COLUMNS | TABLES,
@@ -326,7 +327,7 @@ def assert_unchanged_on_error(estimator, call, **arguments):
         raise
 
 
-DATA = "X", "y", "sample_weight", "X_val", "y_val", "classes"
+DATA = "X", "y", "sample_weight", "X_val", "y_val", "groups", "classes"
 
 
 def use_estimator(cls):
@@ -386,7 +387,7 @@ def valid_parameters(cls, **others):
 def estimator_target(cls, y, examples, **others):
     data = {"X": [X], "y": [y], "sample_weight": [None, np.ones(N)]}
     if not cls.__name__.endswith("CV"):
-        data |= {"X_val": [None, X], "y_val": [None, y]}
+        data |= {"X_val": [None, X], "y_val": [None, y], "groups": [None]}
     return Target(
         use_estimator(cls),
         {**valid_parameters(cls, **others), **data},
@@ -623,6 +624,7 @@ TARGETS = {
             "indices": [None, [range(20), range(10, 30)]],
             "sample_weight": [None, np.ones(N), [np.ones(N), None]],
             "val_indices": [None, [range(20, 40), range(10)]],
+            "groups": [None],
             "max_stack": ["auto", 1],
         },
         ("estimators", "X", "y"),

@@ -54,6 +54,11 @@ CALLS = {
     ),
     "fit, X_val": (lambda m: m.fit(X, Y, None, MASKED_X, Y), "In X_val", "row 3"),
     "fit, y_val": (lambda m: m.fit(X, Y, None, X, MASKED_Y), "In X_val", "row 5"),
+    "fit, groups": (
+        lambda m: m.fit(X, Y, groups=mask(Y, 5)),
+        "groups",
+        "row 5",
+    ),
     "fit, list of rows": (lambda m: m.fit(list(MASKED_X), Y), "X", "row 3, column 1"),
     "fit, list of labels": (
         lambda m: m.fit(X, [*Y[:-1], np.ma.masked]),

@@ -48,6 +48,7 @@ from skrebatch._utils.validation import (
     check_weights,
     locate_bad_columns,
 )
+from skrebatch.estimators._cv import make_splitting
 from skrebatch.estimators._fitting import (
     fingerprint_of,
     interrupts_raise,
@@ -271,6 +272,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         sample_weight: Any = None,
         X_val: Any = None,
         y_val: Any = None,
+        groups: Any = None,
         *,
         incremental: bool = False,
         classes: Any = None,
@@ -305,6 +307,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             data,
             data.targets.weigh(data.y[0], getattr(self, "class_weight", None), weights),
             earlier,
+            splitting=make_splitting(self.cv, X, groups, len(data.rows)),
             incremental=incremental,
             class_balanced=getattr(self, "class_balanced", False),
             standardize=getattr(self, "standardize_target", False),
@@ -345,11 +348,13 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         """Return the user's callbacks and, if verbose, the progress bar."""
         return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, groups: Any
+    ) -> Self:
         random_seed = secrets.randbits(32)
         checkpoint, seed = open_checkpoint(self.checkpoint_dir, random_seed)
         prepared = self.__rebatch_prepare__(
-            X, y, sample_weight, X_val, y_val, seed=seed
+            X, y, sample_weight, X_val, y_val, groups, seed=seed
         )
         if checkpoint is not None:
             checkpoint.claim(fingerprint_of(self, prepared))

@@ -119,6 +119,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         noise_std: float = 0.0,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.2,
+        cv: Any = None,
         n_iter_no_change: int = 5,
         stopping_score: str = "auto",
         class_weight: dict[Any, float] | str | None = None,
@@ -169,6 +170,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         self.noise_std = noise_std
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.cv = cv
         self.n_iter_no_change = n_iter_no_change
         self.stopping_score = stopping_score
         self.class_weight = class_weight
@@ -196,6 +198,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         sample_weight: ArrayLike | None = None,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Train the network.
 
@@ -211,6 +214,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
             Samples are chosen by their unweighted losses.
         X_val, y_val : array-like, default=None
             Validation set. If None, `early_stopping` splits one off the training data.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows, for a `cv` that splits by them.
 
         Returns
         -------
@@ -224,7 +229,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         DivergedError
             If the loss becomes NaN or infinite. The estimator is left unchanged.
         """
-        return self._fit(X, y, sample_weight, X_val, y_val)
+        return self._fit(X, y, sample_weight, X_val, y_val, groups)
 
     @available_if(methodcaller("_trains_in_parts"))
     def partial_fit(

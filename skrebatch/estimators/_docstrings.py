@@ -139,6 +139,15 @@ default=None
         round(1 / `validation_fraction`) folds, at least 2, and each network holds out
         another fold. When each fold has been held out, the rows are shuffled and split
         again.
+    cv : int, splitter or iterable, default=None
+        Which rows each of several networks trains on and holds out, instead of
+        `validation_fraction`: a number of such folds; a splitter of scikit-learn, such
+        as :class:`~sklearn.model_selection.GroupKFold` (with `groups` in `fit`) or
+        :class:`~sklearn.model_selection.TimeSeriesSplit`; or a list of pairs of row
+        indices. Network k uses split k. With more networks than splits, a list is used
+        again and a splitter splits again: into other parts if it shuffles and its
+        `random_state` is None, which then is drawn from that of the estimator.
+        `X_val` takes precedence. Needs several networks and `early_stopping`.
     n_iter_no_change : int, default=5
         Number of epochs without improvement after which `early_stopping` stops.
     stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
@@ -233,6 +242,7 @@ ATTRIBUTES = """n_features_in_ : int
         Index of X. Defined only with `record_losses`, and if X has an index.
     batch_size_ : int
         Number of rows in a mini-batch; with `max_elements`, approximately their mean.
+        With several networks, that of the first one.
     module_ : TabularCNN or torch.nn.Module
         The fitted network, a plain module in evaluation mode. With several networks, a
         module with the list `networks`.

@@ -26,6 +26,7 @@ _NO_EFFECT = (
     "callbacks",
     "verbose",
     "random_state",
+    "cv",
 )
 
 
@@ -92,7 +93,7 @@ def open_checkpoint(
 
 def fingerprint_of(estimator: Fittable, prepared: PreparedFit) -> dict[str, str]:
     """Return a fingerprint of everything that the result of a fit depends on."""
-    job, first = prepared.job, prepared.job.members[0]
+    job = prepared.job
     parameters = estimator.get_params(deep=False)
     for name in _NO_EFFECT:
         del parameters[name]
@@ -116,7 +117,8 @@ def fingerprint_of(estimator: Fittable, prepared: PreparedFit) -> dict[str, str]
     return fingerprint(
         **parameters,
         **data,
-        sample_weight=(first.rows, first.weights, first.valid_weights),
+        sample_weight=prepared.sample_weight,
+        cv=[(member.rows, member.valid_rows) for member in job.members],
         random_state=initial_state,
     )
 

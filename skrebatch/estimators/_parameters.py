@@ -27,6 +27,7 @@ from skrebatch._utils.validation import (
     check_option,
     check_real,
 )
+from skrebatch.estimators._cv import check_cv
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.sampling._selector import check_selection
 from skrebatch.sampling._skorch_callback import ReBatch
@@ -69,6 +70,7 @@ class Parameters:
     noise_std: float
     early_stopping: bool | str
     validation_fraction: float
+    cv: Any
     n_iter_no_change: int
     stopping_score: str
     device: str | torch.device
@@ -121,6 +123,7 @@ def check_parameters(params: Parameters) -> None:
     check_input_clip(params.input_clip, dtype)
     check_real(params.weight_decay, "weight_decay", at_least=0, at_most=largest)
     check_real(params.validation_fraction, "validation_fraction", above=0, below=1)
+    check_cv(params.cv)
     check_option(
         params.architecture, "architecture", ("auto", "cnn", "projected-cnn", "mlp")
     )

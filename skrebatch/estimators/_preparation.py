@@ -29,6 +29,7 @@ from skrebatch._utils.dtypes import resolve_device, resolve_dtype, resolve_preci
 from skrebatch._utils.padding import row_lengths
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
+from skrebatch.estimators._cv import Splitting
 from skrebatch.estimators._parameters import (
     Parameters,
     architecture_name,
@@ -94,13 +95,13 @@ class CheckedData:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that a fit uses, and the size of its batches."""
+    """The rows that a fit uses, and the sizes of its batches."""
 
     n_samples: int  # number of rows of the training data
     used: Indices  # rows that at least one network trains on
     splits: list[Split]  # one per network
     weights: Floats | None  # (n_samples,), of all rows
-    batch_size: int
+    batch_sizes: tuple[int, ...]  # one per network
     lengths: Indices | None  # (N,), lengths of the rows, with max_elements
     seed: int | None  # seed of the split
 
@@ -130,6 +131,7 @@ def prepare_fit(
     weights: Floats | None,
     earlier: EarlierFit | None = None,
     *,
+    splitting: Splitting | None = None,
     incremental: bool = False,
     class_balanced: bool = False,
     standardize: bool = False,
@@ -146,6 +148,8 @@ def prepare_fit(
         Weights of the training data.
     earlier : EarlierFit or None, default=None
         The fit to continue.
+    splitting : Splitting or None, default=None
+        How the rows are split, if by a splitter or an iterable.
     incremental : bool, default=False
         Whether to train one epoch.
     class_balanced : bool, default=False
@@ -165,7 +169,9 @@ def prepare_fit(
     state = None if earlier is None else earlier.state
     seeds, rngs = _draw_seeds(params, seed, state)
     stops = stops_early(params) and not incremental
-    rows = _choose_rows(params, data, weights, state, seeds, rngs[0], stops)
+    if params.cv is not None and not incremental and len(data.X) == 1:
+        _check_uses_folds(params)
+    rows = _choose_rows(params, data, weights, state, seeds, rngs[0], stops, splitting)
     targets = data.targets
     if earlier is None:
         used_weights = mean_one(weights, rows.used)
@@ -257,13 +263,14 @@ def _choose_rows(
     seeds: NDArray[np.int_],
     rng: np.random.Generator,
     stops: bool,
+    splitting: Splitting | None,
 ) -> Rows:
-    """Drop rows of weight 0, split validation rows off, and set the batch size."""
+    """Drop rows of weight 0, split validation rows off, and set the batch sizes."""
     used, n_samples = data.rows, len(data.rows)
     seed = None if state is None else state.split_seed
     if weights is not None:
         used = np.flatnonzero(weights > 0)
-    K = params.n_networks
+    K, y = params.n_networks, data.y[0]
     if len(data.X) > 1:
         valid = np.arange(n_samples, n_samples + len(data.X[1]))
         splits = [make_split(used, valid, weights)] * K
@@ -274,17 +281,22 @@ def _choose_rows(
             # Not from rng, so that each network equals one trained alone on its rows.
             sequence = np.random.SeedSequence([int(seeds[0]), 0])
             seed = int(sequence.generate_state(1)[0])
-        strata = data.targets.strata(data.y[0][used])
-        args = used, strata, params.validation_fraction, seed
         if K == 1:
-            splits = [make_split(*split_once(*args), weights)]
-            used = splits[0].train
+            strata = data.targets.strata(y[used])
+            fold = split_once(used, strata, params.validation_fraction, seed)
+            splits = [make_split(*fold, weights)]
         else:
-            folds = list(itertools.islice(iter_folds(*args), K))
-            splits = [make_split(*fold, weights) for fold in folds]
-            for train, valid in folds:
-                check_sizes(len(train), len(valid), params.validation_fraction)
-            _warn_of_rows_never_held_out(splits, used)
+            if splitting is not None:
+                folds = splitting.iter_splits(y, used, seed)
+            else:
+                strata = data.targets.strata(y[used])
+                folds = iter_folds(used, strata, _n_folds(params, len(used)), seed)
+            splits = [make_split(*fold, weights) for fold in itertools.islice(folds, K)]
+            _warn_of_rows_never_held_out(params, splits, used)
+        is_trained = np.zeros(n_samples, dtype=bool)
+        for split in splits:
+            is_trained[split.train] = True
+        used = np.flatnonzero(is_trained)
     elif (params.lr_schedule_params or {}).get("monitor") == "valid_loss":
         raise ValueError(
             'lr_schedule_params={"monitor": "valid_loss"} needs a validation set: '
@@ -292,18 +304,54 @@ def _choose_rows(
         )
     else:
         splits = [make_split(used, None, weights)] * K
-    batch_size, lengths = _size_batches(params, data.X[0], splits[0].train)
-    return Rows(n_samples, used, splits, weights, batch_size, lengths, seed)
+    sizes, lengths = zip(
+        *(_size_batches(params, data.X[0], split.train) for split in splits),
+        strict=True,
+    )
+    return Rows(n_samples, used, splits, weights, sizes, lengths[0], seed)
 
 
-def _warn_of_rows_never_held_out(splits: list[Split], used: Indices) -> None:
+def _check_uses_folds(params: Parameters) -> None:
+    """Raise ValueError if `cv` is set, but the networks hold out no folds."""
+    if params.n_networks == 1 or not stops_early(params):
+        raise ValueError(
+            "cv says which rows each of several networks holds out for early stopping, "
+            f"but n_networks={params.n_networks} and early_stopping="
+            f"{params.early_stopping!r}. Set n_networks to 2 or more and "
+            "early_stopping=True, or cv=None; a single network takes a validation set "
+            "as X_val and y_val."
+        )
+
+
+def _n_folds(params: Parameters, n_rows: int) -> int:
+    """Return into how many folds the rows are split."""
+    if params.cv is not None:
+        n_folds = int(params.cv)
+        if n_rows < max(3, n_folds):
+            raise ValueError(
+                f"cv={n_folds} needs at least {max(3, n_folds)} rows of positive "
+                f"weight, got {n_rows}."
+            )
+        return n_folds
+    n_folds = min(max(2, round(1 / params.validation_fraction)), n_rows)
+    n_valid = -(-n_rows // n_folds)
+    check_sizes(n_rows - n_valid, n_valid, params.validation_fraction)
+    return n_folds
+
+
+def _warn_of_rows_never_held_out(
+    params: Parameters, splits: list[Split], used: Indices
+) -> None:
     held_out = [split.valid for split in splits if split.valid is not None]
     n_missing = len(np.setdiff1d(used, np.concatenate(held_out)))
     if n_missing:
+        advice = "1 / validation_fraction to hold out every row."
+        if params.cv is not None:
+            advice = "the number of splits of cv to use all of them."
         warn_user(
             f"With n_networks={len(splits)}, no network holds out {n_missing} of "
             f"{len(used)} rows, and they get no out-of-fold prediction. Set n_networks "
-            "to at least 1 / validation_fraction to hold out every row."
+            f"to at least {advice}"
         )
 
 
@@ -505,7 +553,7 @@ def _make_member(
         network=None if earlier is None else earlier.networks[k],
         rows=split.train,
         selection=selection,
-        batch_size=rows.batch_size,
+        batch_size=rows.batch_sizes[k],
         max_epochs=1 if incremental else int(params.max_epochs),
         lr=float(params.lr),
         weight_decay=float(params.weight_decay),
@@ -545,5 +593,5 @@ def _lr_schedule(
     if before is not None and before.settings == settings:
         return copy.deepcopy(before)
     n_entries = len(rows.splits[k].train) * (1 + int(params.n_augments))
-    n_steps = -(-n_entries // rows.batch_size)
+    n_steps = -(-n_entries // rows.batch_sizes[k])
     return LRSchedule(*settings, int(params.max_epochs), n_steps)

@@ -87,16 +87,15 @@ def check_sizes(n_train: int, n_valid: int, fraction: float) -> None:
 
 
 def iter_folds(
-    rows: Indices, strata: NDArray[Any] | None, fraction: float, seed: int
+    rows: Indices, strata: NDArray[Any] | None, n_folds: int, seed: int
 ) -> Iterator[tuple[Indices, Indices]]:
     """Yield the training and the validation rows of one network after another.
 
-    The rows are split into round(1 / fraction) folds, at least 2; each network holds
-    out another one. When all folds have been held out, the rows are shuffled and split
-    again. The folds differ in size by at most one row, in total and within each class.
+    Each network holds out another one of `n_folds` folds. When all folds have been held
+    out, the rows are shuffled and split again. The folds differ in size by at most one
+    row, in total and within each class.
     """
     rng = np.random.default_rng(seed)
-    n_folds = min(max(2, round(1 / fraction)), len(rows))
     while True:
         order = rng.permutation(len(rows))
         if strata is not None:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,8 +100,8 @@ def fit_distributed(
     ValueError
         If, in any process, the data or parameters can't be used, the parameters differ
         from those of rank 0, or the plan of an epoch differs. All processes raise it.
-        Also if `batch_norm`, `dropout`, `n_augments`, `variable_length` or callbacks
-        are used, or if the fit would continue an earlier one.
+        Also if `batch_norm`, `dropout`, `n_augments`, `variable_length`, callbacks or
+        a splitter as `cv` are used, or if the fit would continue an earlier one.
     CheckpointError
         If `checkpoint_dir` holds a checkpoint that the fit can't resume from. All
         processes raise it.
@@ -283,6 +284,11 @@ def _share(
                 f"{getattr(estimator, name)!r}: a process doesn't have all rows of a "
                 "mini-batch."
             )
+    if not (estimator.cv is None or isinstance(estimator.cv, Integral)):
+        raise ValueError(
+            "fit_distributed needs a cv that is None or a number of folds, got "
+            f"{estimator.cv!r:.200}: a process doesn't have all rows and groups."
+        )
     device = resolve_device(estimator.device)
     if dist.get_backend() == "nccl" and device.type != "cuda":
         raise ValueError(

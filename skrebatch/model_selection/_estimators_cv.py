@@ -66,7 +66,9 @@ class _ChoosesRatio:
             "strategy": self._choices("strategies"),
             "repeats": self._choices("repeats"),
         }
-        fixed = {n: getattr(self, n) for n in names if n not in (*grid, "verbose")}
+        fixed = {
+            n: getattr(self, n) for n in names if n not in (*grid, "cv", "verbose")
+        }
         # Check parameters and data that all candidates share, before the search.
         self._base(**fixed, ratio=0).__rebatch_prepare__(X, y, sample_weight)
         search = FusedGridSearchCV(

@@ -119,6 +119,7 @@ def fit_fused(
     *,
     sample_weight: ArrayLike | Sequence[ArrayLike | None] | None = None,
     val_indices: Sequence[ArrayLike] | None = None,
+    groups: ArrayLike | None = None,
     max_stack: int | str = "auto",
 ) -> list[BaseReBatchCNN]:
     """Fit estimators side by side, with the results of separate fits.
@@ -148,6 +149,8 @@ def fit_fused(
         Row indices that each estimator is validated on, as with ``X_val`` and
         ``y_val`` of its `fit`. Rows are copied once for entries that are the same
         object.
+    groups : array-like of shape (n_samples,), default=None
+        Groups of the rows of X, for estimators whose `cv` splits by them.
     max_stack : int or "auto", default="auto"
         Maximum number of networks in a stack. "auto" chooses it such that a stack fits
         in the cache of a processor core.
@@ -200,7 +203,7 @@ def fit_fused(
                 f"There are {len(estimators)} estimators, but {len(sets)} sets of "
                 f"{name}; pass one for each estimator."
             )
-    X, y = indexable(X, y)
+    X, y, groups = indexable(X, y, as_array(groups, "groups"))
     parts: dict[int, tuple[Any, Any]] = {}
 
     def part_of(name: str, i: int, whole: tuple[Any, Any]) -> Any:
@@ -220,11 +223,14 @@ def fit_fused(
         try:
             rows_X, rows_y = part_of("indices", i, (X, y))
             X_val, y_val = part_of("val_indices", i, (None, None))
-            row_weights = check_weights(weights[i], _num_samples(X))
-            if row_weights is not None and indices is not None:
-                row_weights = row_weights[check_rows(indices[i], f"indices[{i}]", X)]
+            per_row: Any = check_weights(weights[i], _num_samples(X)), groups
+            if indices is not None:
+                rows = check_rows(indices[i], f"indices[{i}]", X)
+                per_row = tuple(
+                    v if v is None else _safe_indexing(v, rows) for v in per_row
+                )
             prepared[i] = estimator.__rebatch_prepare__(
-                rows_X, rows_y, row_weights, X_val, y_val, cache=cache
+                rows_X, rows_y, per_row[0], X_val, y_val, per_row[1], cache=cache
             )
         except Exception as error:
             errors[i] = error

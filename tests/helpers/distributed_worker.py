@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_regression
+from sklearn.model_selection import KFold
 
 from skrebatch import (
     DivergedError,
@@ -273,6 +274,7 @@ def refuse_all(rank, world_size, result):
         "seed": attempt(clf(random_state=np.random.RandomState(rank)), X, y),
         "batch_norm": attempt(clf(batch_norm=True), X, y),
         "dropout": attempt(clf(dropout=0.5), X, y),
+        "splitter": attempt(clf(cv=KFold(2)), X, y),
         "copies": attempt(clf(n_augments=1, noise_std=0.1), X, y),
         "lengths vary": attempt(clf(variable_length=True), X, y),
         "checkpoint": attempt(clf(checkpoint_dir=f"{result}.run"), X, y),

@@ -127,6 +127,7 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
     for case, text in (
         ("batch_norm", "ValueError: fit_distributed needs batch_norm=False"),
         ("dropout", "ValueError: fit_distributed needs dropout=0"),
+        ("splitter", "ValueError: fit_distributed needs a cv that is None or a number"),
         ("copies", "ValueError: fit_distributed needs n_augments=0"),
         ("lengths vary", "ValueError: fit_distributed needs variable_length=False"),
         ("checkpoint", "CheckpointError: "),
