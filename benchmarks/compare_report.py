@@ -129,7 +129,7 @@ def _summary(everything):
             text = f"{word} in {len(cases)}: {', '.join(cases)}"
             parts.append(text.removesuffix(": "))
         lines.append(
-            f"- Against **{control}**, re-Batch is {'; '.join(parts)}; undecided in "
+            f"- Compared with **{control}**, re-Batch is {'; '.join(parts)}; undecided in "
             f"{sum(own.word == 'undecided')} of {len(own)} comparisons."
         )
     return "\n".join(lines)

@@ -20,7 +20,7 @@ LESS_IS_BETTER = "rmse", "mae"
 # Test rows by training rows of a split.
 TEST_BY_TRAIN = 0.2 / 0.6
 CASE = ["data", "method", "ratio", "repeats", "shuffle", "fixed_batch", "scaled"]
-HOLDS, FAILS, UNKNOWN = "holds", "fails", "can't be told"
+HOLDS, FAILS, UNKNOWN = "holds", "fails", "undecided"
 # The claim and where it stands, the data sets it speaks of, and how it is judged.
 CLAIMS = read_json(Path(__file__).parent / "paper_claims.json")
 
@@ -86,7 +86,7 @@ def judge_intervals(intervals, everywhere=True):
     wrong = sum(interval.high < 0 for interval in intervals)
     means = sum(interval.mean > 0 for interval in intervals)
     n = len(intervals)
-    why = f"of {n}: {means} point that way, {right} clearly; {wrong} clearly not"
+    why = f"{means} of {n} means agree; {right} intervals agree, {wrong} contradict"
     if everywhere:
         return (HOLDS if right == n else FAILS if wrong else UNKNOWN), why
     return (HOLDS if right else FAILS if wrong == n else UNKNOWN), why
@@ -142,8 +142,8 @@ def best_ratio_differs(frame, names):
     plain = [best_ratio(frame, name, "no re-Batch") for name in names]
     same = sum(one == other for one, other in zip(found, plain, strict=True))
     why = (
-        f"best at {', '.join(map(str, found))}; in {same} of {len(names)} no re-Batch "
-        "is best at the same batch size"
+        f"best at {', '.join(map(str, found))}; in {same} of {len(names)}, training "
+        "without re-Batch is best at the same batch size"
     )
     return HOLDS if len(set(found)) > 1 else FAILS, why
 
@@ -162,7 +162,7 @@ def judge(frame, found):
         claim, names, name = (entry[key] for key in ("claim", "data", "judge"))
         there = [name for name in names if name in found]
         if not there:
-            verdicts.append((claim, UNKNOWN, "the data were not to be had"))
+            verdicts.append((claim, UNKNOWN, "the data are not available"))
             continue
         verdict, why = JUDGES[name](frame, there, **entry.get("of", {}))
         if len(there) < len(names):

@@ -59,8 +59,8 @@ def write_page(folder, docs):
     titles = {"max_epochs": "network's epochs", "source": "from"}
     data = data.rename(index=TITLES, columns=titles)
     missing = "".join(
-        f"\n{TITLES[name]} was not to be had on the machine of this run, so that "
-        f"nothing can be said of table {TABLES[TITLES[name]]['table']}.\n"
+        f"\nThe data of {TITLES[name]} were not available. Table "
+        f"{TABLES[TITLES[name]]['table']} of the paper is therefore not reproduced.\n"
         for name in TITLES
         if name not in names
     )
@@ -192,10 +192,10 @@ def summarise_readings(areas):
     agree = areas.groupby("reading", sort=False).agree.agg(["sum", "size"])
     text = "; ".join(f"{reading}: {n}" for reading, n in agree["sum"].items())
     return textwrap.fill(
-        f"Of the paper's {agree['size'].iloc[0]} loss areas, so many have the sign of "
-        "ours, by what the next epoch does with the chosen samples and the others: "
-        f"{text}. The figures agree best with chosen samples "
-        f"**{agree['sum'].idxmax()}**.",
+        f"The paper reports {agree['size'].iloc[0]} loss areas. The number that have "
+        "the same sign as ours depends on the reading: how often the next epoch contains "
+        f"the chosen samples, and the order of the others. {text}. The agreement is best "
+        f"for **{agree['sum'].idxmax()}**.",
         width=88,
     )
 

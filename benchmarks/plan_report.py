@@ -126,13 +126,13 @@ def _bottlenecks(results, seconds):
     for part, own in seconds.drop(columns="training").items():
         first = passes(results, part)
         when = (
-            "up to 65,536 machines never takes longer than training for good"
+            "takes less time than training up to 65,536 machines"
             if first is None
             else f"takes longer than training from {first:,} machines on"
         )
         low, high = (own / seconds.training).agg(["min", "max"]).map("{:.2g}".format)
         lines.append(
-            f"- *{part}* {when};\n  in the table it is {low} to {high} times it."
+            f"- *{part}* {when};\n  in the table, {low} to {high} times as long."
         )
     return "\n".join(lines)
 
@@ -143,9 +143,9 @@ def _search_verdict(searches):
     for table, own in searches.groupby("table", sort=False):
         bound = own[own.scheduler > own.training].machines
         when = (
-            "the fits take longer than the scheduler throughout"
+            "the fits always take longer than the scheduler"
             if bound.empty
-            else f"the scheduler is slower than the fits on {bound.min():,} machines"
+            else f"from {bound.min():,} machines on, the scheduler takes longer than the fits"
         )
         lines.append(f"- {table}: {when}.")
     return "\n".join(lines)
