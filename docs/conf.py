@@ -69,8 +69,7 @@ html_show_sourcelink = False
 html_use_index = False
 # Pages without others below them need no navigation at their side.
 html_sidebars = {
-    name: []
-    for name in ("index", "getting_started", "contributing", "changes")
+    name: [] for name in ("index", "getting_started", "contributing", "changes")
 }
 html_theme_options = {
     "footer_end": ["theme-version"],
