@@ -129,8 +129,8 @@ def _summary(everything):
             text = f"{word} in {len(cases)}: {', '.join(cases)}"
             parts.append(text.removesuffix(": "))
         lines.append(
-            f"- Compared with **{control}**, re-Batch is {'; '.join(parts)}; undecided in "
-            f"{sum(own.word == 'undecided')} of {len(own)} comparisons."
+            f"- Compared with **{control}**, re-Batch is {'; '.join(parts)}; "
+            f"undecided in {sum(own.word == 'undecided')} of {len(own)} comparisons."
         )
     return "\n".join(lines)
 

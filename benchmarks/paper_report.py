@@ -193,9 +193,9 @@ def summarise_readings(areas):
     text = "; ".join(f"{reading}: {n}" for reading, n in agree["sum"].items())
     return textwrap.fill(
         f"The paper reports {agree['size'].iloc[0]} loss areas. The number that have "
-        "the same sign as ours depends on the reading: how often the next epoch contains "
-        f"the chosen samples, and the order of the others. {text}. The agreement is best "
-        f"for **{agree['sum'].idxmax()}**.",
+        "the same sign as ours depends on the reading: how often the next epoch "
+        "contains the chosen samples, and the order of the others. "
+        f"{text}. The agreement is best for **{agree['sum'].idxmax()}**.",
         width=88,
     )
 
