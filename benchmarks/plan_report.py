@@ -145,7 +145,7 @@ def _search_verdict(searches):
         when = (
             "the fits always take longer than the scheduler"
             if bound.empty
-            else f"from {bound.min():,} machines on, the scheduler is slower than the fits"
+            else f"the scheduler is slower than the fits from {bound.min():,} machines"
         )
         lines.append(f"- {table}: {when}.")
     return "\n".join(lines)
