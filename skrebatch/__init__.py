@@ -15,6 +15,7 @@ from skrebatch.inspection._dynamics import training_dynamics
 from skrebatch.inspection._metrics import loss_area, loss_trend, nrmse
 from skrebatch.io._model_files import load_model, save_model
 from skrebatch.io._onnx import to_onnx
+from skrebatch.io._onnx_pipelines import register_onnx_converters
 from skrebatch.model_selection._distributed import fit_distributed
 from skrebatch.model_selection._estimators_cv import (
     ReBatchCNNClassifierCV,
@@ -99,6 +100,7 @@ __all__ = [
     "nrmse",
     "paper_parameters",
     "redistribution_size",
+    "register_onnx_converters",
     "row_lengths",
     "save_model",
     "to_onnx",

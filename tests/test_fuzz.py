@@ -54,6 +54,7 @@ from skrebatch import (
     nrmse,
     paper_parameters,
     redistribution_size,
+    register_onnx_converters,
     row_lengths,
     save_model,
     to_onnx,
@@ -713,6 +714,7 @@ TARGETS = {
         {"estimator": ["fitted"], "path": ["file"]},
         ("estimator", "path"),
     ),
+    "register_onnx_converters": Target(register_onnx_converters, {}, ()),
     "LossCurveDisplay": Target(
         draw(LossCurveDisplay.from_estimator, estimators="classifier"),
         {

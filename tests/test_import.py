@@ -32,6 +32,8 @@ HEAVY = {
     "polars",
     "ray",
     "safetensors",
+    "skl2onnx",
+    "skops",
 }
 
 

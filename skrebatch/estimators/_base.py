@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import itertools
 import math
 import secrets
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
 import torch
@@ -57,6 +58,11 @@ from skrebatch.estimators._fitting import (
     unchanged_on_error,
 )
 from skrebatch.estimators._parameters import Parameters, check_parameters
+from skrebatch.estimators._plain_state import (
+    PLAIN_STATE,
+    from_plain_state,
+    to_plain_state,
+)
 from skrebatch.estimators._preparation import (
     CheckedData,
     EarlierFit,
@@ -529,12 +535,26 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         tags.input_tags.allow_nan = bool(self.variable_length)
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return a state with the network on the CPU, so that any machine loads it."""
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        """Return everything, for pickle and copy.
+
+        The network is on the CPU, so that any machine loads it.
+        """
         state = super().__getstate__()
         if "module_" in state:
             state["module_"] = copy.deepcopy(state["module_"]).cpu()
-        return state
+        new = copyreg.__newobj__  # type: ignore[attr-defined]
+        return new, (type(self),), state
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return text and arrays, for programs that save without code, as skops."""
+        return to_plain_state(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Set what pickle or such a program has loaded."""
+        if state.keys() == PLAIN_STATE:
+            state = from_plain_state(type(self), state)
+        super().__setstate__(state)
 
 
 def _is_fitted(name: str) -> bool:

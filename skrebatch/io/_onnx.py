@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import is_regressor
 from torch import nn
 
 from skrebatch._engine.nn.clipping import LARGEST_RATIO
@@ -15,12 +16,11 @@ from skrebatch._engine.nn.tabular_cnn import TabularCNN, networks_of
 from skrebatch._engine.serialization.atomic_write import replace_file
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
-from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.io._model_files import check_savable, package_versions
 
 # These versions of 2021 and 2022 contain all operators that are needed, and many
 # runtimes support them.
-_OPSET, _IR_VERSION = 15, 8
+OPSET, _IR_VERSION = 15, 8
 
 
 @with_default_settings
@@ -45,7 +45,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     ----------
     estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or one of their CV forms
         Fitted estimator. To export a pipeline or a search, pass its last step or its
-        `best_estimator_`.
+        `best_estimator_`; for whole pipelines see :func:`register_onnx_converters`.
     path : str or path-like
         Path of the file. An existing file is replaced.
 
@@ -65,6 +65,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     See Also
     --------
+    register_onnx_converters : Exports whole pipelines.
     save_model : Saves an estimator for prediction, inspection and training in Python.
 
     References
@@ -88,25 +89,48 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     ['label', 'probabilities']
     """
     onnx = import_extra("onnx", "to_onnx", "onnx")
-    check_savable(estimator, "to_onnx")
+    check_savable(
+        estimator,
+        "to_onnx",
+        "export it whole with skl2onnx.to_onnx, after register_onnx_converters()",
+    )
+    model = make_onnx_model(estimator)
+    onnx.checker.check_model(model, full_check=True)
+    replace_file(path, [model.SerializeToString()])
+
+
+def make_onnx_model(estimator: Any, input_kind: str = "FLOAT") -> Any:
+    """Return the prediction of a fitted estimator as an ONNX model.
+
+    Parameters
+    ----------
+    estimator : estimator of this package
+    input_kind : str, default="FLOAT"
+        Name of the dtype of the input in ONNX; the model casts it to float32.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+    """
     networks = networks_of(estimator.module_)
     if networks[0].architecture.variable_length:
         raise ValueError(
             "to_onnx can't export an estimator with variable_length=True, because the "
             "computation depends on the lengths of the rows. save_model can save it."
         )
-    graph = _Graph(onnx)
-    n_outputs = networks[0].architecture.n_outputs
-    outputs: dict[str, tuple[Any, ...]]
-    if isinstance(estimator, ReBatchCNNClassifier) and estimator._is_multilabel:
+    graph = _Graph(import_extra("onnx", "to_onnx", "onnx"), input_kind)
+    if is_regressor(estimator):
+        scales = estimator.target_mean_, estimator.target_scale_
+        targets = [graph.add_network(net, *_unscaled(net, *scales)) for net in networks]
+        graph.add("Mean", *targets, output="variable")
+    elif estimator._is_multilabel:
         logits = [graph.add_network(net, *_last_layer(net)) for net in networks]
         probas = [graph.add("Sigmoid", output) for output in logits]
         proba = graph.add("Mean", *probas, output="probabilities")
         scores, bound = (logits[0], 0.0) if len(logits) == 1 else (proba, 0.5)
         positive = graph.add("Greater", scores, np.array(bound))
-        graph.add("Cast", positive, to=onnx.TensorProto.INT64, output="label")
-        outputs = {"label": ("INT64", n_outputs), "probabilities": ("FLOAT", n_outputs)}
-    elif isinstance(estimator, ReBatchCNNClassifier):
+        graph.add("Cast", positive, to=graph.dtype("INT64"), output="label")
+    else:
         labels = _labels(estimator.classes_)
         logits = [graph.add_network(net, *_class_logits(net)) for net in networks]
         probas = [graph.add("Softmax", output, axis=1) for output in logits]
@@ -116,16 +140,21 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         scores = logits[0] if len(logits) == 1 else proba
         codes = graph.add("ArgMax", scores, axis=1, keepdims=0)
         graph.add("Gather", labels, codes, output="label")
-        kind = "STRING" if labels.dtype == object else "INT64"
-        outputs = {"label": (kind,), "probabilities": ("FLOAT", len(labels))}
+    table = {"X": (input_kind, estimator.n_features_in_)}
+    return graph.make_model(table, outputs_of(estimator))
+
+
+def outputs_of(estimator: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the dtype and the columns of each output of the ONNX model, by name."""
+    if is_regressor(estimator):
+        return {"variable": ("FLOAT", estimator.n_outputs_)}
+    n_classes = len(estimator.classes_)
+    if estimator._is_multilabel:
+        label: tuple[Any, ...] = "INT64", n_classes
     else:
-        scales = estimator.target_mean_, estimator.target_scale_
-        targets = [graph.add_network(net, *_unscaled(net, *scales)) for net in networks]
-        graph.add("Mean", *targets, output="variable")
-        outputs = {"variable": ("FLOAT", n_outputs)}
-    model = graph.make_model(estimator.n_features_in_, outputs)
-    onnx.checker.check_model(model, full_check=True)
-    replace_file(path, [model.SerializeToString()])
+        is_text = _labels(estimator.classes_).dtype == object
+        label = ("STRING" if is_text else "INT64",)
+    return {"label": label, "probabilities": ("FLOAT", n_classes)}
 
 
 def _labels(classes: NDArray[Any]) -> NDArray[Any]:
@@ -169,10 +198,18 @@ def _unscaled(
 class _Graph:
     """Builder of an ONNX graph."""
 
-    def __init__(self, onnx: Any):
+    def __init__(self, onnx: Any, input_kind: str):
         self.onnx = onnx
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self.table = "X"
+        if input_kind != "FLOAT":
+            self.table = self.add("Cast", "X", to=self.dtype("FLOAT"))
+
+    def dtype(self, kind: str) -> int:
+        """Return the number of a dtype in ONNX from its name."""
+        number: int = self.onnx.TensorProto.DataType.Value(kind)
+        return number
 
     def add(
         self, operation: str, *inputs: Any, output: str = "", **attributes: Any
@@ -198,7 +235,7 @@ class _Graph:
         self, network: TabularCNN, last_weight: NDArray[Any], last_bias: NDArray[Any]
     ) -> str:
         """Add a network with the given last layer; return the name of its output."""
-        x = "X"
+        x = self.table
         if network.architecture.clips_inputs:
             x = self._add_clipped(x, network.input_clip)
         if network.architecture.blocks:
@@ -244,24 +281,26 @@ class _Graph:
         x = self.add("Reshape", x, np.array([0, positions, channels]))
         return self.add("Transpose", x, perm=[0, 2, 1])
 
-    def make_model(self, n_features: int, outputs: dict[str, tuple[Any, ...]]) -> Any:
-        """Return the model. The values of `outputs` are a dtype and the columns."""
+    def make_model(
+        self, inputs: dict[str, tuple[Any, ...]], outputs: dict[str, tuple[Any, ...]]
+    ) -> Any:
+        """Return the model, from the dtype and the columns of inputs and outputs."""
         helper = self.onnx.helper
-        table, *described = (
-            helper.make_tensor_value_info(
-                name, getattr(self.onnx.TensorProto, kind), ["n_samples", *columns]
-            )
-            for name, (kind, *columns) in {
-                "X": ("FLOAT", n_features),
-                **outputs,
-            }.items()
+        given, computed = (
+            [
+                helper.make_tensor_value_info(
+                    name, self.dtype(kind), ["n_samples", *columns]
+                )
+                for name, (kind, *columns) in described.items()
+            ]
+            for described in (inputs, outputs)
         )
         graph = helper.make_graph(
-            self.nodes, "skrebatch", [table], described, self.constants
+            self.nodes, "skrebatch", given, computed, self.constants
         )
         return helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", _OPSET)],
+            opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=_IR_VERSION,
             producer_name="skrebatch",
             producer_version=package_versions()["skrebatch"],

@@ -18,6 +18,7 @@ import pytest
 import torch
 from helpers.estimators import TASKS, assert_same_bits, make, make_data
 from helpers.options import models_of
+from helpers.saved import assert_same_state
 from hypothesis import given
 from hypothesis import strategies as st
 from make_model_files import FOLDER, predictions_of
@@ -41,50 +42,18 @@ from skrebatch import (
     training_dynamics,
 )
 from skrebatch._engine.nn.architecture import build_architecture
-from skrebatch.io._model_files import _MAX_HEADER, FORMAT_VERSION, _sizes_of
+from skrebatch._engine.serialization.json_text import MAX_BYTES
+from skrebatch.estimators._plain_state import sizes_of
+from skrebatch.io._model_files import FORMAT_VERSION
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
 ROOT = Path(__file__).parents[2]
-# What no file keeps: the net is made anew by the next training.
-LEFT_OUT = {"net_"}
-# What can't be compared as a whole.
-OBJECTS = ("history_",)
 
 
 def through_file(model, folder):
     save_model(model, folder / "model.safetensors")
     return load_model(folder / "model.safetensors")
-
-
-def assert_same_state(model, twin):
-    """Expect everything that two estimators hold to be the same, to the bit."""
-    assert type(model) is type(twin)
-    assert repr(model.get_params()) == repr(twin.get_params())
-    assert vars(model).keys() - LEFT_OUT == vars(twin).keys() - LEFT_OUT
-    assert_same_bits(model, twin)
-    for name, value in vars(model).items():
-        if isinstance(value, np.ndarray):
-            other = getattr(twin, name)
-            np.testing.assert_array_equal(value, other)
-            assert value.dtype == other.dtype
-            assert other.flags.writeable
-        elif isinstance(value, list | int | float | str) and name not in OBJECTS:
-            assert repr(value) == repr(getattr(twin, name)), name
-    for name in ("split_seed", "data_hash", "max_epochs"):
-        state, other = model._fit_state, twin._fit_state
-        assert getattr(state, name) == getattr(other, name)
-    for own, other in zip(model._fit_state.rngs, twin._fit_state.rngs, strict=True):
-        assert own.bit_generator.state == other.bit_generator.state
-    for own, other in zip(model.history_, twin.history_, strict=True):
-        assert {**own, "dur": 0} == {**other, "dur": 0}
-    assert str(model.module_) == str(twin.module_)
-    own, other = model.module_.state_dict(), twin.module_.state_dict()
-    assert own.keys() == other.keys()
-    assert all(torch.equal(own[name], other[name]) for name in own)
-    assert not twin.module_.training
-    grads = [p.requires_grad for p in model.module_.parameters()]
-    assert grads == [p.requires_grad for p in twin.module_.parameters()]
 
 
 # --- what a file keeps ---
@@ -248,7 +217,7 @@ sizes = st.fixed_dictionaries(
 @given(sizes)
 def test_sizes_make_the_same_architecture(sizes):
     architecture = build_architecture(**sizes)
-    assert build_architecture(**_sizes_of(architecture)) == architecture
+    assert build_architecture(**sizes_of(architecture)) == architecture
 
 
 # --- what can't be saved ---
@@ -341,7 +310,7 @@ def test_a_network_that_is_not_finite_is_not_saved(tmp_path):
 
 def test_a_description_that_no_file_can_hold_is_not_saved(tmp_path):
     model = make().fit(*make_data())
-    model.best_params_ = {"note": "x" * _MAX_HEADER}
+    model.best_params_ = {"note": "x" * MAX_BYTES}
     words = r"header of the model file is too large .* because of `best_params_`"
     with pytest.raises(ValueError, match=words):
         save_model(model, tmp_path / "model")
@@ -724,8 +693,8 @@ def hostile_files():
     )
     yield "an unknown dtype", signed(header.replace(b'"F32"', b'"X32"', 1))
     yield "an unused gap", signed(header, rest + bytes(64))
-    yield "largest header", with_header(b" " * _MAX_HEADER)
-    yield "larger header", with_header(b" " * (_MAX_HEADER + 1))
+    yield "largest header", with_header(b" " * MAX_BYTES)
+    yield "larger header", with_header(b" " * (MAX_BYTES + 1))
     yield "longest header", b"\xff" * 8 + header
 
     yield "a pickle", pickle.dumps(make())
