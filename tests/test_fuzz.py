@@ -714,7 +714,7 @@ TARGETS = {
         {"estimator": ["fitted"], "path": ["file"]},
         ("estimator", "path"),
     ),
-    "register_onnx_converters": Target(register_onnx_converters, {}, ()),
+    "register_onnx_converters": Target(register_onnx_converters, {}, (), 1),
     "LossCurveDisplay": Target(
         draw(LossCurveDisplay.from_estimator, estimators="classifier"),
         {

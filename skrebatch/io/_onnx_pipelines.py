@@ -16,8 +16,8 @@ def register_onnx_converters() -> None:
 
     Call it once before the export. The part of the graph that belongs to the estimator
     is that of :func:`to_onnx`: it computes in float32 and needs opset 15 or newer.
-    sklearn-onnx [1]_ converts the other steps. Its options ``zipmap`` and
-    ``output_class_labels`` are supported.
+    sklearn-onnx [1]_ converts the other steps. Its options ``zipmap`` (True or False)
+    and ``output_class_labels`` are supported.
 
     Raises
     ------
