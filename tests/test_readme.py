@@ -23,7 +23,7 @@ NEEDED = {
     "docs/save.md": "onnxruntime",
 }
 # Packages that no more than a block is about, which is left out without them.
-OPTIONAL = "mlflow", "optuna", "tensorboard"
+OPTIONAL = "mlflow", "optuna", "skl2onnx", "skops", "tensorboard"
 
 
 @pytest.mark.parametrize("page", PAGES)

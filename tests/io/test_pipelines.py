@@ -216,7 +216,11 @@ def mixed_pipeline(**options):
 
 WITHOUT_PANDAS = """
 import sys
-sys.modules["pandas"] = None
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: (
+    None if name == "pandas" else find(name, *rest)
+)
 import numpy as np, onnxruntime, polars, skops.io
 folder = sys.argv[1]
 with np.load(folder + "/table.npz") as arrays:
