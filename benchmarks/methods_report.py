@@ -125,11 +125,9 @@ def card(results, method):
     """Say what was measured of a method, by its name in `strategy`."""
     found = compare(results["effect"])
     own = found[found.arm.str.split(",").str[0] == method]
-    if own.empty:
-        return "Not measured yet."
     words = own.groupby(["arm", "score"]).apply(_words).unstack()
     words = words.loc[own.arm.unique(), own.score.unique()]
-    return as_table(words.join(_costs(results)).rename_axis(None), "keys")
+    return as_table(words.join(_costs(results)).fillna("").rename_axis(None), "keys")
 
 
 def place(results, section):

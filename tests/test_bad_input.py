@@ -733,7 +733,7 @@ def test_class_weights_that_are_refused(value):
 @pytest.mark.parametrize("value", ["yes", None, 1])
 def test_standardize_target_is_true_or_false(value):
     X, y = make_data("regression")
-    words = ["standardize_target must be True or False", repr(value)]
+    words = ['standardize_target must be True or False or "robust"', repr(value)]
     params = {"task": "regression", "standardize_target": value}
     refused(lambda model: model.fit(X, y), *words, **params)
 

@@ -301,8 +301,10 @@ REGRESSOR_PARAMETERS = PARAMETERS.format(
     bounded_text="the mean absolute error",
     label="target",
     balanced="",
-    specific="""standardize_target : bool, default=True
-        Whether to scale the target to mean 0 and variance 1 for training. Losses then
-        refer to the scaled target. False trains on the unscaled target, as the paper
-        does.""",
+    specific="""standardize_target : bool or "robust", default="robust"
+        Whether to scale the target for training. Losses then refer to the scaled
+        target. True scales it to mean 0 and variance 1. "robust" uses the median and
+        1.4826 times the median absolute deviation (MAD) instead, which outliers hardly
+        change; if the MAD is 0, 1.2533 times the mean absolute deviation. False trains
+        on the unscaled target, as the paper does.""",
 )

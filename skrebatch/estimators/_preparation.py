@@ -134,7 +134,7 @@ def prepare_fit(
     splitting: Splitting | None = None,
     incremental: bool = False,
     class_balanced: bool = False,
-    standardize: bool = False,
+    standardize: bool | str = False,
     cache: dict[Any, Any] | None = None,
     seed: int | None = None,
 ) -> PreparedFit:
@@ -154,8 +154,8 @@ def prepare_fit(
         Whether to train one epoch.
     class_balanced : bool, default=False
         Whether to choose samples within each class.
-    standardize : bool, default=False
-        Whether to standardise numeric targets.
+    standardize : bool or "robust", default=False
+        Whether and how to standardise numeric targets.
     cache : dict, default=None
         Shared by fits of the same data, so that they are encoded and stored once.
     seed : int, default=None

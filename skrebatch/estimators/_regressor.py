@@ -44,9 +44,9 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
     n_outputs_ : int
         Number of targets.
     target_mean_, target_scale_ : ndarray of shape (n_outputs,)
-        Mean and standard deviation of the training targets, by which
-        `standardize_target` scales them; 0 and 1 without it. A constant target has
-        scale 1.
+        Centre and scale of the training targets, by which `standardize_target` scales
+        them: mean and standard deviation, or median and scaled MAD; 0 and 1 without
+        it. A constant target has scale 1.
     {attributes}
 
     See Also
@@ -113,7 +113,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         cv: Any = None,
         n_iter_no_change: int = 5,
         stopping_score: str = "auto",
-        standardize_target: bool = True,
+        standardize_target: bool | str = "robust",
         device: str | torch.device = "cpu",
         dtype: str = "float32",
         precision: str = "float32",
@@ -254,7 +254,8 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         check_option(
             self.stopping_score, "stopping_score", ("auto", "absolute_error", "loss")
         )
-        check_bool(self.standardize_target, "standardize_target")
+        if self.standardize_target != "robust":
+            check_bool(self.standardize_target, "standardize_target", 'or "robust"')
 
     def _y_checks(self, y: Any) -> dict[str, Any]:
         return {"multi_output": True, "y_numeric": True}

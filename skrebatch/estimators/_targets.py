@@ -39,7 +39,7 @@ class Targets(Protocol):
         """Return the sample weights, multiplied by the class weights."""
 
     def scale_to(
-        self, y: NDArray[Any], weights: Floats | None, standardize: bool
+        self, y: NDArray[Any], weights: Floats | None, standardize: bool | str
     ) -> Self:
         """Return targets with the scale of `y`, the training rows, if standardised."""
 
@@ -182,7 +182,7 @@ class ClassTargets:
         return compute_class_weight(class_weight, classes=self.classes, y=y)
 
     def scale_to(
-        self, y: NDArray[Any], weights: Floats | None, standardize: bool
+        self, y: NDArray[Any], weights: Floats | None, standardize: bool | str
     ) -> ClassTargets:
         """Return the targets unchanged; classes have no scale."""
         return self
@@ -272,7 +272,7 @@ class NumericTargets:
 
     is_1d: bool
     n_outputs: int
-    mean: Floats  # (n_outputs,)
+    mean: Floats  # (n_outputs,), the centre: a mean or a median
     scale: Floats  # (n_outputs,)
 
     @classmethod
@@ -298,7 +298,7 @@ class NumericTargets:
         return weights
 
     def scale_to(
-        self, y: NDArray[Any], weights: Floats | None, standardize: bool
+        self, y: NDArray[Any], weights: Floats | None, standardize: bool | str
     ) -> NumericTargets:
         """Return targets with the scale of `y`, the training rows, if standardised.
 
@@ -307,18 +307,18 @@ class NumericTargets:
         if not standardize:
             return self
         is_constant = (y == y[0]).all(axis=0)
+        measure = _median_and_mad if standardize == "robust" else _mean_and_deviation
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = np.average(y, axis=0, weights=weights)
-            variance = np.average((y - mean) ** 2, axis=0, weights=weights)
+            mean, scale = measure(y, weights)
         # By rounding, the mean of equal numbers may differ from them.
         mean = np.where(is_constant, y[0], mean)
-        variance = np.where(is_constant, 1, variance)
-        if not ((variance > 0) & np.isfinite(variance)).all():
+        scale = np.where(is_constant, 1, scale)
+        if not ((scale > 0) & np.isfinite(scale)).all():
             raise ValueError(
                 "y can't be standardised: its variance is beyond the range of "
                 "float64. Multiply y by a factor that brings its values near 1."
             )
-        return replace(self, mean=mean, scale=np.sqrt(variance))
+        return replace(self, mean=mean, scale=scale)
 
     def encode(self, y: NDArray[Any]) -> Floats:
         """Return the standardised targets (n, n_outputs)."""
@@ -377,6 +377,42 @@ class NumericTargets:
             "target_mean_": self.mean,
             "target_scale_": self.scale,
         }
+
+
+def _mean_and_deviation(y: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation of each column: (n, O) -> (O,), (O,)."""
+    mean = np.average(y, axis=0, weights=weights)
+    return mean, np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weights))
+
+
+def _median_and_mad(y: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
+    """Return median and scaled MAD of each column: (n, O) -> (O,), (O,).
+
+    If more than half of the values are equal, the MAD is 0. The scale is then the mean
+    absolute deviation. Both estimate the standard deviation of a normal distribution.
+    """
+    median = weighted_median(y, weights)
+    deviations = np.abs(y - median)
+    mad = weighted_median(deviations, weights)
+    mean = np.average(deviations, axis=0, weights=weights)
+    return median, np.where(mad > 0, 1.4826 * mad, np.sqrt(np.pi / 2) * mean)
+
+
+def weighted_median(values: Floats, weights: Floats | None) -> Floats:
+    """Return the median of each column, in which a weight of w counts as w copies."""
+    if weights is None:
+        return np.median(values, axis=0)
+    order = values.argsort(axis=0)
+    sums = weights[order].cumsum(axis=0)  # (n, O)
+    half, rounding = sums[-1] / 2, 1e-9
+    ranks = (
+        (sums < half * (1 - rounding)).sum(axis=0),
+        ((sums <= half * (1 + rounding)).sum(axis=0)),
+    )
+    middle = np.take_along_axis(
+        values, np.take_along_axis(order, np.array(ranks), 0), 0
+    )
+    return middle.mean(axis=0)
 
 
 def has_columns(y: Any) -> bool:

@@ -59,8 +59,7 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
             classifiers, the threshold is log 2, that is, a predicted probability of the
             label above 1/2. With two classes, the predicted label is then correct; with
             more classes, this condition is sufficient but not necessary. For
-            regressors, the threshold is 1, the mean loss of predicting the mean of the
-            scaled target. ``<NA>`` if the loss was never below the threshold, and for
+            regressors, the threshold is 1, an error of `target_scale_`. ``<NA>`` if the loss was never below the threshold, and for
             regressors with ``standardize_target=False``, for which the variance of the
             target is not known.
         label_quality : float

@@ -423,7 +423,7 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
         validation_fraction: float = 0.2,
         n_iter_no_change: int = 10,
         stopping_score: str = "auto",
-        standardize_target: bool = True,
+        standardize_target: bool | str = "robust",
         device: str | torch.device = "cpu",
         dtype: str = "float32",
         precision: str = "float32",

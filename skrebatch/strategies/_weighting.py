@@ -126,8 +126,9 @@ class GeneralizedCrossEntropy(Strategy):
     With cross-entropy, the weight is the probability of the label to the power of q.
     Since no gradient flows through the weights, training minimises the generalized
     cross-entropy ``(1 - p ** q) / q`` [1]_: for q near 0 this is the cross-entropy,
-    for q = 1 the error ``1 - p``, in which no sample counts more than another. For
-    several labels per sample, p is the product of their probabilities.
+    for q = 1 the error ``1 - p``. For several labels per sample, p is the product of
+    their probabilities. The weights are not scaled to mean 1, which would change the
+    loss; on development data, scaling made no difference.
 
     Parameters
     ----------

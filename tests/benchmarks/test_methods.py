@@ -88,7 +88,7 @@ def test_every_method_has_a_card(name):
     assert f"`{strategy.__name__}({defaults})`" in text
     for part in ("*Formula*", "*Source*", "*Suggested*"):
         assert part in text
-    assert f"<!-- from methods.py: card of {name} -->\n\n" in text
+    assert f"<!-- from methods.py: card of {name} -->\n\n|" in text
 
 
 # --- the tables, by hand ---

@@ -1,7 +1,13 @@
 """The regressor: the scale of its targets, and several of them."""
 
 import numpy as np
+import pytest
 from helpers.estimators import Book, N, assert_close, assert_same_bits, make, make_data
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from skrebatch.estimators._targets import NumericTargets, weighted_median
 
 
 def test_a_standardized_target_moves_with_the_target():
@@ -26,6 +32,46 @@ def test_the_scale_of_the_target_is_weighted():
     copies = y.repeat(weights, axis=0)
     assert_close(model.target_mean_, copies.mean(axis=0))
     assert_close(model.target_scale_, copies.std(axis=0))
+
+
+@pytest.mark.parametrize(
+    "y, median, scale",
+    [
+        ([0, 1, 2, 3, 1000], 2, 1.4826),  # deviations 0, 1, 1, 2, 998
+        ([4, 1, 2, 3], 2.5, 1.4826),  # deviations .5, .5, 1.5, 1.5
+        ([7, 7, 7, 7, 12], 7, np.sqrt(np.pi / 2)),  # MAD 0, mean deviation 1
+        ([7, 7, 7, 7, 7], 7, 1),
+    ],
+)
+def test_the_robust_scale_by_hand(y, median, scale):
+    both = np.column_stack([y, -np.array(y)]).astype(float)
+    targets = NumericTargets.learn(both).scale_to(both, None, "robust")
+    assert_close(targets.mean, [median, -median])
+    assert_close(targets.scale, [scale, scale])
+
+
+@given(
+    arrays("float64", (7, 2), elements=st.integers(-3, 3) | st.floats(-1e9, 1e9)),
+    st.lists(st.integers(0, 3), min_size=7, max_size=7).filter(any),
+    st.floats(1e-3, 1e3),
+)
+def test_a_weight_counts_as_copies_in_a_median(values, weights, factor):
+    copies = values.repeat(weights, axis=0)
+    found = weighted_median(values, factor * np.array(weights))
+    np.testing.assert_allclose(found, np.median(copies, axis=0))
+    np.testing.assert_array_equal(
+        weighted_median(copies, None), np.median(copies, axis=0)
+    )
+
+
+def test_the_robust_scale_is_weighted():
+    X, y = make_data("regression")
+    weights = np.random.default_rng(1).integers(0, 4, size=N)
+    params = {"standardize_target": "robust", "max_epochs": 1}
+    weighted = make("regression", **params).fit(X, y, sample_weight=weights)
+    copied = make("regression", **params).fit(X.repeat(weights, 0), y.repeat(weights))
+    assert_close(weighted.target_mean_, copied.target_mean_, 1e-12)
+    assert_close(weighted.target_scale_, copied.target_scale_, 1e-12)
 
 
 def test_without_standardizing_the_target_stays_raw():

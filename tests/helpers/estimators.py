@@ -66,8 +66,11 @@ SINGLE = {
 
 def make(task="binary", **params):
     """A small estimator for the task."""
-    cls = ReBatchCNNClassifier if task in CLASSIFICATION else ReBatchCNNRegressor
+    cls = ReBatchCNNClassifier
     defaults = {"ratio": 0.25, "max_epochs": 4, "lr": LR, "random_state": 0}
+    if task not in CLASSIFICATION:
+        cls = ReBatchCNNRegressor
+        defaults["standardize_target"] = True
     return cls(**{**SINGLE, **defaults, **params})
 
 

@@ -45,7 +45,7 @@ OPTIONS = {
 OWN_OPTIONS = {
     "classifier": {"class_balanced": [False, True], "class_weight": [None, "balanced"]},
     "multi-label": {"class_weight": [None, "balanced"]},
-    "regressor": {"standardize_target": [True, False]},
+    "regressor": {"standardize_target": [True, False, "robust"]},
 }
 WEIGHING = "tsw", "ohem", "generalized-cross-entropy", "welsch"
 # What is refused, or warned of because it does nothing.
