@@ -59,9 +59,9 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
             classifiers, the threshold is log 2, that is, a predicted probability of the
             label above 1/2. With two classes, the predicted label is then correct; with
             more classes, this condition is sufficient but not necessary. For
-            regressors, the threshold is 1, an error of `target_scale_`. ``<NA>`` if the loss was never below the threshold, and for
-            regressors with ``standardize_target=False``, for which the variance of the
-            target is not known.
+            regressors, the threshold is 1, an error of `target_scale_`. ``<NA>`` if the
+            loss was never below the threshold, and for regressors with
+            ``standardize_target=False``, for which the scale of the target is unknown.
         label_quality : float
             The mean confidence, in [0, 1]. A low value suggests a wrong label: samples
             with low confidence throughout the training are often mislabelled ([1]_,
