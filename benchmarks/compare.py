@@ -25,6 +25,7 @@ from harness import (
     make_parser,
     run_parallel,
     score,
+    single,
     versions,
     write_json,
 )
@@ -96,10 +97,10 @@ def candidates(arm, plan, n_samples, seeds):
 
 
 def network(dataset, **parameters):
-    """Make our estimator for a task."""
+    """Make our estimator for a task: a single network of the paper."""
     is_classification = dataset.task == "classification"
     kind = ReBatchCNNClassifier if is_classification else ReBatchCNNRegressor
-    return kind(**parameters)
+    return single(kind, **parameters)
 
 
 def make_pipeline(model, dataset):

@@ -53,8 +53,8 @@ FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every"
 
 
 def fit(cls=ReBatchCNNClassifier, **params):
-    """A fit with checkpoints."""
-    return lambda folder: cls(checkpoint_dir=folder, **{**FIT, **params})
+    """A fit with checkpoints, by default of a single network."""
+    return lambda folder: single(cls, checkpoint_dir=folder, **{**FIT, **params})
 
 
 def search(folder):
