@@ -207,6 +207,8 @@ def test_searches_in_threads_end_at_the_same_bits():
 
 # --- many fits ---
 
+N_FITS = 120
+
 
 def fit_many(n_fits, folder):
     """Fit estimators of each kind in turn."""
@@ -216,18 +218,18 @@ def fit_many(n_fits, folder):
 
 @LINUX
 def test_fits_leave_nothing_behind(tmp_path):
-    fit_many(60, tmp_path)  # five of each kind
+    fit_many(36, tmp_path)  # three of each kind
     first = abuse.look()
-    fit_many(240, tmp_path)
+    fit_many(N_FITS, tmp_path)
     last = abuse.look()
     assert last["threads"] <= first["threads"]
     assert last["files"] <= first["files"]
     assert not list(tmp_path.iterdir())
     # An estimator that was kept would be dozens of objects.
-    assert last["objects"] - first["objects"] < 240
+    assert last["objects"] - first["objects"] < N_FITS
     # What is kept without them shows from 64 kB a fit on, above what the memory of the
     # process varies by; the benchmark, with more fits, sees a hundredth of it.
-    assert last["bytes"] - first["bytes"] < 240 * 2**16
+    assert last["bytes"] - first["bytes"] < N_FITS * 2**16
 
 
 def test_slopes_begin_after_the_warm_up():

@@ -21,7 +21,7 @@ from helpers.estimators import (
     make_data,
 )
 from helpers.options import WEIGHING
-from helpers.refusals import Fail, no_trace, refused
+from helpers.refusals import Fail, fitted, no_trace, refused
 from scipy import sparse
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -664,8 +664,8 @@ BAD_PARAMETERS = [
 def test_parameters_that_are_refused(name, value, words):
     X, y = make_data()
     refused(lambda model: model.fit(X, y), name, words, **{name: value})
-    model = make().fit(X, y)
-    with no_trace(model, lambda: make().fit(X, y)):
+    model = fitted()
+    with no_trace(model, fitted):
         with pytest.raises(ValueError, match=name):
             model.set_params(**{name: value}).partial_fit(X, y)
         model.set_params(**make().get_params())

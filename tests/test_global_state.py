@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from helpers.estimators import make, make_data, outcome
+from helpers.estimators import SINGLE, make, make_data, outcome
 from sklearn.base import clone
 from skorch import NeuralNetRegressor
 from skorch.callbacks import GradientNormClipping
@@ -229,12 +229,12 @@ def search():
 
 
 def ratio_by_cv():
-    results = []
+    results, params = [], {**SINGLE, "max_epochs": 3, "random_state": 0}
     for cls, task in (
         (ReBatchCNNClassifierCV, "binary"),
         (ReBatchCNNRegressorCV, "regression"),
     ):
-        model = cls((0.1, 0.5), cv=2, max_epochs=3, random_state=0).fit(*data(task))
+        model = cls((0.1, 0.5), cv=2, **params).fit(*data(task))
         results += [scores_of(model), outcome(model)]
     return results
 

@@ -18,10 +18,10 @@ FULL_BATCH = {
     "n_networks": 1,
     "batch_size": 10**6,
     "dtype": "float64",
-    "max_epochs": 50,
-    "lr": 1e-2,
+    "max_epochs": 25,
+    "lr": 2e-2,
 }
-ONE_RATIO = {"ratios": (0.15,), "cv": 3}
+ONE_RATIO = {"ratios": (0.15,), "cv": 2}
 
 # A weight of 2 and a sample given twice make the same loss, but not the same
 # mini-batches, nor the same share of chosen samples.
@@ -39,8 +39,10 @@ SEARCH = {
     "check_supervised_y_2d": "like GridSearchCV, it has no tag for several targets"
 }
 
-# Each strategy with other options, for quick fits that still learn.
-QUICK = {"n_networks": 1, "max_epochs": 20, "lr": 2e-2}
+# What is the default but for fewer steps, and each strategy with other options, for
+# quick fits that still learn.
+SHORT = {"max_epochs": 20, "lr": 2e-2}
+QUICK = {"n_networks": 1, **SHORT}
 CLASSIFIERS = [
     {"strategy": "max-loss", "early_stopping": True, "lr_schedule": "plateau"},
     {"strategy": "hybrid", "class_balanced": True, "n_networks": 3},
@@ -73,15 +75,15 @@ def expected_failures(estimator):
 
 def search(estimator):
     grid = {"ratio": [0, 0.15]}
-    return FusedGridSearchCV(estimator, grid, cv=3, error_score="raise")
+    return FusedGridSearchCV(estimator, grid, cv=2, error_score="raise")
 
 
 @pytest.mark.filterwarnings("ignore:Nothing is redistributed")
 @pytest.mark.filterwarnings("ignore:With n_networks=3, no network holds out")
 @parametrize_with_checks(
     [
-        ReBatchCNNClassifier(),
-        ReBatchCNNRegressor(),
+        ReBatchCNNClassifier(**SHORT),
+        ReBatchCNNRegressor(**SHORT),
         ReBatchCNNClassifier(**FULL_BATCH, class_weight="balanced"),
         ReBatchCNNRegressor(**FULL_BATCH),
         ReBatchCNNClassifierCV(**FULL_BATCH, **ONE_RATIO),

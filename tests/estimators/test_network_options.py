@@ -325,7 +325,7 @@ def test_a_warm_start_goes_on_from_the_statistics():
 @options
 def test_early_stopping_goes_back_to_the_best_epoch(option):
     X, y = noisy_data("binary")
-    stops = {"early_stopping": True, "n_iter_no_change": 6, "lr": 0.01, **option}
+    stops = {"early_stopping": True, "n_iter_no_change": 6, "lr": 0.02, **option}
     model = make(max_epochs=200, **stops).fit(X, y)
     best = 1 + int(np.argmin(model.validation_loss_curve_))
     assert 1 < best < model.n_iter_ < 200

@@ -157,6 +157,37 @@ def rng_states():
     return torch.get_rng_state().tolist(), own[1].tolist(), own[2:]
 
 
+def pick(losses, sets):
+    """Return the losses of sets of rows."""
+    return [losses[rows] for rows in sets]
+
+
+def choose_among_equals(rank, world_size):
+    """Choose by losses of which each process has computed some, most of them equal.
+
+    Tell for each choice whether one process would make the same.
+    """
+    rng = np.random.default_rng(0)
+    agree = []
+    for n_rows in (7, 100, 10_001):
+        losses = rng.integers(5, size=n_rows) / 8
+        own = share_of(np.zeros((n_rows, 1)), rank, world_size)
+        before = [share_of(losses, other, world_size) for other in range(rank)]
+        rows = ShardedRows(own, sum(map(len, before)), n_rows)
+        part = make_table([own], [own], torch.float64, torch.device("cpu"))
+        table = make_sharded_table([rows], [losses[:, None]], part)
+        asked = rng.permutation(n_rows)[: n_rows - 2]
+        (gathered,) = table.per_row(partial(pick, losses), [asked])
+        for strategy in (MinLoss(), MaxLoss(), Hybrid()):
+            epoch = Epoch(2, 9, n_rows // 3, rng, None)
+            alone, shared = (
+                make_plan(strategy, values, epoch).chosen.tolist()
+                for values in (losses[asked], gathered)
+            )
+            agree.append(alone == shared)
+    return agree
+
+
 def fit_all(rank, world_size, result):
     """Fit everything; return what was found, and whether all processes found it."""
     found = {}
@@ -182,6 +213,9 @@ def fit_all(rank, world_size, result):
     sizes = [len(share_of(range(225), r, world_size)) for r in range(world_size)]
     names = [f"{r}.{i}" for r, size in enumerate(sizes) for i in range(size)]
     found["index: alike"] = model.sample_index_.tolist() == names
+    everyone = [None] * world_size
+    dist.all_gather_object(everyone, choose_among_equals(rank, world_size))
+    found["equal losses: alike"] = np.all(everyone) and np.shape(everyone)[1] == 9
     unseeded = ReBatchCNNClassifier(**TINY | {"random_state": None})
     before = rng_states()
     fit_distributed(unseeded, X, y)
@@ -191,34 +225,6 @@ def fit_all(rank, world_size, result):
     dist.all_gather_object(everyone, (joblib.hash(summarise(unseeded)), untouched))
     found["no seed: alike"] = np.array(len(set(everyone)) == 1 and untouched)
     return found
-
-
-def pick(losses, sets):
-    """Return the losses of sets of rows."""
-    return [losses[rows] for rows in sets]
-
-
-def choose(rank, world_size):
-    """Choose by losses of which each process has computed some, most of them equal."""
-    rng = np.random.default_rng(0)
-    agree = []
-    for n_rows in (7, 100, 10_001):
-        losses = rng.integers(5, size=n_rows) / 8
-        own = share_of(np.zeros((n_rows, 1)), rank, world_size)
-        before = [share_of(losses, other, world_size) for other in range(rank)]
-        rows = ShardedRows(own, sum(map(len, before)), n_rows)
-        part = make_table([own], [own], torch.float64, torch.device("cpu"))
-        table = make_sharded_table([rows], [losses[:, None]], part)
-        asked = rng.permutation(n_rows)[: n_rows - 2]
-        (gathered,) = table.per_row(partial(pick, losses), [asked])
-        for strategy in (MinLoss(), MaxLoss(), Hybrid()):
-            epoch = Epoch(2, 9, n_rows // 3, rng, None)
-            alone, shared = (
-                make_plan(strategy, values, epoch).chosen.tolist()
-                for values in (losses[asked], gathered)
-            )
-            agree.append(alone == shared)
-    return {"agree": agree}
 
 
 class OfItsOwn(MinLoss):
@@ -358,7 +364,6 @@ def main(task, result, store=None, rank=None, world_size=None):
     else:
         own = (rank, world_size)
         tasks = {
-            "choose": choose,
             "refuse": partial(refuse_all, result=result),
             "resume": partial(resume, result=result),
         }

@@ -1,6 +1,8 @@
 """Input that is refused, and errors on purpose."""
 
 import contextlib
+import copy
+from functools import cache
 
 import numpy as np
 import pytest
@@ -25,14 +27,21 @@ def no_trace(model, refit):
     assert_same_bits(model.partial_fit(X, y), twin.partial_fit(X, y))
 
 
+@cache
+def fitted_once(task):
+    return make(task).fit(*make_data(task))
+
+
+def fitted(task="binary"):
+    """Return a fitted estimator, one's own."""
+    return copy.deepcopy(fitted_once(task))
+
+
 def refused(call, *words, task="binary", error=ValueError, **params):
     """Expect that a fitted estimator refuses a call and stays as it was."""
 
-    def refit():
-        return make(task).fit(*make_data(task))
-
-    model = refit()
-    with no_trace(model, refit):
+    model = fitted(task)
+    with no_trace(model, lambda: fitted(task)):
         with pytest.raises(error) as raised:
             call(model.set_params(**params))
         for word in words:

@@ -16,7 +16,7 @@ VARIED = [
     {"strategy": "random", "random_state": 3, "shuffle": False},
     {"strategy": First(), "repeats": 0, "shuffle": False},
     {"batch_size": 10**6, "weight_decay": 0.01},
-    {"strategy": "max-loss", "repeats": 0, "max_epochs": 37},
+    {"strategy": "max-loss", "repeats": 0, "max_epochs": 14},
     {"max_epochs": 1},
     {"early_stopping": True, "n_iter_no_change": 2, "lr": 0.03},
     {"early_stopping": True, "validation_fraction": 0.4, "n_iter_no_change": 99},

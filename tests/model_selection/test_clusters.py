@@ -10,6 +10,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
+from helpers.estimators import SINGLE
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -100,7 +101,8 @@ def make_data(notes, n=300):
 
 def run(search, X, y, notes, kills=None):
     model = make_pipeline(
-        StandardScaler(), ReBatchCNNClassifier(batch_size=32, max_epochs=3)
+        StandardScaler(),
+        ReBatchCNNClassifier(**{**SINGLE, "batch_size": 32, "max_epochs": 3}),
     )
     scoring = partial(score, driver=os.getpid(), notes=notes, kills=kills)
     return search(model, GRID, cv=FOLDS, scoring=scoring).fit(X, y)

@@ -155,8 +155,8 @@ def test_a_missing_package_names_the_extra(package):
 import sys
 import numpy as np
 import skrebatch
-model = skrebatch.ReBatchCNNClassifier(ratio=0, max_epochs=1, record_losses=True)
-model.fit(np.eye(4), [0, 1, 0, 1])
+model = skrebatch.ReBatchCNNClassifier(n_networks=1, max_epochs=1, record_losses=True)
+model.set_params(ratio=0).fit(np.eye(4), [0, 1, 0, 1])
 # Only now: scikit-learn 1.6 takes what stands here for the package, in fit.
 sys.modules[{package!r}] = None
 calls = dict(
