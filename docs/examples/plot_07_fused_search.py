@@ -22,9 +22,7 @@ from skrebatch import FusedGridSearchCV, ReBatchCNNClassifier
 X, y = load_breast_cancer(return_X_y=True)
 X = scale(X)[:, :10]
 grid = {"ratio": [0.08, 0.15], "random_state": [0, 1, 2, 3]}
-model = ReBatchCNNClassifier(
-    n_networks=1, batch_size=32, max_epochs=10, dtype="float64"
-)
+model = ReBatchCNNClassifier(n_networks=1, batch_size=32, max_epochs=5, dtype="float64")
 times = {"GridSearchCV": [], "FusedGridSearchCV": []}
 for _ in range(3):  # in turns, because a machine's speed drifts
     for kind in (GridSearchCV, FusedGridSearchCV):

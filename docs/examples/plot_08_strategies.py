@@ -37,7 +37,13 @@ settings = {
     "infobatch": {"strategy": "infobatch"},
     "ohem": {"strategy": "ohem"},
 }
-common = {"ratio": 0.3, "batch_size": 32, "max_epochs": 40, "random_state": 0}
+common = {
+    "n_networks": 1,
+    "ratio": 0.3,
+    "batch_size": 32,
+    "max_epochs": 40,
+    "random_state": 0,
+}
 models = {
     name: [ReBatchCNNClassifier(**{**common, **setting}) for _ in folds]
     for name, setting in settings.items()
