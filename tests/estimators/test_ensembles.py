@@ -578,3 +578,17 @@ def test_networks_that_part_no_longer_step_together():
     for one in (model, loaded):
         one.set_params(strategy="min-loss").partial_fit(X, y)
     assert_same_bits(model, loaded)
+
+
+def test_out_of_fold_predictions_of_numbers_are_those_of_the_networks():
+    """Also of networks so wide that the rows are predicted in several parts."""
+    X, y = make_data("regression", n=260)
+    halves = {"n_networks": 2, "early_stopping": True, "validation_fraction": 0.5}
+    model = make("regression", **halves, max_epochs=1, hidden_size=2000).fit(X, y)
+    by_network = [
+        network(torch.tensor(X).float()).detach().numpy()[:, 0] * model.target_scale_
+        + model.target_mean_
+        for network in model.module_.networks
+    ]
+    found = np.isclose(by_network, model.oof_prediction_, rtol=1e-4)
+    assert found.any(axis=0).all() and (found.sum(axis=1) < 140).all()

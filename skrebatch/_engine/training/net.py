@@ -639,7 +639,7 @@ def _loss_and_prediction(
 def _prediction_alone(
     loss: Loss, outputs: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    return loss.link(outputs)
+    return loss.link(outputs).clone()  # the next chunk overwrites the outputs
 
 
 def _teams(members: list[Member]) -> list[list[Member]]:
