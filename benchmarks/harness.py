@@ -31,6 +31,7 @@ OPTIONS = {
 SINGLE = {
     "architecture": "cnn",
     "batch_size": "ratio",
+    "input_clip": None,
     "n_networks": 1,
     "early_stopping": False,
     "lr": 1e-3,

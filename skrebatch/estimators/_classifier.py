@@ -104,7 +104,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         hidden_layers: Sequence[int] | None = None,
         batch_norm: bool = False,
         dropout: float = 0.0,
-        input_clip: float | None = None,
+        input_clip: float | str | None = "auto",
         variable_length: bool = False,
         max_elements: int | None = None,
         max_epochs: int = 100,

@@ -72,11 +72,12 @@ default="constant"
         samples and for a batch of one row. Needs a batch size of at least 2.
     dropout : float, default=0.0
         Dropout probability of the hidden layers of the head, in [0, 1).
-    input_clip : float or None, default=None
+    input_clip : float, "auto" or None, default="auto"
         Limit c of a smooth clipping of the features, x / sqrt(1 + (x / c)²), before
         the network, in training and prediction. It hardly changes values near 0 and
-        limits outliers to the range from -c to c. Features should be standardised; 3
-        is a common limit. None disables clipping.
+        limits outliers to the range from -c to c. Features should be standardised:
+        values far above c become nearly equal. "auto" is 10, or None with the
+        architecture "cnn". None disables clipping.
     variable_length : bool, default=False
         Whether rows may end in NaN padding; the length of a row is the number of
         values before it. The padding does not change results: convolutions and the

@@ -33,6 +33,8 @@ from skrebatch.sampling._selector import check_selection
 from skrebatch.sampling._skorch_callback import ReBatch
 from skrebatch.strategies import Strategy
 
+_AUTO_LIMIT = 10.0  # of input_clip
+
 
 class Parameters:
     """Types of the parameters that the estimators share."""
@@ -55,7 +57,7 @@ class Parameters:
     hidden_layers: Sequence[int] | None
     batch_norm: bool
     dropout: float
-    input_clip: float | None
+    input_clip: float | str | None
     variable_length: bool
     max_elements: int | None
     max_epochs: int
@@ -101,6 +103,15 @@ def architecture_name(params: Parameters) -> str:
     return "cnn" if params.variable_length else "projected-cnn"
 
 
+def input_limit(params: Parameters) -> float | None:
+    """Return the limit to which inputs are clipped, or None."""
+    limit: Any = params.input_clip
+    if limit == "auto":
+        # A CNN reads sequences, whose values have one unit and seldom outliers.
+        limit = None if architecture_name(params) == "cnn" else _AUTO_LIMIT
+    return None if limit is None else float(limit)
+
+
 def check_parameters(params: Parameters) -> None:
     """Raise an error if a parameter of an estimator is invalid."""
     check_selection(params)
@@ -120,7 +131,8 @@ def check_parameters(params: Parameters) -> None:
     largest = torch.finfo(dtype).max
     check_real(params.lr, "lr", above=0, at_most=largest)
     check_real(params.dropout, "dropout", at_least=0, below=1)
-    check_input_clip(params.input_clip, dtype)
+    if params.input_clip != "auto":
+        check_input_clip(params.input_clip, dtype)
     check_real(params.weight_decay, "weight_decay", at_least=0, at_most=largest)
     check_real(params.validation_fraction, "validation_fraction", above=0, below=1)
     check_cv(params.cv)

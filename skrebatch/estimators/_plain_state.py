@@ -347,7 +347,11 @@ def sizes_of(architecture: Architecture) -> dict[str, Any]:
 
 def _build_unfitted(cls: type[Any], content: dict[str, Any], arrays: Arrays) -> Any:
     plain = content["parameters"].items()
-    return cls(**{name: from_plain(value, arrays) for name, value in plain})
+    parameters = {name: from_plain(value, arrays) for name, value in plain}
+    if "input_clip" in cls._get_param_names():
+        # Files written before there was clipping do not contain it.
+        parameters.setdefault("input_clip", None)
+    return cls(**parameters)
 
 
 def _build_network(

@@ -33,6 +33,7 @@ from skrebatch.estimators._cv import Splitting
 from skrebatch.estimators._parameters import (
     Parameters,
     architecture_name,
+    input_limit,
     optimizer_of,
     stops_early,
 )
@@ -454,7 +455,7 @@ def _architecture_of(
         hidden_layers=params.hidden_layers,
         batch_norm=params.batch_norm,
         dropout=params.dropout,
-        clips_inputs=params.input_clip is not None,
+        clips_inputs=input_limit(params) is not None,
         variable_length=params.variable_length,
         **blocks,
     )
@@ -466,9 +467,9 @@ def _check_networks(
     """Raise an error if networks to continue do not match the parameters."""
     first, n_networks = networks[0], params.n_networks
     is_same = (first.architecture, len(networks)) == (architecture, n_networks)
-    if is_same and params.input_clip is not None:
-        limit = torch.full_like(first.input_clip, float(params.input_clip))
-        is_same = torch.equal(first.input_clip, limit)
+    limit = input_limit(params)
+    if is_same and limit is not None:
+        is_same = torch.equal(first.input_clip, torch.full_like(first.input_clip, limit))
     if not is_same:
         raise ValueError(
             "The network's parameters (architecture, conv_channels, "
@@ -558,7 +559,7 @@ def _make_member(
         lr=float(params.lr),
         weight_decay=float(params.weight_decay),
         optimizer_params=params.optimizer_params or {},
-        input_clip=None if params.input_clip is None else float(params.input_clip),
+        input_clip=input_limit(params),
         lr_schedule=_lr_schedule(
             params, None if state is None else state.lr_schedules[k], rows, k
         ),

@@ -58,6 +58,7 @@ def make_data(task="binary", n=N, n_features=FEATURES):
 SINGLE = {
     "architecture": "cnn",
     "batch_size": "ratio",
+    "input_clip": None,
     "n_networks": 1,
     "early_stopping": False,
     "n_iter_no_change": 10,
