@@ -469,7 +469,9 @@ def _check_networks(
     is_same = (first.architecture, len(networks)) == (architecture, n_networks)
     limit = input_limit(params)
     if is_same and limit is not None:
-        is_same = torch.equal(first.input_clip, torch.full_like(first.input_clip, limit))
+        is_same = torch.equal(
+            first.input_clip, torch.full_like(first.input_clip, limit)
+        )
     if not is_same:
         raise ValueError(
             "The network's parameters (architecture, conv_channels, "

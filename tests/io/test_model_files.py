@@ -290,7 +290,9 @@ def test_what_is_no_estimator_of_ours(tmp_path):
     search = FusedGridSearchCV(make(), {"ratio": [0, 0.2]}, cv=2).fit(X, y)
     own = type("Own", (type(make()),), {})().fit(X, y)
     for other in (pipeline, search, own, "model", None):
-        with pytest.raises(TypeError, match="last step or best_estimator_, or save it whole .*; got"):
+        with pytest.raises(
+            TypeError, match="last step or best_estimator_, or save it whole .*; got"
+        ):
             save_model(other, tmp_path / "model")
     with pytest.raises(NotFittedError):
         save_model(make(), tmp_path / "model")
