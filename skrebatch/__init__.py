@@ -12,6 +12,7 @@ from skrebatch.exceptions import (
     SkrebatchError,
 )
 from skrebatch.inspection._dynamics import training_dynamics
+from skrebatch.inspection._label_issues import find_label_issues
 from skrebatch.inspection._metrics import loss_area, loss_trend, nrmse
 from skrebatch.io._model_files import load_model, save_model
 from skrebatch.io._onnx import to_onnx
@@ -91,6 +92,7 @@ __all__ = [
     "Strategy",
     "TabularCNN",
     "Welsch",
+    "find_label_issues",
     "fit_distributed",
     "fit_fused",
     "interval_insertion",

@@ -45,6 +45,7 @@ from skrebatch import (
     SampleDynamicsDisplay,
     Strategy,
     TabularCNN,
+    find_label_issues,
     fit_distributed,
     fit_fused,
     interval_insertion,
@@ -539,6 +540,7 @@ def make_error(error, message):
     assert isinstance(str(error(message)), str)
 
 
+ISSUE_FINDER = ReBatchCNNClassifier(n_networks=1, max_epochs=2)
 ERRORS = {name for name in skrebatch.__all__ if name.endswith("Error")}
 STRATEGIES = [
     each
@@ -699,6 +701,12 @@ TARGETS = {
     ),
     "paper_parameters": Target(
         paper_parameters, {"dataset": ["pid"]}, ("dataset",), 30
+    ),
+    "find_label_issues": Target(
+        lambda **arguments: find_label_issues(**arguments),
+        {"X": [X], "y": [Y], "estimator": [ISSUE_FINDER], "random_state": [None, 0]},
+        ("X", "y"),
+        10,
     ),
     "training_dynamics": Target(
         use_fitted_as_argument(training_dynamics), {"estimator": ["f"]}, ("estimator",)

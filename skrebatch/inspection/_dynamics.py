@@ -81,6 +81,7 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     See Also
     --------
     SampleDynamicsDisplay : Plots of the training dynamics.
+    find_label_issues : Finds wrong labels by them.
 
     References
     ----------
@@ -149,8 +150,8 @@ def _learned_below(model: Any) -> float:
     return 1.0 if model.standardize_target else -math.inf
 
 
-def final_step(estimator: Any) -> Any:
-    """Return the fitted re-Batch estimator, which may be the end of a pipeline."""
+def last_step(estimator: Any) -> Any:
+    """Return the re-Batch estimator, which may be the end of a pipeline."""
     last = estimator
     if isinstance(estimator, Pipeline) and estimator.steps:
         last = estimator.steps[-1][1]
@@ -159,6 +160,12 @@ def final_step(estimator: Any) -> Any:
             "The estimator must be a ReBatchCNNClassifier, a ReBatchCNNRegressor or a "
             f"Pipeline that ends in one, got {last!r}."
         )
+    return last
+
+
+def final_step(estimator: Any) -> Any:
+    """Return the fitted re-Batch estimator, which may be the end of a pipeline."""
+    last = last_step(estimator)
     check_is_fitted(last)
     return last
 

@@ -1,0 +1,168 @@
+"""Finding wrong labels and targets."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import make_blobs
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skrebatch import (
+    ReBatchCNNClassifier,
+    ReBatchCNNRegressor,
+    find_label_issues,
+    training_dynamics,
+)
+from skrebatch.inspection._label_issues import count_confident
+
+QUICK = {"ratio": 0, "architecture": "mlp", "max_epochs": 15, "lr": 0.02}
+
+
+def blobs(n_classes, n=None, seed=0):
+    """Separable classes, some labels of which are wrong."""
+    X, y = make_blobs(n or 12 * n_classes, 8, centers=n_classes, random_state=seed)
+    rng = np.random.default_rng(seed)
+    wrong = rng.permutation(len(y))[: len(y) // 10]
+    noisy = y.copy()
+    noisy[wrong] = (y[wrong] + rng.integers(1, n_classes, len(wrong))) % n_classes
+    return X, y, noisy, wrong
+
+
+def test_confident_learning_by_hand():
+    proba = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.4, 0.6]])
+    codes = np.array([0, 0, 0, 1, 1])
+    # The thresholds are .6 and .75: of row 4 no class is confident.
+    found = count_confident(proba, codes)
+    assert found.tolist() == [False, False, True, False, False]
+    # A class that nobody has been given is never confident.
+    proba = np.column_stack([proba, np.zeros(5)])
+    assert count_confident(proba, codes).tolist() == found.tolist()
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 100])
+def test_wrong_labels_are_found_among_any_number_of_classes(n_classes):
+    X, _, noisy, wrong = blobs(n_classes, n=max(120, 10 * n_classes))
+    issues = find_label_issues(X, noisy, random_state=0)
+    found = issues.index[issues["is_label_issue"]]
+    assert np.isin(found, wrong).mean() > 0.8
+    assert np.isin(wrong, found).mean() > 0.8
+    assert 0.08 < issues.attrs["share_of_issues"] < 0.13
+
+
+def test_the_frame_keeps_the_index_and_the_labels():
+    X, y, noisy, wrong = blobs(3)
+    names = np.array(["ant", "bee", "cat"])
+    frame = pd.DataFrame(X).set_index(pd.Index([f"r{i}" for i in range(len(X))]))
+    issues = find_label_issues(
+        frame, pd.Series(names[noisy]), ReBatchCNNClassifier(**QUICK), random_state=0
+    )
+    assert list(issues) == [
+        *("is_label_issue", "label_quality", "given_label", "predicted_label"),
+    ]
+    assert issues["label_quality"].is_monotonic_increasing
+    assert set(issues.index[: len(wrong)]) == {f"r{i}" for i in wrong}
+    ordered = issues.loc[frame.index]
+    assert ordered["given_label"].tolist() == names[noisy].tolist()
+    assert ordered["predicted_label"].tolist() == names[y].tolist()
+    assert issues["is_label_issue"].sum() == round(
+        issues.attrs["share_of_issues"] * len(issues)
+    )
+
+
+def test_a_fitted_estimator_is_used_as_it_is():
+    X, _, noisy, _ = blobs(3)
+    model = make_pipeline(
+        StandardScaler(),
+        ReBatchCNNClassifier(**QUICK, record_losses=True, random_state=0),
+    ).fit(X, noisy)
+    issues = find_label_issues(X, noisy, model)
+    quality = training_dynamics(model)["label_quality"]
+    assert issues["label_quality"].sort_index().tolist() == quality.tolist()
+    # An estimator that is not fitted is left so, and is prepared in the same way.
+    plain = ReBatchCNNClassifier(**QUICK, random_state=0)
+    pd.testing.assert_frame_equal(find_label_issues(X, noisy, plain), issues)
+    assert not hasattr(plain, "module_")
+    with pytest.raises(ValueError, match="fitted to 36 rows, but y has 35"):
+        find_label_issues(X[1:], noisy[1:], model)
+    with pytest.raises(ValueError, match="record_losses=True"):
+        find_label_issues(X, noisy, plain.fit(X, noisy))
+
+
+def test_several_labels():
+    X, y, _, _ = blobs(4, n=80)
+    both = np.column_stack([y // 2, y % 2])
+    both[[3, 40], 1] = 1 - both[[3, 40], 1]
+    model = ReBatchCNNClassifier(**QUICK)
+    issues = find_label_issues(X, both, model, random_state=0)
+    assert set(issues.index[:2]) == {3, 40}
+    assert set(issues.index[issues["is_label_issue"]]) == {3, 40}
+    given = tuple(np.flatnonzero(both[3]).tolist())
+    assert issues.loc[3, "given_label"] == given != issues.loc[3, "predicted_label"]
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_wrong_numbers(n_targets):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 3))
+    y = X[:, 0] + 0.1 * rng.normal(size=100) + 10
+    y[[5, 50]] /= 10
+    targets = y if n_targets == 1 else np.column_stack([X[:, 1], y])
+    issues = find_label_issues(X, targets, ReBatchCNNRegressor(**QUICK), random_state=0)
+    assert set(issues.index[:2]) == {5, 50}
+    assert issues["is_label_issue"][:2].all()
+    assert issues.attrs["share_of_issues"] < 0.1
+    if n_targets == 1:
+        # Fractions are numbers, without being told so.
+        default = find_label_issues(X, targets, random_state=0)
+        assert set(default.index[:2]) == {5, 50}
+
+
+def test_gaps_constants_and_categories_are_prepared():
+    X, y, noisy, wrong = blobs(3)
+    X[0, 0] = np.nan
+    frame = pd.DataFrame(1e4 * X, columns=list("abcdefgh")).assign(
+        empty=np.nan,
+        constant=7,
+        text=np.where(y == 0, "x", None),
+        kind=pd.Categorical(y % 2),
+    )
+    model = ReBatchCNNClassifier(**QUICK)
+    issues = find_label_issues(frame, noisy, model, random_state=0)
+    assert set(issues.index[: len(wrong)]) == set(wrong)
+    # Categories alone tell the classes apart, too.
+    issues = find_label_issues(frame[["text", "kind"]], noisy, model, random_state=0)
+    assert set(issues.index[: len(wrong)]) == set(wrong)
+
+
+OTHERS = {
+    "text": [f"the row of number {i}" for i in range(60)],
+    "day": pd.date_range("2020", periods=60),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_free_text_and_dates_take_skrub(name):
+    X, _, noisy, wrong = blobs(3, n=60)
+    frame = pd.DataFrame(X, columns=list("abcdefgh")).assign(other=OTHERS[name])
+    model = ReBatchCNNClassifier(**QUICK)
+    if find_spec("skrub") is None:
+        with pytest.raises(ImportError, match=r"skrebatch\[skrub\]"):
+            find_label_issues(frame, noisy, model)
+        return
+    issues = find_label_issues(frame, noisy, model, random_state=0)
+    assert set(issues.index[: len(wrong)]) == set(wrong)
+
+
+@pytest.mark.parametrize(
+    "y", [[0, 1, None, 1], [0.5, np.nan, 0.1, 0.2], ["a", "b", np.nan, "a"]]
+)
+def test_missing_labels_are_refused(y):
+    with pytest.raises(ValueError, match="y has missing values in 1 rows, first in"):
+        find_label_issues(np.zeros((4, 2)), np.array(y, dtype=object))
+
+
+def test_other_estimators_are_refused():
+    with pytest.raises(TypeError, match="must be a ReBatchCNNClassifier"):
+        find_label_issues([[0.0], [1.0]], [0, 1], StandardScaler())
