@@ -25,6 +25,7 @@ from skrebatch.model_selection._estimators_cv import (
 from skrebatch.model_selection._fused import fit_fused
 from skrebatch.model_selection._search import FusedGridSearchCV
 from skrebatch.plots import (
+    LabelIssuesDisplay,
     LossCurveDisplay,
     RatioCurveDisplay,
     SampleDynamicsDisplay,
@@ -72,6 +73,7 @@ __all__ = [
     "Hybrid",
     "InfoBatch",
     "IntervalInsertionSampler",
+    "LabelIssuesDisplay",
     "LossCurveDisplay",
     "MaxLoss",
     "MinLoss",

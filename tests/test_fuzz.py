@@ -34,6 +34,7 @@ from skrebatch import (
     Epoch,
     FusedGridSearchCV,
     IntervalInsertionSampler,
+    LabelIssuesDisplay,
     LossCurveDisplay,
     Plan,
     RatioCurveDisplay,
@@ -540,6 +541,14 @@ def make_error(error, message):
     assert isinstance(str(error(message)), str)
 
 
+ISSUES = pd.DataFrame(
+    {
+        "is_label_issue": [True, False],
+        "label_quality": [0.1, 0.9],
+        "given_label": [0, 1],
+        "predicted_label": [1, 1],
+    }
+)
 ISSUE_FINDER = ReBatchCNNClassifier(n_networks=1, max_epochs=2)
 ERRORS = {name for name in skrebatch.__all__ if name.endswith("Error")}
 STRATEGIES = [
@@ -745,6 +754,9 @@ TARGETS = {
         },
         ("search",),
         40,
+    ),
+    "LabelIssuesDisplay": Target(
+        draw(LabelIssuesDisplay.from_frame), {"issues": [ISSUES]}, ("issues",)
     ),
     "SampleDynamicsDisplay": Target(
         draw(SampleDynamicsDisplay.from_estimator, estimator="classifier"),

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone, is_regressor
-from sklearn.compose import make_column_selector, make_column_transformer
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
 from skrebatch._utils.arrays import refuse_masked
@@ -106,6 +103,7 @@ def find_label_issues(
 
     See Also
     --------
+    LabelIssuesDisplay : A plot of the result.
     training_dynamics : All that the recorded losses say about the rows.
 
     References
@@ -197,6 +195,11 @@ def _fit_or_check(
 
 def _preparation(X: Any) -> list[Any]:
     """Return the steps that turn X into standardised numbers without gaps."""
+    # Imported here because they would slow down the import of the package.
+    from sklearn.compose import make_column_selector, make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
     imputer = SimpleImputer(strategy="median", keep_empty_features=True)
     numbers = [imputer, StandardScaler()]
     if not hasattr(X, "select_dtypes"):

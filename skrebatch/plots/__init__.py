@@ -1,7 +1,13 @@
-"""Plots of loss curves, of scores by ratio, and of training dynamics."""
+"""Plots of losses, scores by ratio, training dynamics and label issues."""
 
+from skrebatch.plots._label_issues import LabelIssuesDisplay
 from skrebatch.plots._loss_curves import LossCurveDisplay
 from skrebatch.plots._ratio_curves import RatioCurveDisplay
 from skrebatch.plots._samples import SampleDynamicsDisplay
 
-__all__ = ["LossCurveDisplay", "RatioCurveDisplay", "SampleDynamicsDisplay"]
+__all__ = [
+    "LabelIssuesDisplay",
+    "LossCurveDisplay",
+    "RatioCurveDisplay",
+    "SampleDynamicsDisplay",
+]

@@ -30,6 +30,7 @@ from sklearn.preprocessing import StandardScaler, scale
 
 from skrebatch import (
     FusedGridSearchCV,
+    LabelIssuesDisplay,
     LossCurveDisplay,
     RatioCurveDisplay,
     ReBatchCNNClassifier,
@@ -784,3 +785,24 @@ def test_arguments_that_can_t_be_meant_are_refused(models, search, recorded):
         with pytest.raises(ValueError, match=name):
             RatioCurveDisplay.from_search(search, **{name: value})
     assert pyplot.get_fignums() == []
+
+
+# --- label issues ---
+
+
+def test_label_issues_by_hand():
+    issues = pd.DataFrame(
+        {
+            "is_label_issue": [True, True, True, False, False],
+            "label_quality": [0.01, 0.02, 0.3, 0.31, 1.0],
+            "given_label": ["a", "a", "b", "a", "b"],
+            "predicted_label": ["b", "b", "a", "a", "b"],
+        }
+    )
+    display = LabelIssuesDisplay.from_frame(issues, bins=[0, 0.5, 1])
+    heights = [[bar.get_height() for bar in bars] for bars in display.ax_.containers]
+    assert heights == [[3, 0], [1, 1]]
+    assert display.counts_.to_dict() == {("a", "b"): 2, ("b", "a"): 1}
+    assert display.figure_ is display.ax_.figure
+    with pytest.raises(ValueError, match=r"\['label_quality'\] are missing"):
+        LabelIssuesDisplay.from_frame(issues.drop(columns="label_quality"))
