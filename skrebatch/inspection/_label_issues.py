@@ -49,8 +49,8 @@ def find_label_issues(
     labels, it is the number of rows that confident learning [2]_ counts as wrong: a row
     is counted if another class is the most probable one among those classes j whose
     predicted probability is at least its mean over the rows with label j. These
-    thresholds are per class, so that the estimate holds for many classes and for rare
-    ones. For several labels per row, a row is counted if any of its labels is. For
+    thresholds are per class and depend on neither the number of classes nor their
+    sizes. For several labels per row, a row is counted if any of its labels is. For
     numbers, it is the number of rows whose residual differs from the median residual by
     more than 3.5 scaled median absolute deviations [3]_. So many rows of lowest
     quality are marked. If the network predicts poorly, the estimate is too high; the
