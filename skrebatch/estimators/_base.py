@@ -30,7 +30,7 @@ from skrebatch._engine.tables.sharded import ShardedRows
 from skrebatch._engine.training.early_stopping import mean_over_networks
 from skrebatch._engine.training.members import Member
 from skrebatch._engine.training.net import ReBatchNet, make_net
-from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._engine.training.progress import epoch_reports
 from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.arrays import (
     as_array,
@@ -351,8 +351,8 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         return True
 
     def _all_callbacks(self) -> list[Any]:
-        """Return the user's callbacks and, if verbose, the progress bar."""
-        return [*(self.callbacks or []), *([EpochProgress()] if self.verbose else [])]
+        """Return the user's callbacks and those that show the epochs, if verbose."""
+        return [*(self.callbacks or []), *epoch_reports(self.verbose)]
 
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, groups: Any

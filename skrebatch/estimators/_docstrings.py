@@ -197,7 +197,8 @@ default=None
         Source of the randomness of initial weights, validation split and the order of
         samples. Pass an int for bit-identical results across calls.
     verbose : int, default=0
-        0 is silent. From 1 on, a progress bar with the losses is shown."""
+        0 is silent. 1 shows a progress bar with the losses, 2 a table with a row for
+        each epoch: the losses, the score of `stopping_score` and the seconds."""
 
 ATTRIBUTES = """n_features_in_ : int
         Number of features seen in fit.

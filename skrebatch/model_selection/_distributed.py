@@ -21,7 +21,7 @@ from sklearn.utils.validation import _num_samples
 
 from skrebatch._engine.serialization.checkpoint import Checkpoint
 from skrebatch._engine.tables.sharded import ShardedRows, translate_lost_peer
-from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._engine.training.progress import epoch_reports
 from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.dtypes import resolve_device
 from skrebatch._utils.settings import with_default_settings
@@ -153,7 +153,7 @@ def fit_distributed(
     checkpoint, seed = open_checkpoint(estimator.checkpoint_dir, seed, _open)
     prepared = _prepare(estimator, data, seed, checkpoint)
     del data
-    shown = [EpochProgress()] if estimator.verbose and _is_first() else []
+    shown = epoch_reports(estimator.verbose) if _is_first() else []
     train_and_finish(estimator, prepared, shown, checkpoint, seed)
     return estimator
 

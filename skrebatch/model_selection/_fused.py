@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, indexable
 
 from skrebatch._engine.training.members import Job
-from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._engine.training.progress import epoch_reports
 from skrebatch._engine.training.run import run_jobs
 from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.settings import with_default_settings
@@ -128,8 +128,8 @@ def fit_fused(
     in one stack; everything else may differ between them. In float64, the fitted
     parameters equal those of a separate `fit` up to rounding. In float32, differences
     can grow over the epochs, because rounding can change which samples are selected.
-    If an estimator of a stack is verbose, a progress bar shows the mean losses of the
-    stack.
+    If an estimator of a stack is verbose, a progress bar or a table shows the mean
+    losses of the stack.
 
     Parameters
     ----------
@@ -237,10 +237,8 @@ def fit_fused(
     with unchanged_on_error(*estimators):
         owners, jobs = list(prepared), [fit.job for fit in prepared.values()]
         for stack in cut_into_stacks(jobs, max_stack):
-            shown = any(estimators[owners[j]].verbose for j in stack)
-            results = run_jobs(
-                [jobs[j] for j in stack], [EpochProgress()] if shown else None
-            )
+            verbose = max(estimators[owners[j]].verbose for j in stack)
+            results = run_jobs([jobs[j] for j in stack], epoch_reports(verbose))
             for i, result in zip([owners[j] for j in stack], results, strict=True):
                 if result.interrupted:
                     raise KeyboardInterrupt  # again: skorch caught the first one

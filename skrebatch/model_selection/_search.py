@@ -25,7 +25,7 @@ from skrebatch._engine.serialization.checkpoint import (
     fingerprint,
 )
 from skrebatch._engine.serialization.json_values import is_plain
-from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._engine.training.progress import epoch_reports
 from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.arrays import as_array, refuse_masked
 from skrebatch._utils.doc_links import LinkedMixin
@@ -397,10 +397,8 @@ def _train_and_score(
     start = time.perf_counter()
     results: list[Result] = []
     if fits is not None:
-        shown = any(task.estimator.verbose for task in tasks)
-        results = run_jobs(
-            [fit.job for fit in fits], [EpochProgress()] if shown else None
-        )
+        verbose = max(task.estimator.verbose for task in tasks)
+        results = run_jobs([fit.job for fit in fits], epoch_reports(verbose))
         if any(result.interrupted for result in results):
             raise KeyboardInterrupt  # again: skorch caught the first one
         for result in results:

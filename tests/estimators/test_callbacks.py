@@ -1,4 +1,6 @@
-"""Callbacks of skorch, interruptions, and the progress bar."""
+"""Callbacks of skorch, interruptions, the progress bar and the table."""
+
+import re
 
 import numpy as np
 import pytest
@@ -22,6 +24,8 @@ from skorch.callbacks import (
     GradientNormClipping,
     LRScheduler,
 )
+
+from skrebatch import fit_fused
 
 # --- skorch's callbacks ---
 
@@ -200,6 +204,41 @@ def test_verbose_shows_the_losses(capsys):
     model = make().fit(X, y, X_val=X, y_val=y)
     assert f"train_loss={model.loss_curve_[-1]:.4g}" in last
     assert f"valid_loss={model.validation_loss_curve_[-1]:.4g}" in last
+
+
+@pytest.mark.parametrize("n_networks", [1, 2])
+@pytest.mark.parametrize("score", ["loss", "brier"])
+def test_verbose_2_shows_a_table_of_epochs(n_networks, score, capsys):
+    X, y = make_data()
+    options = {"early_stopping": True, "stopping_score": score, "max_epochs": 3}
+    options |= {"validation_fraction": 0.5, "n_networks": n_networks}
+    model = make(verbose=2, **options).fit(X, y)
+    out, err = capsys.readouterr()
+    assert err == ""
+    header, line, *rows = re.sub(r"\x1b\[\d+m", "", out).splitlines()
+    names = ["epoch", "train_loss", "valid_loss", "dur"]
+    if n_networks == 2 or score == "brier":
+        names.insert(1, "stopping_score")
+    assert header.split() == names
+    assert set(line) == {"-", " "}
+    assert len(rows) == 3
+    for shown, row in zip(rows, model.history_, strict=False):
+        for name, value in zip(names[:-1], shown.split(), strict=False):
+            assert float(value) == pytest.approx(row[name], abs=1e-4)
+    assert [row["train_loss"] for row in model.history_] == model.loss_curve_
+    (fused,) = fit_fused([make(**options)], X, y)
+    capsys.readouterr()
+    for row, twin in zip(model.history_, fused.history_, strict=True):
+        for name in [*names[:-1], *(f"{name}_best" for name in names[1:-1])]:
+            assert row[name] == pytest.approx(twin[name]), name
+
+
+def test_parts_of_a_training_share_the_header_of_the_table(capsys):
+    X, y = make_data()
+    model = make(verbose=2)
+    for _ in range(3):
+        model.partial_fit(X, y)
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 3
 
 
 def test_without_verbose_nothing_is_shown(capsys):

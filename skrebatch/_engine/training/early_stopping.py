@@ -116,6 +116,13 @@ class EarlyStopping:
             self.best_epoch, self._best = len(self.scores), self._running_mean
         return is_best
 
+    def replay(self) -> list[tuple[float, bool]]:
+        """Return the score of each epoch, and whether it was the best so far."""
+        again = EarlyStopping(
+            self.patience, self.score, self.n_networks, self.valid_rows
+        )
+        return [(score, again.add(score)) for score in self.scores]
+
     def score_of(
         self,
         loss: Loss,

@@ -22,27 +22,32 @@ from skrebatch._engine.nn.threads import is_small
 from skrebatch._engine.tables.table import Table
 from skrebatch._engine.training.batches import BatchLoop
 from skrebatch._engine.training.checkpointing import CheckpointWriter
+from skrebatch._engine.training.early_stopping import EarlyStopping
 from skrebatch._engine.training.epoch_plan import (
     NO_ROWS,
     EpochPlan,
     plan_epoch,
     plan_orders,
 )
-from skrebatch._engine.training.history import mean_history, record_mean
+from skrebatch._engine.training.history import (
+    mean_history,
+    record_mean,
+    record_score,
+)
 from skrebatch._engine.training.members import (
     Job,
     Member,
     ScheduledGroup,
     group_by_steps,
 )
-from skrebatch._engine.training.progress import EpochProgress
+from skrebatch._engine.training.progress import EpochProgress, EpochTable
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch.exceptions import DivergedError
 
 # Number of activations of the loss pass that fit into the cache of a core.
 _CACHED_VALUES = 200_000
 # Callbacks that never stop a training early.
-_NEVER_STOP = {EpochTimer, EpochProgress, CheckpointWriter}
+_NEVER_STOP = {EpochTimer, EpochProgress, EpochTable, CheckpointWriter}
 
 
 def make_net(jobs: list[Job], callbacks: list[Any] | None = None) -> ReBatchNet:
@@ -200,10 +205,16 @@ class ReBatchNet(NeuralNet):
         for k, member in enumerate(self.members):
             if member.final is not None:
                 self.module_.restore(k, member.final)
+        stopping = self._only_stopping
+        if stopping is not None and stopping.n_networks > 1:
+            del self.history[stopping.best_epoch or len(self.history) :]
+
+    @property
+    def _only_stopping(self) -> EarlyStopping | None:
+        """The early stopping of the net's job, if it has a single one."""
         stopping = self.members[0].early_stopping
         is_one_job = all(m.early_stopping is stopping for m in self.members)
-        if is_one_job and stopping is not None and stopping.n_networks > 1:
-            del self.history[stopping.best_epoch or len(self.history) :]
+        return stopping if is_one_job else None
 
     @property
     def is_small(self) -> bool:
@@ -293,8 +304,9 @@ class ReBatchNet(NeuralNet):
         """Set the callbacks unless they are those of the last training."""
 
         def key(callback: Any) -> Any:
-            # Each training has a new progress bar, which is equivalent.
-            return EpochProgress if type(callback) is EpochProgress else id(callback)
+            # Each training has a new progress bar or table, which is equivalent.
+            cls = type(callback)
+            return cls if cls in (EpochProgress, EpochTable) else id(callback)
 
         if list(map(key, callbacks)) != list(map(key, self.callbacks or [])):
             self.callbacks = callbacks
@@ -540,7 +552,12 @@ class ReBatchNet(NeuralNet):
             [rows for member in team if (rows := member.valid_rows) is not None],
             table.targets[place.to(table.targets.device)],
         )
-        return stopping.add(score)
+        is_best = stopping.add(score)
+        if len(team) == 1:
+            record_score(team[0].history, score, is_best)
+        elif stopping is self._only_stopping:
+            record_score(self.history, score, is_best)
+        return is_best
 
     def _record_means(self, name: str) -> None:
         """Record the mean loss of several networks in the history of the net."""

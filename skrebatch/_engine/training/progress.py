@@ -1,11 +1,11 @@
-"""A progress bar over the epochs."""
+"""What a fit shows of its epochs: a progress bar or a table."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, PrintLog
 from tqdm.auto import tqdm
 
 
@@ -30,3 +30,22 @@ class EpochProgress(Callback):
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Close the bar."""
         self.bar_.close()
+
+
+class EpochTable(PrintLog):
+    """A table with the losses, the stopping score and the seconds of each epoch.
+
+    skorch's table, which a net prints only if the net itself is verbose.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sink=_show)
+
+
+def _show(text: str) -> None:
+    print(text, flush=True)
+
+
+def epoch_reports(verbose: int) -> list[Callback]:
+    """Return the callbacks that show the epochs: none, a progress bar or a table."""
+    return [EpochTable() if verbose > 1 else EpochProgress()] if verbose else []
