@@ -41,7 +41,6 @@ from tqdm.auto import tqdm
 from skrebatch import (
     FusedGridSearchCV,
     ReBatchCNNClassifier,
-    ReBatchCNNClassifierCV,
     ReBatchCNNRegressor,
 )
 from skrebatch._engine.serialization.checkpoint import Checkpoint
@@ -85,9 +84,6 @@ CASES = {
     "16 bits": fit(precision="bf16"),
     "regression, plateau": fit(ReBatchCNNRegressor, lr_schedule="plateau"),
     "search": search,
-    "estimator that chooses its ratio": fit(
-        ReBatchCNNClassifierCV, ratios=(0, 0.15), cv=3, max_epochs=15
-    ),
 }
 
 

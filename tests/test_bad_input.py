@@ -34,8 +34,6 @@ from skrebatch import (
     MinLoss,
     Plan,
     ReBatch,
-    ReBatchCNNClassifierCV,
-    ReBatchCNNRegressorCV,
     SmallLoss,
     Strategy,
     loss_area,
@@ -775,14 +773,6 @@ def test_there_is_no_partial_fit_where_it_can_t_be_used(task, params, reason):
         type(model).partial_fit(model, X, y)
     assert reason in str(raised.value.__cause__)
     assert hasattr(make(task), "partial_fit")
-
-
-@pytest.mark.parametrize("cls", [ReBatchCNNClassifierCV, ReBatchCNNRegressorCV])
-def test_a_search_has_no_partial_fit(cls):
-    assert not hasattr(cls(), "partial_fit")
-    with pytest.raises(AttributeError) as raised:
-        _ = cls().partial_fit
-    assert "use ReBatchCNN" in str(raised.value.__cause__)
 
 
 def test_a_warm_start_refuses_another_network():

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.estimators import TASKS, assert_close, assert_same_bits, make, make_data
+from helpers.estimators import TASKS, assert_close, make, make_data
 from helpers.options import (
     APART,
     OPTIONS,
@@ -21,8 +21,6 @@ from sklearn.metrics import get_scorer
 
 from skrebatch import (
     FusedGridSearchCV,
-    ReBatchCNNClassifierCV,
-    ReBatchCNNRegressorCV,
     fit_fused,
 )
 
@@ -100,28 +98,6 @@ def test_in_a_search():
     ]
     assert_close(found, expected, 1e-8)
     assert len(set(found)) > 0.9 * len(rows)
-
-
-@pytest.mark.parametrize(
-    "task, cls",
-    [("binary", ReBatchCNNClassifierCV), ("regression", ReBatchCNNRegressorCV)],
-)
-def test_in_an_estimator_that_chooses_its_ratio(task, cls):
-    X, y = make_data(task)
-    params = {
-        "optimizer": "rmsprop",
-        "optimizer_params": {"momentum": 0.5},
-        "lr_schedule": "exponential",
-        "lr_schedule_params": {"gamma": 0.8},
-        "n_augments": 1,
-        "noise_std": 0.2,
-    }
-    shared = {"max_epochs": 3, "random_state": 0}
-    model = cls(ratios=(0, 0.3), cv=2, **params, **shared).fit(X, y)
-    twin = make(
-        task, ratio=model.ratio_, lr=1e-3, batch_size="auto", **params, **shared
-    )
-    assert_same_bits(model, twin.fit(X, y))
 
 
 @pytest.mark.parametrize("strategy", WEIGHING)

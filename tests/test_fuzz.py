@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.distributed as dist
-from helpers.estimators import FEATURES, N, make, make_data
+from helpers.estimators import FEATURES, N, make, make_cv, make_data
 from helpers.long_runs import FOUND, REPEATED, SCALE, tally  # noqa: F401
 from helpers.options import OPTIONS, OWN_OPTIONS
 from hypothesis import given, settings
@@ -285,9 +285,8 @@ MORE = {
         "no name": lambda: {1: [1]},
         "a list of grids": lambda: [{"ratio": [0]}, {"lr": [HUGE]}, {}],
     },
-    "ratios": {"bad ratios": lambda: [-1, "x"], "huge ratios": lambda: [HUGE, 0]},
-    "strategies": {"bad strategies": lambda: ["x", None]},
 }
+MORE["candidates"] = MORE["param_grid"]
 # What a large number makes long or large, by the very meaning of the parameter.
 LONG = "max_epochs", "n_networks", "n_augments", "repeats", "n_samples", "padding"
 LARGE = "hidden_size", "hidden_layers", "conv_channels", "n_features", "n_outputs"
@@ -389,12 +388,31 @@ def valid_parameters(cls, **others):
 
 def estimator_target(cls, y, examples, **others):
     data = {"X": [X], "y": [y], "sample_weight": [None, np.ones(N)]}
-    if not cls.__name__.endswith("CV"):
-        data |= {"X_val": [None, X], "y_val": [None, y], "groups": [None]}
+    data |= {"X_val": [None, X], "y_val": [None, y], "groups": [None]}
     return Target(
         use_estimator(cls),
         {**valid_parameters(cls, **others), **data},
         ("X", "y", "max_epochs", "random_state", *others),
+        examples,
+    )
+
+
+def cv_target(cls, y, task, examples):
+    """An estimator that chooses between two candidates."""
+    return Target(
+        use_estimator(cls),
+        {
+            "estimator": [make_cv(task, max_epochs=2).estimator],
+            "candidates": [{"ratio": [0, 0.3]}],
+            "scoring": [None],
+            "random_state": [0],
+            "verbose": [0],
+            "X": [X],
+            "y": [y],
+            "sample_weight": [None, np.ones(N)],
+            "groups": [None],
+        },
+        ("estimator", "candidates", "X", "y"),
         examples,
     )
 
@@ -559,11 +577,9 @@ STRATEGIES = [
 TARGETS = {
     "ReBatchCNNClassifier": estimator_target(ReBatchCNNClassifier, Y, 200),
     "ReBatchCNNRegressor": estimator_target(ReBatchCNNRegressor, NUMBERS, 120),
-    "ReBatchCNNClassifierCV": estimator_target(
-        ReBatchCNNClassifierCV, Y, 20, ratios=[(0, 0.3)], cv=[2], repeats=[(1,)]
-    ),
-    "ReBatchCNNRegressorCV": estimator_target(
-        ReBatchCNNRegressorCV, NUMBERS, 15, ratios=[(0, 0.3)], cv=[2], repeats=[(1,)]
+    "ReBatchCNNClassifierCV": cv_target(ReBatchCNNClassifierCV, Y, "binary", 20),
+    "ReBatchCNNRegressorCV": cv_target(
+        ReBatchCNNRegressorCV, NUMBERS, "regression", 15
     ),
     "ReBatchCNNClassifier.predict": Target(use_fitted("predict"), {"X": [X]}, ("X",)),
     "ReBatchCNNClassifier.predict_proba": Target(

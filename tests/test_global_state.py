@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from helpers.estimators import SINGLE, make, make_data, outcome
+from helpers.estimators import make, make_cv, make_data, outcome
 from sklearn.base import clone
 from skorch import NeuralNetRegressor
 from skorch.callbacks import GradientNormClipping
@@ -24,8 +24,6 @@ from skrebatch import (
     LossCurveDisplay,
     RatioCurveDisplay,
     ReBatch,
-    ReBatchCNNClassifierCV,
-    ReBatchCNNRegressorCV,
     SampleDynamicsDisplay,
     TabularCNN,
     fit_fused,
@@ -228,14 +226,11 @@ def search():
     return [scores_of(found), outcome(found.best_estimator_)]
 
 
-def ratio_by_cv():
-    results, params = [], {**SINGLE, "max_epochs": 3, "random_state": 0}
-    for cls, task in (
-        (ReBatchCNNClassifierCV, "binary"),
-        (ReBatchCNNRegressorCV, "regression"),
-    ):
-        model = cls((0.1, 0.5), cv=2, **params).fit(*data(task))
-        results += [scores_of(model), outcome(model)]
+def choice():
+    results = []
+    for task in ("binary", "regression"):
+        model = make_cv(task).fit(*data(task))
+        results += [scores_of(model), outcome(model.best_estimator_)]
     return results
 
 
@@ -316,7 +311,7 @@ FUNCTIONS = {
     "checkpoint": checkpoint,
     "onnx": onnx,
     "search": search,
-    "ratio by cross-validation": ratio_by_cv,
+    "ratio by cross-validation": choice,
     "fit_fused": fused,
     "callback": callback,
     "samplers": samplers,

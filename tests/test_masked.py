@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.estimators import TASKS, assert_same_bits, make, make_data
+from helpers.estimators import TASKS, assert_same_bits, make, make_cv, make_data
 from helpers.refusals import refused
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,7 +17,6 @@ from skrebatch import (
     Plan,
     RatioCurveDisplay,
     ReBatch,
-    ReBatchCNNClassifierCV,
     SampleDynamicsDisplay,
     Strategy,
     fit_fused,
@@ -134,7 +133,7 @@ SEARCHES = {
         {"rebatchcnnclassifier__ratio": [0, 0.25]},
         cv=2,
     ),
-    "CV form": lambda: ReBatchCNNClassifierCV(ratios=[0, 0.25], cv=2, max_epochs=2),
+    "CV form": make_cv,
 }
 
 

@@ -191,8 +191,7 @@ default=None
         bytes per row for each network, and as many for the attributes. See
         :func:`training_dynamics`.
     warm_start : bool, default=False
-        Whether `fit` continues from the network of an earlier `fit`. Ignored by
-        estimators that select their ratio by cross-validation.
+        Whether `fit` continues from the network of an earlier `fit`.
     random_state : int, numpy.random.RandomState or None, default=None
         Source of the randomness of initial weights, validation split and the order of
         samples. Pass an int for bit-identical results across calls.

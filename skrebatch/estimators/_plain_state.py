@@ -62,10 +62,6 @@ _LEARNED: dict[str, Any] = {
     "chosen_by_network_": list,
     "n_redistributed_": Integral,
     "batch_size_": Integral,
-    "ratio_": Real,
-    "best_params_": dict,
-    "best_score_": Real,
-    "cv_results_": dict,
     "interrupted_": bool,
     "_split_seed": Integral,
     "_data_seen": str | None,
@@ -143,14 +139,8 @@ def describe(
         If a value can't be converted, or an array contains NaN or infinity.
     """
     content: dict[str, Any] = {
-        "parameters": {
-            name: _parameter_to_plain(name, value, arrays)
-            for name, value in parameters.items()
-        },
-        "learned": {
-            name: _learned_to_plain(name, value, arrays)
-            for name, value in learned.items()
-        },
+        "parameters": parameters_to_plain(parameters, arrays),
+        "learned": learned_to_plain(learned, arrays),
     }
     networks = networks_of(module)
     content["sizes"] = sizes_of(networks[0].architecture)
@@ -184,12 +174,8 @@ def restore(cls: type[Any], content: dict[str, Any], arrays: Arrays) -> Any:
         Any exception, if the content is not a result of :func:`describe`.
     """
     _check_finite(arrays)
-    estimator = _build_unfitted(cls, content, arrays)
-    plain = content["learned"].items()
-    learned = {name: from_plain(value, arrays) for name, value in plain}
-    for name, value in learned.items():
-        if not isinstance(value, _LEARNED[name]):
-            raise TypeError(f"{name} has type {type(value).__name__}")
+    estimator = build_unfitted(cls, content, arrays)
+    learned = restore_learned(content["learned"], _LEARNED, arrays)
     sizes, n_networks = content["sizes"], content["n_networks"]
     n_layers = len(sizes["conv_channels"]) + len(sizes["hidden_layers"])
     if not 1 <= n_networks <= len(arrays) or n_layers > len(arrays):
@@ -249,7 +235,7 @@ def to_plain_state(estimator: Any) -> dict[str, Any]:
 def from_plain_state(cls: type[Any], state: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes of which :func:`to_plain_state` has made a state."""
     content, arrays = json.loads(state["plain"]), dict(state["arrays"])
-    build = restore if "learned" in content else _build_unfitted
+    build = restore if "learned" in content else build_unfitted
     return vars(build(cls, content, arrays)) | state["other"]
 
 
@@ -275,6 +261,11 @@ def _state_to_names(state: FitState) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def parameters_to_plain(parameters: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
+    """Convert parameters to JSON values, and add their arrays to `arrays`."""
+    return {n: _parameter_to_plain(n, v, arrays) for n, v in parameters.items()}
+
+
 def _parameter_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -286,6 +277,11 @@ def _parameter_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
             f"estimator should have, with `set_params({name}=...)`; this does not "
             "change the fitted attributes. Alternatively, pickle the estimator."
         ) from error
+
+
+def learned_to_plain(learned: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
+    """Convert fitted attributes to JSON values, and add their arrays to `arrays`."""
+    return {n: _learned_to_plain(n, v, arrays) for n, v in learned.items()}
 
 
 def _learned_to_plain(name: str, value: Any, arrays: Arrays) -> Any:
@@ -345,13 +341,25 @@ def sizes_of(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def _build_unfitted(cls: type[Any], content: dict[str, Any], arrays: Arrays) -> Any:
+def build_unfitted(cls: type[Any], content: dict[str, Any], arrays: Arrays) -> Any:
+    """Return an estimator with the parameters in `content`."""
     plain = content["parameters"].items()
     parameters = {name: from_plain(value, arrays) for name, value in plain}
     if "input_clip" in cls._get_param_names():
         # Files written before there was clipping do not contain it.
         parameters.setdefault("input_clip", None)
     return cls(**parameters)
+
+
+def restore_learned(
+    plain: dict[str, Any], types: dict[str, Any], arrays: Arrays
+) -> dict[str, Any]:
+    """Return fitted attributes from JSON values; raise TypeError for other types."""
+    learned = {name: from_plain(value, arrays) for name, value in plain.items()}
+    for name, value in learned.items():
+        if not isinstance(value, types[name]):
+            raise TypeError(f"{name} has type {type(value).__name__}")
+    return learned
 
 
 def _build_network(

@@ -34,8 +34,9 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or Pipeline
+    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor, CV form, search or Pipeline
         Estimator fitted with ``record_losses=True``, or a pipeline that ends in one.
+        Of a CV form or a search, it is the `best_estimator_`.
 
     Returns
     -------
@@ -151,21 +152,31 @@ def _learned_below(model: Any) -> float:
 
 
 def last_step(estimator: Any) -> Any:
-    """Return the re-Batch estimator, which may be the end of a pipeline."""
-    last = estimator
+    """Return the last step of a pipeline; other estimators as they are."""
     if isinstance(estimator, Pipeline) and estimator.steps:
-        last = estimator.steps[-1][1]
+        return estimator.steps[-1][1]
+    return estimator
+
+
+def rebatch_step(estimator: Any) -> Any:
+    """Return the re-Batch estimator.
+
+    It may be the end of a pipeline, or the best estimator of a search or a CV form.
+    """
+    last = last_step(estimator)
+    last = last_step(getattr(last, "best_estimator_", last))
     if not isinstance(last, BaseReBatchCNN):
         raise TypeError(
-            "The estimator must be a ReBatchCNNClassifier, a ReBatchCNNRegressor or a "
-            f"Pipeline that ends in one, got {last!r}."
+            "The estimator must be a ReBatchCNNClassifier or ReBatchCNNRegressor, a "
+            "fitted CV form or search of one, or a Pipeline that ends in one, got "
+            f"{last!r}."
         )
     return last
 
 
 def final_step(estimator: Any) -> Any:
-    """Return the fitted re-Batch estimator, which may be the end of a pipeline."""
-    last = last_step(estimator)
+    """Return what :func:`rebatch_step` returns, if it is fitted."""
+    last = rebatch_step(estimator)
     check_is_fitted(last)
     return last
 

@@ -15,7 +15,11 @@ from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
-from skrebatch.inspection._dynamics import check_recorded, last_step, training_dynamics
+from skrebatch.inspection._dynamics import (
+    check_recorded,
+    rebatch_step,
+    training_dynamics,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +139,7 @@ def find_label_issues(
             f"The estimator was fitted to {len(quality)} rows, but y has "
             f"{len(labels)}. Pass the X and y that it was fitted to."
         )
-    last = last_step(model)
+    last = rebatch_step(model)
     judge = _judge_numbers if is_regressor(last) else _judge_classes
     counted, predicted = judge(model, last, X, labels)
     is_issue = np.zeros(len(labels), dtype=bool)
@@ -181,11 +185,11 @@ def _fit_or_check(
         is_number = type_of_target(labels).startswith("continuous")
         cls = ReBatchCNNRegressor if is_number else ReBatchCNNClassifier
         estimator = cls(**_NETWORK)
-    if hasattr(last_step(estimator), "module_"):
+    if hasattr(rebatch_step(estimator), "module_"):
         check_recorded(estimator)
         return estimator
     model = clone(estimator)
-    last = last_step(model).set_params(record_losses=True)
+    last = rebatch_step(model).set_params(record_losses=True)
     if random_state is not None:
         last.set_params(random_state=random_state)
     if not isinstance(model, Pipeline):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import sklearn
 import torch
 from sklearn.utils.validation import check_is_fitted
@@ -25,7 +27,15 @@ from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
-from skrebatch.estimators._plain_state import describe, learned_by, restore
+from skrebatch.estimators._plain_state import (
+    build_unfitted,
+    describe,
+    learned_by,
+    learned_to_plain,
+    parameters_to_plain,
+    restore,
+    restore_learned,
+)
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.exceptions import ModelFileError
 from skrebatch.model_selection._estimators_cv import (
@@ -38,13 +48,17 @@ FORMAT_VERSION = 1
 _KEY = "skrebatch"  # key of the metadata in the header of a file
 _NO_DIGEST = "0" * 64
 ESTIMATORS: dict[str, type[BaseReBatchCNN]] = {
-    cls.__name__: cls
-    for cls in (
-        ReBatchCNNClassifier,
-        ReBatchCNNRegressor,
-        ReBatchCNNClassifierCV,
-        ReBatchCNNRegressorCV,
-    )
+    cls.__name__: cls for cls in (ReBatchCNNClassifier, ReBatchCNNRegressor)
+}
+CV_FORMS: dict[str, type[Any]] = {
+    cls.__name__: cls for cls in (ReBatchCNNClassifierCV, ReBatchCNNRegressorCV)
+}
+# The fitted attributes of a CV form, besides the best estimator.
+_CHOICE: dict[str, Any] = {
+    "best_index_": Integral,
+    "best_params_": dict,
+    "best_score_": Real,
+    "cv_results_": dict,
 }
 
 
@@ -114,28 +128,34 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     True
     """
     safetensors = import_extra("safetensors.numpy", "save_model", "files")
-    check_savable(estimator, "save_model", "save it whole with skops.io.dump")
+    advice = "save it whole with skops.io.dump"
+    check_savable(estimator, "save_model", advice)
     arrays: Arrays = {}
-    parameters, learned = estimator.get_params(deep=False), learned_by(estimator)
     content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "sha256": _NO_DIGEST,
-        "class": type(estimator).__name__,
         "versions": package_versions(),
-        **describe(parameters, learned, estimator.module_, arrays),
     }
+    if type(estimator).__name__ in CV_FORMS:
+        content["choice"] = _choice_to_plain(estimator, arrays)
+        estimator = estimator.best_estimator_
+        check_savable(estimator, "save_model", advice)
+    parameters, learned = estimator.get_params(deep=False), learned_by(estimator)
+    content["class"] = type(estimator).__name__
+    content |= describe(parameters, learned, estimator.module_, arrays)
     text = to_text(content)
     data = safetensors.save(arrays, {_KEY: text})
     end = 8 + int.from_bytes(data[:8], "little")
     if end - 8 > MAX_BYTES or count_values(data[8:end].decode()) > MAX_VALUES:
         parts = {**content["parameters"], **content["learned"]}
+        parts |= content.get("choice", {}).get("learned", {})
         largest = max(parts, key=lambda name: len(to_text(parts[name])))
         raise ValueError(
             f"The header of the model file is too large ({end - 8} bytes), mostly "
             f"because of `{largest}`. Shorten it, or pickle the estimator."
         )
     try:
-        restore(type(estimator), parse(text), arrays)
+        _build(parse(text), arrays)
     except Exception as error:  # an attribute may have been set to anything
         raise ValueError(
             "The estimator can't be saved, because load_model would refuse the file: "
@@ -195,7 +215,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     """
     content, arrays = _read(Path(path))
     try:
-        return restore(ESTIMATORS[content["class"]], content, arrays)
+        return _build(content, arrays)
     except ImportError:  # pandas is needed for the index of the rows
         raise
     except Exception as error:  # a forged file can cause any error
@@ -215,13 +235,91 @@ def package_versions() -> dict[str, str]:
 
 def check_savable(estimator: Any, user: str, advice: str) -> None:
     """Raise an error if the estimator is not a fitted estimator of this package."""
-    if type(estimator) not in ESTIMATORS.values():
+    classes = ESTIMATORS | CV_FORMS
+    if type(estimator) not in classes.values():
         raise TypeError(
-            f"{user} requires a fitted {', '.join(ESTIMATORS)}; for a pipeline or a "
+            f"{user} requires a fitted {', '.join(classes)}; for a pipeline or a "
             f"search, pass its last step or best_estimator_, or {advice}; got "
             f"{estimator!r}."
         )
     check_is_fitted(estimator)
+
+
+def _choice_to_plain(form: Any, arrays: Arrays) -> dict[str, Any]:
+    """Return everything of a CV form except its best estimator."""
+    parameters = form.get_params(deep=False)
+    estimator = parameters.pop("estimator")
+    if estimator is not None:
+        estimator = {
+            "class": type(estimator).__name__,
+            "parameters": parameters_to_plain(estimator.get_params(False), arrays),
+        }
+    learned = {name: getattr(form, name) for name in _CHOICE}
+    return {
+        "class": type(form).__name__,
+        "estimator": estimator,
+        "parameters": parameters_to_plain(parameters, arrays),
+        "learned": learned_to_plain(learned, arrays),
+    }
+
+
+def _build(content: dict[str, Any], arrays: Arrays) -> Any:
+    """Build an estimator from the content of a file; raise an error if invalid."""
+    if content["class"] in CV_FORMS:
+        content = _upgrade_search(content)
+    form = None
+    if "choice" in content:
+        form = _build_form(content["choice"], arrays)
+    estimator = restore(ESTIMATORS[content["class"]], content, arrays)
+    if form is None:
+        return estimator
+    form.best_estimator_ = estimator
+    return form
+
+
+def _build_form(choice: dict[str, Any], arrays: Arrays) -> Any:
+    """Build a CV form, without its best estimator."""
+    estimator = choice["estimator"]
+    if estimator is not None:
+        cls = ESTIMATORS[estimator["class"]]
+        estimator = build_unfitted(cls, estimator, arrays)
+    form = build_unfitted(CV_FORMS[choice["class"]], choice, arrays)
+    form.estimator = estimator
+    learned = restore_learned(choice["learned"], _CHOICE, arrays)
+    if "best_index_" not in learned:  # in files of CV forms that searched
+        ranks = learned["cv_results_"]["rank_test_score"]
+        learned["best_index_"] = int(np.argmin(ranks))
+    form.__dict__.update(learned)
+    return form
+
+
+def _upgrade_search(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content that a file of a CV form which searched would have today.
+
+    The CV forms of these files had the parameters of the estimator as their own, and
+    their best candidate was trained again on all rows.
+    """
+    parameters, learned = dict(content["parameters"]), dict(content["learned"])
+    searched = {"ratio": "ratios", "strategy": "strategies", "repeats": "repeats"}
+    grid = [[name, parameters.pop(list_)] for name, list_ in searched.items()]
+    form = {"candidates": {"dict": grid}, "scoring": parameters.pop("scoring")}
+    for name in ("cv", "n_jobs"):
+        del parameters[name]
+    del learned["ratio_"]
+    chosen = {name: learned.pop(name) for name in _CHOICE if name in learned}
+    name = content["class"].removesuffix("CV")
+    return {
+        **content,
+        "class": name,
+        "parameters": parameters | dict(chosen["best_params_"]["dict"]),
+        "learned": learned,
+        "choice": {
+            "class": content["class"],
+            "estimator": {"class": name, "parameters": parameters},
+            "parameters": form,
+            "learned": chosen,
+        },
+    }
 
 
 def _mark(digest: str) -> bytes:

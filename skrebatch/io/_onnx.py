@@ -112,6 +112,7 @@ def make_onnx_model(estimator: Any, input_kind: str = "FLOAT") -> Any:
     -------
     model : onnx.ModelProto
     """
+    estimator = _final(estimator)
     networks = networks_of(estimator.module_)
     if networks[0].architecture.variable_length:
         raise ValueError(
@@ -146,6 +147,7 @@ def make_onnx_model(estimator: Any, input_kind: str = "FLOAT") -> Any:
 
 def outputs_of(estimator: Any) -> dict[str, tuple[Any, ...]]:
     """Return the dtype and the columns of each output of the ONNX model, by name."""
+    estimator = _final(estimator)
     if is_regressor(estimator):
         return {"variable": ("FLOAT", estimator.n_outputs_)}
     n_classes = len(estimator.classes_)
@@ -155,6 +157,11 @@ def outputs_of(estimator: Any) -> dict[str, tuple[Any, ...]]:
         is_text = _labels(estimator.classes_).dtype == object
         label = ("STRING" if is_text else "INT64",)
     return {"label": label, "probabilities": ("FLOAT", n_classes)}
+
+
+def _final(estimator: Any) -> Any:
+    """Return the best estimator of a CV form, or the estimator itself."""
+    return getattr(estimator, "best_estimator_", estimator)
 
 
 def _labels(classes: NDArray[Any]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.base import is_classifier
 
 from skrebatch._utils.extras import import_extra
-from skrebatch.io._model_files import ESTIMATORS
+from skrebatch.io._model_files import CV_FORMS, ESTIMATORS
 from skrebatch.io._onnx import OPSET, make_onnx_model, outputs_of
 
 
@@ -48,7 +48,7 @@ def register_onnx_converters() -> None:
     ['label', 'probabilities']
     """
     skl2onnx = _import("skl2onnx")
-    for name, cls in ESTIMATORS.items():
+    for name, cls in (ESTIMATORS | CV_FORMS).items():
         options = None
         if is_classifier(cls()):
             options = {

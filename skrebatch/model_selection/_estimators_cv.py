@@ -1,166 +1,407 @@
-"""Estimators that select their ratio by cross-validation, like ``RidgeCV``."""
+"""Estimators that choose among candidates by out-of-fold predictions."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import Any, Self
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from sklearn import config_context
+from scipy.stats import rankdata
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import ParameterGrid
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
-from skrebatch._utils.arrays import as_array
+from skrebatch._utils.doc_links import LinkedMixin
+from skrebatch._utils.settings import with_default_settings
+from skrebatch._utils.typing import Floats, Indices
+from skrebatch._utils.user_warnings import warn_user
+from skrebatch._utils.validation import check_integer, check_params
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
-from skrebatch.estimators._docstrings import (
-    CLASSIFIER_PARAMETERS,
-    REGRESSOR_PARAMETERS,
-    fill_in,
-)
+from skrebatch.estimators._docstrings import fill_in
 from skrebatch.estimators._fitting import unchanged_on_error
+from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
-from skrebatch.estimators._sklearn_callbacks import FitTask, with_callbacks
-from skrebatch.model_selection._search import FusedGridSearchCV
-from skrebatch.sampling._ratio_schedules import Schedule
-from skrebatch.strategies import Strategy
+from skrebatch.model_selection._fused import fit_side_by_side, reason_not_stackable
+from skrebatch.model_selection._out_of_fold import OutOfFoldScore
 
-# The defaults that differ from those of the estimators: these search over single
-# networks.
-_OTHER_DEFAULTS = {
-    'default="auto"\n        "cnn" has': 'default="cnn"\n        "cnn" has',
-    "max_epochs : int, default=100": "max_epochs : int, default=200",
-    "lr : float, default=5e-3": "lr : float, default=1e-3",
-    'early_stopping : bool or "auto", default="auto"': (
-        'early_stopping : bool or "auto", default=False'
-    ),
-    "n_iter_no_change : int, default=5": "n_iter_no_change : int, default=10",
-    "n_networks : int, default=10": "n_networks : int, default=1",
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Chosen on the data sets of `benchmarks/label_noise.py --choose`, and for regression on
+# generated tables, California housing and insurance charges.
+_PLAIN = {"strategy": ["min-loss"], "ratio": [0]}
+_LEFT_OUT = {
+    "strategy": ["max-loss"],
+    "repeats": [0],
+    "ratio": [0.15],
+    "ratio_schedule": ["constant"],
+    "warmup_epochs": [5],
 }
 
 
-def _beyond_repeats(parameters: str) -> str:
-    """Return the docstring of the parameters that are not searched."""
-    for ours, theirs in _OTHER_DEFAULTS.items():
-        assert ours in parameters, ours
-        parameters = parameters.replace(ours, theirs)
-    return parameters[parameters.index("ratio_schedule :") :]
+_PARAMETERS = """estimator : {held} or None, default=None
+        The estimator whose parameters the candidates change; None is
+        ``{held}()``. It must have several networks and early stopping, as
+        by default, and no `callbacks` and `checkpoint_dir`. It is cloned, and left
+        unchanged.
+    candidates : {{"robust", "ratios"}}, dict or list of dict, default="robust"
+        "robust" is plain training (``ratio=0``), the strategy
+        "{soft}", and leaving out the samples of highest loss.
+        Plain training is kept unless the score of another candidate is higher by more
+        than the standard error of the difference over the folds. "ratios" is the ratios
+        0, 0.03, 0.08, 0.15 and 0.3: those of the paper [1]_, and 0. A dict or a list of
+        dicts is a grid of parameters of the estimator, as for
+        :class:`~sklearn.model_selection.GridSearchCV`. All candidates must hold out the
+        same rows.
+    scoring : str, callable or None, default=None
+        Score of the out-of-fold predictions, as for ``GridSearchCV``. None is a score
+        that wrong {labels} hardly bias: {score}.
+    random_state : int, numpy.random.RandomState or None, default=None
+        `random_state` of all candidates, so that they have the same folds and initial
+        weights. None is that of `estimator`.
+    verbose : int, default=0
+        0 is silent, unless `estimator` is verbose. 1 shows a progress bar with the mean
+        losses of each stack of networks, 2 a table with a row for each epoch."""
+
+_ATTRIBUTES = """best_estimator_ : {held}
+        The best candidate, fitted.
+    best_params_ : dict
+        The parameters of the best candidate.
+    best_index_ : int
+        The position of the best candidate in `cv_results_`. Of candidates with equal
+        scores, the first is the best.
+    best_score_ : float
+        The score of the best candidate.
+    cv_results_ : dict of str to ndarray
+        Parameters, times and scores, as of ``GridSearchCV``. ``mean_test_score`` is
+        the score of the out-of-fold predictions of all rows, and
+        ``split<k>_test_score`` that of the rows which network k holds out, NaN where
+        it is not defined. A candidate whose fit failed has the score NaN. The fit time
+        of a stack is divided among its fits.
+    n_features_in_, feature_names_in_, oof_score_, loss_curve_, ...
+        {own}, `n_features_in_`, `feature_names_in_`, `oof_score_`, `loss_curve_`,
+        `validation_loss_curve_`, `sample_losses_` and `n_iter_` are those of
+        `best_estimator_`, which has further attributes."""
 
 
-class _ChoosesRatio:
-    """Mixin that selects ratio, strategy and repeats by cross-validation."""
+def _of_the_best(*names: str) -> Callable[[type[T]], type[T]]:
+    """Add read-only attributes to a class, which are those of `best_estimator_`."""
 
-    _base: type[Any]
-    cv: Any
-    scoring: Any
-    n_jobs: int | None
-    verbose: int
-    checkpoint_dir: Any
-    __rebatch_setstate__: Any
+    def attribute(name: str) -> property:
+        return property(lambda self: getattr(self.best_estimator_, name))
 
-    def _fit_best(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
-        """Search, and set the fitted attributes of the best estimator."""
-        names = self._base().get_params()
-        grid = {
-            "ratio": self._choices("ratios"),
-            "strategy": self._choices("strategies"),
-            "repeats": self._choices("repeats"),
-        }
-        fixed = {
-            n: getattr(self, n) for n in names if n not in (*grid, "cv", "verbose")
-        }
-        # Check parameters and data that all candidates share, before the search.
-        self._base(**fixed, ratio=0).__rebatch_prepare__(X, y, sample_weight)
-        search = FusedGridSearchCV(
-            self._base(**fixed),
-            grid,
-            cv=self.cv,
-            scoring=self.scoring,
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-            checkpoint_dir=self.checkpoint_dir,
-        )
-        return self._take_best(search, X, y, sample_weight, as_array(groups, "groups"))
+    def add(cls: type[T]) -> type[T]:
+        for name in names:
+            setattr(cls, name, attribute(name))
+        return cls
 
-    @with_callbacks
-    def _take_best(
-        self, search: Any, X: Any, y: Any, sample_weight: Any, groups: Any
+    return add
+
+
+def _by_the_best(
+    method: Callable[Concatenate[Any, P], T],
+) -> Callable[Concatenate[Any, P], T]:
+    """Return a method that calls the same method of `best_estimator_`."""
+
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        check_is_fitted(self)
+        return method(self.best_estimator_, *args, **kwargs)
+
+    return call
+
+
+@_of_the_best(
+    *("n_features_in_", "feature_names_in_", "n_iter_", "loss_curve_"),
+    *("validation_loss_curve_", "sample_losses_", "oof_score_"),
+)
+class _ChoosesCandidate(LinkedMixin, BaseEstimator):
+    """Base class of the classifier and the regressor."""
+
+    _held: type[Any]  # class of the estimator
+    _soft: str  # strategy among the robust candidates
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        candidates: Any = "robust",
+        *,
+        scoring: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.estimator = estimator
+        self.candidates = candidates
+        self.scoring = scoring
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; those of the estimator as ``estimator__name``.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by parameter name.
+
+        Returns
+        -------
+        self : estimator
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not exist. No parameter is set then.
+        """
+        check_params(params, self)
+        with unchanged_on_error(self):
+            return super().set_params(**params)
+
+    @with_default_settings
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
-        """Search, as one task of scikit-learn's callbacks, and take the best."""
-        task = FitTask(self, X, y, sample_weight)
-        given = {"sample_weight": sample_weight, "groups": groups}
-        given = {name: values for name, values in given.items() if values is not None}
-        # Weights go to the fits and groups to the splitter, whatever the metadata
-        # requests of this estimator.
-        with config_context(enable_metadata_routing=False):
-            best = search.fit(X, y, **given).best_estimator_
-        self.__rebatch_setstate__(*best.__rebatch_getstate__())
-        self.cv_results_ = search.cv_results_
-        self.best_params_, self.best_score_ = search.best_params_, search.best_score_
-        self.ratio_ = self.best_params_["ratio"]
-        task.end()
+        """Train all candidates side by side, and keep the best one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels or targets, as those of the estimator.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss and in the score. A weight of 0 excludes
+            the row.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the samples, for an estimator whose `cv` splits by them.
+
+        Returns
+        -------
+        self : estimator
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, or all fits fail. The estimator is
+            left unchanged.
+        DivergedError
+            If the losses of all candidates become NaN or infinite.
+
+        Warns
+        -----
+        FitFailedWarning
+            If the fits of some candidates fail.
+        """
+        with unchanged_on_error(self):
+            self._choose(X, y, sample_weight, groups)
         return self
 
-    def _choices(self, name: str) -> list[Any]:
-        choices = getattr(self, name)
-        if isinstance(choices, str) or not np.iterable(choices) or not list(choices):
-            raise ValueError(
-                f"{name} must be a non-empty sequence of candidate values, got "
-                f"{choices!r}."
-            )
-        return list(choices)
+    def _choose(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+        """Set the fitted attributes."""
+        candidates = list(ParameterGrid(self._grid()))
+        models = self._make_models(candidates)
+        score = OutOfFoldScore(self.scoring, models[0], X, y, sample_weight)
+        cache: dict[Any, Any] = {}
+        folds: list[Indices] = []
 
-    def _trains_in_parts(self) -> bool:
-        raise AttributeError(
-            f"{type(self).__name__} needs all data at once and has no partial_fit; "
-            f"use {self._base.__name__} with the selected ratio."
+        def prepare(i: int) -> PreparedFit:
+            fit = models[i].__rebatch_prepare__(
+                X, y, sample_weight, groups=groups, cache=cache
+            )
+            held_out = _rows_held_out(fit)
+            if not folds:
+                folds.extend(held_out)
+            if list(map(len, folds)) != list(map(len, held_out)) or not all(
+                map(np.array_equal, folds, held_out)
+            ):
+                raise ValueError(
+                    "The candidate does not hold out the same rows as the others, so "
+                    "its score can't be compared with theirs. Give random_state, "
+                    "n_networks, cv and validation_fraction to the estimator."
+                )
+            return fit
+
+        outcomes, fits = fit_side_by_side(models, prepare)
+        errors = {i: o.error for i, o in enumerate(outcomes) if o.error is not None}
+        if len(errors) == len(models):
+            raise errors[0]
+        for i, error in errors.items():
+            warn_user(
+                f"The fit of {candidates[i]} failed, and its score is NaN: "
+                f"{type(error).__name__}: {error}",
+                FitFailedWarning,
+            )
+        # Scores of all rows, and of those that each network holds out.
+        scores = np.full((len(models), 1 + len(folds)), np.nan)
+        for i in fits.keys() - errors.keys():
+            scores[i, 0] = score(models[i], fits[i], np.unique(np.concatenate(folds)))
+            for k, rows in enumerate(folds):
+                # Of a fold without some class, not all scores are defined.
+                with contextlib.suppress(ValueError):
+                    scores[i, 1 + k] = score(models[i], fits[i], rows)
+        if np.isnan(scores[:, 0]).all():
+            raise ValueError("The score of every candidate is NaN.")
+        self.cv_results_ = _tabulate(
+            candidates, scores, [outcome.fit_time for outcome in outcomes]
+        )
+        is_robust = isinstance(self.candidates, str) and self.candidates == "robust"
+        self.best_index_ = _find_best(scores, prefer_first=is_robust)
+        self.best_params_ = candidates[self.best_index_]
+        self.best_score_ = float(scores[self.best_index_, 0])
+        self.best_estimator_ = models[self.best_index_]
+
+    def _grid(self) -> Any:
+        """Return the grid of the candidates."""
+        grid = self.candidates
+        if not isinstance(grid, str):
+            return grid
+        if grid == "robust":
+            return [_PLAIN, {"strategy": [self._soft]}, _LEFT_OUT]
+        if grid == "ratios":
+            return {"ratio": [0, 0.03, 0.08, 0.15, 0.3]}
+        raise ValueError(
+            f"candidates must be 'robust' or 'ratios' or a grid of parameters, got "
+            f"{grid!r}."
         )
 
+    def _make_models(self, candidates: list[dict[str, Any]]) -> list[Any]:
+        """Return an unfitted estimator for each candidate."""
+        check_integer(self.verbose, "verbose", at_least=0)
+        base = self._base_estimator()
+        if not isinstance(base, self._held):
+            raise ValueError(
+                f"estimator must be a {self._held.__name__}, got {base!r}. In a "
+                f"pipeline, {type(self).__name__} is the last step."
+            )
+        base = clone(base)
+        reason = reason_not_stackable(base)
+        if base.checkpoint_dir is not None:
+            reason = "has a checkpoint_dir"
+        if reason:
+            raise ValueError(
+                f"The estimator {reason}, which {type(self).__name__} does not support."
+            )
+        base.verbose = max(self.verbose, base.verbose)
+        seed = base.random_state if self.random_state is None else self.random_state
+        if not isinstance(seed, int | np.integer):
+            # One number for all candidates, without numpy's global generator.
+            rng = np.random.RandomState() if seed is None else check_random_state(seed)
+            seed = int(rng.randint(2**31 - 1))
+        base.random_state = seed
+        models = [
+            clone(base).set_params(**clone(params, safe=False)) for params in candidates
+        ]
+        if not models:
+            raise ValueError("candidates is an empty grid.")
+        return models
 
-@fill_in(parameters=_beyond_repeats(CLASSIFIER_PARAMETERS))
-class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
-    """Classifier that selects ratio, strategy and repeats by cross-validation.
+    def _base_estimator(self) -> Any:
+        return self._held() if self.estimator is None else self.estimator
 
-    The fits of all candidates and folds are trained side by side, then the best
-    candidate is fitted on all data.
+    def __sklearn_tags__(self) -> Any:
+        """Return the tags of the estimator."""
+        return self._base_estimator().__sklearn_tags__()
+
+
+def _rows_held_out(fit: PreparedFit) -> list[Indices]:
+    """Return the rows that each network holds out; raise an error if there are none."""
+    rows = [m.valid_rows for m in fit.job.members if m.valid_rows is not None]
+    if len(rows) < 2:
+        raise ValueError(
+            "Candidates are compared by out-of-fold predictions, for which an "
+            "estimator must have several networks and stop early: set n_networks to 2 "
+            'or more and early_stopping to True or "auto".'
+        )
+    return rows
+
+
+def _find_best(scores: Floats, prefer_first: bool) -> int:
+    """Return the index of the best candidate.
 
     Parameters
     ----------
-    ratios : sequence of float, default=(0.03, 0.08, 0.15, 0.3)
-        Candidate redistribution ratios; the default is that of the paper [1]_.
-    strategies : sequence of str or Strategy, default=("min-loss",)
-        Candidate strategies.
-    repeats : sequence of int, default=(1,)
-        Candidate values of `repeats`.
-    cv : int, splitter, iterable or None, default=None
-        Cross-validation splitter. None is five folds.
-    scoring : str, callable or None, default=None
-        Score by which the best candidate is selected. None is the estimator's `score`.
-    n_jobs : int or None, default=None
-        Number of stacks of networks to train in parallel.
+    scores : ndarray of shape (n_candidates, 1 + n_folds)
+        The score of all rows and of each fold. NaN for candidates that failed.
+    prefer_first : bool
+        Whether another candidate must be better than the first by more than one
+        standard error of the difference.
+    """
+    overall, by_fold = scores[:, 0], scores[:, 1:]
+    if prefer_first and not np.isnan(overall[0]):
+        differences = by_fold - by_fold[0]
+        errors = differences.std(axis=1, ddof=1) / np.sqrt(by_fold.shape[1])
+        is_clear = overall - overall[0] > errors
+        is_clear[0] = True
+        overall = np.where(is_clear, overall, np.nan)
+    return int(np.nanargmax(overall))
+
+
+def _tabulate(
+    candidates: list[dict[str, Any]], scores: Floats, times: list[float]
+) -> dict[str, Any]:
+    """Return `cv_results_` from the scores of all rows and of each fold."""
+    overall, by_fold = scores[:, 0], scores[:, 1:]
+    results: dict[str, Any] = {"mean_fit_time": np.array(times)}
+    for name in sorted({name for params in candidates for name in params}):
+        values = np.ma.masked_all(len(candidates), dtype=object)
+        for i, params in enumerate(candidates):
+            if name in params:
+                values[i] = params[name]
+        results[f"param_{name}"] = values
+    results["params"] = candidates
+    results |= {f"split{k}_test_score": own for k, own in enumerate(by_fold.T)}
+    results["mean_test_score"] = overall
+    results["std_test_score"] = by_fold.std(axis=1)
+    ranks = rankdata(-np.nan_to_num(overall, nan=-np.inf), method="min")
+    results["rank_test_score"] = ranks.astype(np.int32)
+    return results
+
+
+@_of_the_best("classes_", "oof_decision_function_")
+@fill_in(
+    parameters=_PARAMETERS.format(
+        held="ReBatchCNNClassifier",
+        soft="generalized-cross-entropy",
+        score="the area under\n        the ROC curve, for several classes the mean "
+        "of one against the rest",
+        labels="labels",
+    ),
+    attributes=_ATTRIBUTES.format(
+        held="ReBatchCNNClassifier", own="`classes_`, `oof_decision_function_`"
+    ),
+)
+class ReBatchCNNClassifierCV(ClassifierMixin, _ChoosesCandidate):
+    """Classifier that chooses among candidates by out-of-fold predictions.
+
+    All candidates are trained side by side, with the same folds and initial weights:
+    each network holds out another fold. The candidate with the best predictions for
+    the rows that its networks did not train on is kept, and it is not fitted again. By
+    default the candidates are plain training and methods that withstand wrong labels.
+
+    Parameters
+    ----------
     {parameters}
 
     Attributes
     ----------
-    ratio_ : float
-        The selected ratio.
-    best_params_ : dict
-        The selected ratio, strategy and repeats.
-    best_score_ : float
-        Mean score of the best candidate over the folds.
-    cv_results_ : dict of str to ndarray
-        All scores, as of :class:`FusedGridSearchCV`.
-    classes_, module_, loss_curve_, ...
-        As of :class:`ReBatchCNNClassifier`.
-
-    Raises
-    ------
-    ValueError
-        If a parameter or the data are invalid.
+    {attributes}
 
     See Also
     --------
-    FusedGridSearchCV : The same search over any parameters, and for pipelines.
+    ReBatchCNNClassifier : The estimator.
+    FusedGridSearchCV : Search with any splitter and for pipelines, which fits the best
+        candidate again.
 
     References
     ----------
@@ -173,196 +414,54 @@ class ReBatchCNNClassifierCV(_ChoosesRatio, ReBatchCNNClassifier):
     >>> from sklearn.preprocessing import scale
     >>> from skrebatch import ReBatchCNNClassifierCV
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = ReBatchCNNClassifierCV(max_epochs=5, random_state=0)
-    >>> model.fit(scale(X), y).ratio_ in (0.03, 0.08, 0.15, 0.3)
+    >>> model = ReBatchCNNClassifierCV(candidates="ratios", random_state=0)
+    >>> model.fit(scale(X), y).best_params_["ratio"] in (0, 0.03, 0.08, 0.15, 0.3)
     True
     """
 
-    _base = ReBatchCNNClassifier
+    _held = ReBatchCNNClassifier
+    _soft = "generalized-cross-entropy"
+    _default_scoring = "area under the ROC curve"
 
-    def __init__(
-        self,
-        ratios: Sequence[float] = (0.03, 0.08, 0.15, 0.3),
-        strategies: Sequence[str | Strategy] = ("min-loss",),
-        repeats: Sequence[int] = (1,),
-        *,
-        cv: Any = None,
-        scoring: Any = None,
-        n_jobs: int | None = None,
-        ratio_schedule: Schedule = "constant",
-        warmup_epochs: int = 0,
-        loss_smoothing: float = 0.0,
-        refresh_every: int = 1,
-        class_balanced: bool = False,
-        shuffle: bool = True,
-        architecture: str = "cnn",
-        conv_channels: Sequence[int] = (8, 16),
-        kernel_size: int | Sequence[int] = 3,
-        pool_size: int | Sequence[int] = 2,
-        pool_stride: int | Sequence[int] | None = None,
-        padding: int | str = "same",
-        hidden_size: int | str = "auto",
-        hidden_layers: Sequence[int] | None = None,
-        batch_norm: bool = False,
-        dropout: float = 0.0,
-        input_clip: float | str | None = "auto",
-        variable_length: bool = False,
-        max_elements: int | None = None,
-        max_epochs: int = 200,
-        batch_size: int | str = "auto",
-        optimizer: str | type[torch.optim.Optimizer] = "adam",
-        optimizer_params: dict[str, Any] | None = None,
-        lr: float = 1e-3,
-        lr_schedule: str | type[Any] | None = None,
-        lr_schedule_params: dict[str, Any] | None = None,
-        weight_decay: float = 0.0,
-        n_augments: int = 0,
-        noise_std: float = 0.0,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.2,
-        n_iter_no_change: int = 10,
-        stopping_score: str = "auto",
-        class_weight: dict[Any, float] | str | None = None,
-        device: str | torch.device = "cpu",
-        dtype: str = "float32",
-        precision: str = "float32",
-        callbacks: list[Any] | None = None,
-        n_networks: int = 1,
-        choose: str = "own",
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        checkpoint_every: int = 10,
-        record_losses: bool = False,
-        warm_start: bool = False,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ):
-        self.ratios = ratios
-        self.strategies = strategies
-        self.repeats = repeats  # type: ignore[assignment]
-        self.cv = cv
-        self.scoring = scoring
-        self.n_jobs = n_jobs
-        self.ratio_schedule = ratio_schedule
-        self.warmup_epochs = warmup_epochs
-        self.loss_smoothing = loss_smoothing
-        self.refresh_every = refresh_every
-        self.class_balanced = class_balanced
-        self.shuffle = shuffle
-        self.architecture = architecture
-        self.conv_channels = conv_channels
-        self.kernel_size = kernel_size
-        self.pool_size = pool_size
-        self.pool_stride = pool_stride
-        self.padding = padding
-        self.hidden_size = hidden_size
-        self.hidden_layers = hidden_layers
-        self.batch_norm = batch_norm
-        self.dropout = dropout
-        self.input_clip = input_clip
-        self.variable_length = variable_length
-        self.max_elements = max_elements
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.optimizer_params = optimizer_params
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.lr_schedule_params = lr_schedule_params
-        self.weight_decay = weight_decay
-        self.n_augments = n_augments
-        self.noise_std = noise_std
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.stopping_score = stopping_score
-        self.class_weight = class_weight
-        self.device = device
-        self.dtype = dtype
-        self.precision = precision
-        self.callbacks = callbacks
-        self.n_networks = n_networks
-        self.choose = choose
-        self.checkpoint_dir = checkpoint_dir
-        self.checkpoint_every = checkpoint_every
-        self.record_losses = record_losses
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def fit(  # type: ignore[override]
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> Self:
-        """Search, then train the best candidate on all data.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training data.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels, as those of :class:`ReBatchCNNClassifier`.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
-        groups : array-like of shape (n_samples,), default=None
-            Groups of the samples for a `cv` that splits by them, such as
-            :class:`~sklearn.model_selection.GroupKFold`.
-
-        Returns
-        -------
-        self : ReBatchCNNClassifierCV
-            The estimator itself.
-        """
-        with unchanged_on_error(self):
-            return self._fit_best(X, y, sample_weight, groups)
+    predict = _by_the_best(ReBatchCNNClassifier.predict)
+    predict_proba = _by_the_best(ReBatchCNNClassifier.predict_proba)
+    predict_log_proba = _by_the_best(ReBatchCNNClassifier.predict_log_proba)
+    decision_function = _by_the_best(ReBatchCNNClassifier.decision_function)
+    score = _by_the_best(ReBatchCNNClassifier.score)
 
 
-@fill_in(parameters=_beyond_repeats(REGRESSOR_PARAMETERS))
-class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
-    """Regressor that selects ratio, strategy and repeats by cross-validation.
+@_of_the_best("oof_prediction_")
+@fill_in(
+    parameters=_PARAMETERS.format(
+        held="ReBatchCNNRegressor",
+        soft="welsch",
+        score="minus the mean\n        absolute error, for several targets "
+        "with the weights 1 / `target_scale_`",
+        labels="targets",
+    ),
+    attributes=_ATTRIBUTES.format(held="ReBatchCNNRegressor", own="`oof_prediction_`"),
+)
+class ReBatchCNNRegressorCV(RegressorMixin, _ChoosesCandidate):
+    """Regressor that chooses among candidates by out-of-fold predictions.
 
-    The fits of all candidates and folds are trained side by side, then the best
-    candidate is fitted on all data.
+    All candidates are trained side by side, with the same folds and initial weights:
+    each network holds out another fold. The candidate with the best predictions for
+    the rows that its networks did not train on is kept, and it is not fitted again. By
+    default the candidates are plain training and methods that withstand wrong targets.
 
     Parameters
     ----------
-    ratios : sequence of float, default=(0.03, 0.08, 0.15, 0.3)
-        Candidate redistribution ratios; the default is that of the paper [1]_.
-    strategies : sequence of str or Strategy, default=("min-loss",)
-        Candidate strategies.
-    repeats : sequence of int, default=(1,)
-        Candidate values of `repeats`.
-    cv : int, splitter, iterable or None, default=None
-        Cross-validation splitter. None is five folds.
-    scoring : str, callable or None, default=None
-        Score by which the best candidate is selected. None is the estimator's `score`.
-    n_jobs : int or None, default=None
-        Number of stacks of networks to train in parallel.
     {parameters}
 
     Attributes
     ----------
-    ratio_ : float
-        The selected ratio.
-    best_params_ : dict
-        The selected ratio, strategy and repeats.
-    best_score_ : float
-        Mean score of the best candidate over the folds.
-    cv_results_ : dict of str to ndarray
-        All scores, as of :class:`FusedGridSearchCV`.
-    target_mean_, module_, loss_curve_, ...
-        As of :class:`ReBatchCNNRegressor`.
-
-    Raises
-    ------
-    ValueError
-        If a parameter or the data are invalid.
+    {attributes}
 
     See Also
     --------
-    FusedGridSearchCV : The same search over any parameters, and for pipelines.
+    ReBatchCNNRegressor : The estimator.
+    FusedGridSearchCV : Search with any splitter and for pipelines, which fits the best
+        candidate again.
 
     References
     ----------
@@ -375,145 +474,14 @@ class ReBatchCNNRegressorCV(_ChoosesRatio, ReBatchCNNRegressor):
     >>> from sklearn.preprocessing import scale
     >>> from skrebatch import ReBatchCNNRegressorCV
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = ReBatchCNNRegressorCV(max_epochs=5, random_state=0)
-    >>> model.fit(scale(X), y).ratio_ in (0.03, 0.08, 0.15, 0.3)
+    >>> model = ReBatchCNNRegressorCV(random_state=0).fit(scale(X), y)
+    >>> bool(model.best_score_ == max(model.cv_results_["mean_test_score"]))
     True
     """
 
-    _base = ReBatchCNNRegressor
+    _held = ReBatchCNNRegressor
+    _soft = "welsch"
+    _default_scoring = "neg_mean_absolute_error"
 
-    def __init__(
-        self,
-        ratios: Sequence[float] = (0.03, 0.08, 0.15, 0.3),
-        strategies: Sequence[str | Strategy] = ("min-loss",),
-        repeats: Sequence[int] = (1,),
-        *,
-        cv: Any = None,
-        scoring: Any = None,
-        n_jobs: int | None = None,
-        ratio_schedule: Schedule = "constant",
-        warmup_epochs: int = 0,
-        loss_smoothing: float = 0.0,
-        refresh_every: int = 1,
-        shuffle: bool = True,
-        architecture: str = "cnn",
-        conv_channels: Sequence[int] = (8, 16),
-        kernel_size: int | Sequence[int] = 3,
-        pool_size: int | Sequence[int] = 2,
-        pool_stride: int | Sequence[int] | None = None,
-        padding: int | str = "same",
-        hidden_size: int | str = "auto",
-        hidden_layers: Sequence[int] | None = None,
-        batch_norm: bool = False,
-        dropout: float = 0.0,
-        input_clip: float | str | None = "auto",
-        variable_length: bool = False,
-        max_elements: int | None = None,
-        max_epochs: int = 200,
-        batch_size: int | str = "auto",
-        optimizer: str | type[torch.optim.Optimizer] = "adam",
-        optimizer_params: dict[str, Any] | None = None,
-        lr: float = 1e-3,
-        lr_schedule: str | type[Any] | None = None,
-        lr_schedule_params: dict[str, Any] | None = None,
-        weight_decay: float = 0.0,
-        n_augments: int = 0,
-        noise_std: float = 0.0,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.2,
-        n_iter_no_change: int = 10,
-        stopping_score: str = "auto",
-        standardize_target: bool | str = "robust",
-        device: str | torch.device = "cpu",
-        dtype: str = "float32",
-        precision: str = "float32",
-        callbacks: list[Any] | None = None,
-        n_networks: int = 1,
-        choose: str = "own",
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        checkpoint_every: int = 10,
-        record_losses: bool = False,
-        warm_start: bool = False,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ):
-        self.ratios = ratios
-        self.strategies = strategies
-        self.repeats = repeats  # type: ignore[assignment]
-        self.cv = cv
-        self.scoring = scoring
-        self.n_jobs = n_jobs
-        self.ratio_schedule = ratio_schedule
-        self.warmup_epochs = warmup_epochs
-        self.loss_smoothing = loss_smoothing
-        self.refresh_every = refresh_every
-        self.shuffle = shuffle
-        self.architecture = architecture
-        self.conv_channels = conv_channels
-        self.kernel_size = kernel_size
-        self.pool_size = pool_size
-        self.pool_stride = pool_stride
-        self.padding = padding
-        self.hidden_size = hidden_size
-        self.hidden_layers = hidden_layers
-        self.batch_norm = batch_norm
-        self.dropout = dropout
-        self.input_clip = input_clip
-        self.variable_length = variable_length
-        self.max_elements = max_elements
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.optimizer_params = optimizer_params
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.lr_schedule_params = lr_schedule_params
-        self.weight_decay = weight_decay
-        self.n_augments = n_augments
-        self.noise_std = noise_std
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.stopping_score = stopping_score
-        self.standardize_target = standardize_target
-        self.device = device
-        self.dtype = dtype
-        self.precision = precision
-        self.callbacks = callbacks
-        self.n_networks = n_networks
-        self.choose = choose
-        self.checkpoint_dir = checkpoint_dir
-        self.checkpoint_every = checkpoint_every
-        self.record_losses = record_losses
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def fit(  # type: ignore[override]
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-    ) -> Self:
-        """Search, then train the best candidate on all data.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training data.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            One or several targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
-        groups : array-like of shape (n_samples,), default=None
-            Groups of the samples for a `cv` that splits by them, such as
-            :class:`~sklearn.model_selection.GroupKFold`.
-
-        Returns
-        -------
-        self : ReBatchCNNRegressorCV
-            The estimator itself.
-        """
-        with unchanged_on_error(self):
-            return self._fit_best(X, y, sample_weight, groups)
+    predict = _by_the_best(ReBatchCNNRegressor.predict)
+    score = _by_the_best(ReBatchCNNRegressor.score)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from skrebatch.estimators._fitting import unchanged_on_error
 from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.estimators._sklearn_callbacks import is_watched
+from skrebatch.model_selection._tabulate import Outcome
 
 # How many numbers of a stack fit in the cache of a core. Counted are parameters, with
 # gradient and two moments, and the rows of a batch, with activations and gradients.
@@ -217,36 +219,22 @@ def fit_fused(
         return parts[id(sets[i])]
 
     cache: dict[Any, Any] = {}
-    prepared: dict[int, PreparedFit] = {}
-    errors: dict[int, Exception] = {}
-    for i, estimator in enumerate(estimators):
-        try:
-            rows_X, rows_y = part_of("indices", i, (X, y))
-            X_val, y_val = part_of("val_indices", i, (None, None))
-            per_row: Any = check_weights(weights[i], _num_samples(X)), groups
-            if indices is not None:
-                rows = check_rows(indices[i], f"indices[{i}]", X)
-                per_row = tuple(
-                    v if v is None else _safe_indexing(v, rows) for v in per_row
-                )
-            prepared[i] = estimator.__rebatch_prepare__(
-                rows_X, rows_y, per_row[0], X_val, y_val, per_row[1], cache=cache
+
+    def prepare(i: int) -> PreparedFit:
+        rows_X, rows_y = part_of("indices", i, (X, y))
+        X_val, y_val = part_of("val_indices", i, (None, None))
+        per_row: Any = check_weights(weights[i], _num_samples(X)), groups
+        if indices is not None:
+            rows = check_rows(indices[i], f"indices[{i}]", X)
+            per_row = tuple(
+                v if v is None else _safe_indexing(v, rows) for v in per_row
             )
-        except Exception as error:
-            errors[i] = error
-    with unchanged_on_error(*estimators):
-        owners, jobs = list(prepared), [fit.job for fit in prepared.values()]
-        for stack in cut_into_stacks(jobs, max_stack):
-            verbose = max(estimators[owners[j]].verbose for j in stack)
-            results = run_jobs([jobs[j] for j in stack], epoch_reports(verbose))
-            for i, result in zip([owners[j] for j in stack], results, strict=True):
-                if result.interrupted:
-                    raise KeyboardInterrupt  # again: skorch caught the first one
-                try:
-                    net = None if result.error else result.net()
-                    estimators[i].__rebatch_finish__(prepared[i], result, net)
-                except Exception as error:
-                    errors[i] = error
+        return estimators[i].__rebatch_prepare__(
+            rows_X, rows_y, per_row[0], X_val, y_val, per_row[1], cache=cache
+        )
+
+    outcomes, _ = fit_side_by_side(estimators, prepare, max_stack)
+    errors = {i: o.error for i, o in enumerate(outcomes) if o.error is not None}
     if errors:
         first = min(errors)
         errors[first].add_note(
@@ -255,6 +243,53 @@ def fit_fused(
         )
         raise errors[first]
     return estimators
+
+
+def fit_side_by_side(
+    estimators: Sequence[BaseReBatchCNN],
+    prepare: Callable[[int], PreparedFit],
+    max_stack: int | str = "auto",
+) -> tuple[list[Outcome], dict[int, PreparedFit]]:
+    """Prepare estimators, train them in stacks, and set their fitted attributes.
+
+    Parameters
+    ----------
+    estimators : sequence of estimator
+    prepare : callable
+        Returns the prepared fit of the estimator at a position.
+    max_stack : int or "auto", default="auto"
+
+    Returns
+    -------
+    outcomes : list of Outcome
+        The error or the time of each fit. A failed fit does not affect the others.
+    prepared : dict of int to PreparedFit
+        The fits that were trained, by position.
+    """
+    outcomes = [Outcome() for _ in estimators]
+    prepared: dict[int, PreparedFit] = {}
+    for i, outcome in enumerate(outcomes):
+        try:
+            prepared[i] = prepare(i)
+        except Exception as error:
+            outcome.error = error
+    with unchanged_on_error(*estimators):
+        owners, jobs = list(prepared), [fit.job for fit in prepared.values()]
+        for stack in cut_into_stacks(jobs, max_stack):
+            start = time.perf_counter()
+            verbose = max(estimators[owners[j]].verbose for j in stack)
+            results = run_jobs([jobs[j] for j in stack], epoch_reports(verbose))
+            seconds = (time.perf_counter() - start) / len(stack)
+            for i, result in zip([owners[j] for j in stack], results, strict=True):
+                if result.interrupted:
+                    raise KeyboardInterrupt  # again: skorch caught the first one
+                outcomes[i].fit_time = seconds
+                try:
+                    net = None if result.error else result.net()
+                    estimators[i].__rebatch_finish__(prepared[i], result, net)
+                except Exception as error:
+                    outcomes[i].error = error
+    return outcomes, prepared
 
 
 def _weights_of_each(sample_weight: Any, n_estimators: int) -> list[Any]:

@@ -16,6 +16,7 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     StratifiedKFold,
 )
+from sklearn.utils.validation import check_is_fitted
 
 from skrebatch._utils.arrays import to_floats
 from skrebatch._utils.extras import import_extra
@@ -24,8 +25,12 @@ from skrebatch._utils.validation import (
     check_integer,
     check_real,
 )
-from skrebatch.inspection._dynamics import final_step
+from skrebatch.inspection._dynamics import last_step
 from skrebatch.inspection._intervals import corrected_intervals
+from skrebatch.model_selection._estimators_cv import (
+    ReBatchCNNClassifierCV,
+    ReBatchCNNRegressorCV,
+)
 from skrebatch.plots._style import (
     COLOURS,
     MARKERS,
@@ -245,8 +250,8 @@ class RatioCurveDisplay:
         estimator : ReBatchCNNClassifierCV, ReBatchCNNRegressorCV or Pipeline
             Fitted estimator, or a pipeline that ends in one.
         test_train_ratio : float, default=None
-            Number of test rows divided by number of training rows of a split, as for
-            :meth:`from_search`.
+            Number of test rows divided by number of training rows of a split. If None,
+            that of the folds of the estimator.
         confidence : float, default=0.95
             Confidence level of the intervals.
         max_lines : int, default=6
@@ -265,10 +270,19 @@ class RatioCurveDisplay:
         Raises
         ------
         ValueError, TypeError, ImportError
-            As for :meth:`from_search`, and if the estimator is not one of this package.
+            As for :meth:`from_search`, and if the estimator is not a CV form.
         """
+        model = last_step(estimator)
+        if not isinstance(model, ReBatchCNNClassifierCV | ReBatchCNNRegressorCV):
+            raise TypeError(
+                "The estimator must be a ReBatchCNNClassifierCV, a "
+                f"ReBatchCNNRegressorCV or a Pipeline that ends in one, got {model!r}."
+            )
+        check_is_fitted(model)
+        if test_train_ratio is None:
+            test_train_ratio = _held_out_ratio(model.best_estimator_)
         return cls.from_search(
-            final_step(estimator),
+            model,
             test_train_ratio=test_train_ratio,
             confidence=confidence,
             max_lines=max_lines,
@@ -360,7 +374,8 @@ def _find_scores(search: Any, scoring: str | None) -> tuple[Floats, str, int]:
     if scoring == "score":
         scoring = search.scoring
         if scoring is None:
-            scoring = "R²" if is_regressor(search) else "accuracy"
+            default = "R²" if is_regressor(search) else "accuracy"
+            scoring = getattr(search, "_default_scoring", default)
         elif not isinstance(scoring, str):
             scoring = "score"
     is_loss = scoring.startswith("neg_")
@@ -377,6 +392,21 @@ def _k_fold_ratio(cv: Any, n_splits: int) -> float:
             "training rows."
         )
     return 1 / (n_splits // getattr(cv, "n_repeats", 1) - 1)
+
+
+def _held_out_ratio(model: Any) -> float:
+    """Return the ratio of held-out rows to training rows of a network."""
+    n_folds = model.cv
+    if n_folds is None:
+        n_folds = max(2, round(1 / model.validation_fraction))
+    n_folds = getattr(n_folds, "n_splits", n_folds)
+    if not isinstance(n_folds, Integral):
+        raise ValueError(
+            f"The size of the held-out sets can't be determined from cv={n_folds!r}. "
+            "Pass test_train_ratio, the number of test rows divided by the number of "
+            "training rows."
+        )
+    return 1 / (int(n_folds) - 1)
 
 
 def _group_by_others(

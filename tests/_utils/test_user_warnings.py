@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.estimators import TASKS, make, make_data
+from helpers.estimators import TASKS, make, make_cv, make_data
 from sklearn import config_context
 
-from skrebatch import FusedGridSearchCV, ReBatchCNNClassifierCV, fit_fused
+from skrebatch import FusedGridSearchCV, fit_fused
 
 CALLS = {
     "fit": lambda model, X, y: model.fit(X, y),
@@ -31,9 +31,9 @@ def test_a_parameter_is_warned_of_where_a_fit_is_called(name, task):
     assert places(record, "noise_std=0.1 has no effect") == {__file__}
 
 
-def test_an_estimator_that_finds_its_ratio_warns_where_it_is_fitted():
+def test_an_estimator_that_chooses_warns_where_it_is_fitted():
     X, y = make_data()
-    model = ReBatchCNNClassifierCV(ratios=[0.1, 0.2], max_epochs=2, noise_std=0.1)
+    model = make_cv(noise_std=0.1)
     with pytest.warns(UserWarning, match=r"noise_std=0\.1 has no effect") as record:
         model.fit(X, y)
     assert record[0].filename == __file__

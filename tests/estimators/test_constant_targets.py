@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers.estimators import assert_close, assert_same_bits, make, make_data
+from helpers.estimators import assert_close, assert_same_bits, make, make_cv, make_data
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 from sklearn.preprocessing import scale
 
 from skrebatch import (
     FusedGridSearchCV,
-    ReBatchCNNRegressorCV,
     fit_fused,
     load_model,
     save_model,
@@ -103,8 +102,8 @@ def test_searches():
     # Which float32 holds, so that the error is 0 without standardising, too.
     assert (search.cv_results_["mean_test_score"] == 1).all()
     assert (search.predict(X) == 7.5).all()
-    model = ReBatchCNNRegressorCV(ratios=[0, 0.25], cv=2, max_epochs=2, random_state=0)
-    assert (model.fit(X, CONSTANT).predict(X) == 0.1).all()
+    model = make_cv("regression").fit(X, CONSTANT)
+    assert (model.predict(X) == 0.1).all() and model.best_score_ == 0
 
 
 def test_a_first_batch_without_variation_does_not_end_learning():

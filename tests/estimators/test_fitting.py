@@ -6,7 +6,7 @@ import torch
 from helpers.estimators import make, make_data
 from skorch.callbacks import Callback
 
-from skrebatch import FusedGridSearchCV, ReBatchCNNClassifierCV, Strategy, fit_fused
+from skrebatch import FusedGridSearchCV, Strategy, fit_fused
 
 
 class Failing(torch.optim.SGD):
@@ -142,15 +142,3 @@ def test_a_ratio_schedule_that_is_over_stays_over(how):
     else:
         model.partial_fit(X, y)
         assert notes == [whole]
-
-
-def test_a_search_for_the_ratio_forgets_an_earlier_fit():
-    X, y = make_data()
-    model = ReBatchCNNClassifierCV(
-        ratios=(0, 0.2), max_epochs=3, cv=2, random_state=0, record_losses=True
-    )
-    model.fit(X, y)
-    assert hasattr(model, "recorded_losses_")
-    model.set_params(record_losses=False).fit(X[:30], y[:30])
-    assert not hasattr(model, "recorded_losses_")
-    assert model.sample_losses_.shape == (30,)

@@ -12,14 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch.nn import functional as F
 
 from skrebatch import (
     FusedGridSearchCV,
-    ReBatchCNNClassifierCV,
     TabularCNN,
     fit_fused,
     row_lengths,
@@ -536,90 +533,3 @@ def test_a_search_over_budgets_and_batch_sizes():
         plain.cv_results_["mean_test_score"],
         rtol=1e-9,
     )
-
-
-CHOSEN = ["ratio", "strategy", "repeats"]  # what a search is over
-
-
-def test_an_estimator_that_finds_its_ratio_takes_padding():
-    X, y = make_data()
-    ratios, options = (0.6, 0.1), {"cv": 3, "scoring": "neg_log_loss"}
-    params = padded(max_epochs=6, lr=0.03).get_params()
-    fixed = {name: params[name] for name in params if name not in CHOSEN}
-    model = ReBatchCNNClassifierCV(ratios, **fixed, **options).fit(X, y)
-    plain = GridSearchCV(padded(**fixed), {"ratio": ratios}, **options).fit(X, y)
-    name = "mean_test_score"
-    np.testing.assert_allclose(
-        model.cv_results_[name], plain.cv_results_[name], rtol=1e-9
-    )
-    assert model.ratio_ == plain.best_params_["ratio"] == 0.1  # not just the first
-    assert_same(model, padded(**fixed, ratio=model.ratio_).fit(X, y))
-    short = row_lengths(X) < 5
-    np.testing.assert_allclose(
-        model.predict_proba(X[short, :4]), model.predict_proba(X)[short], rtol=1e-9
-    )
-
-
-def test_several_networks_take_padding():
-    X, y = make_data()
-    model = padded(n_networks=3, max_epochs=2).fit(X, y)
-    firsts = padded(max_epochs=2).fit(X, y)
-    np.testing.assert_allclose(
-        model.module_.networks[0](torch.tensor(X)).detach().numpy(),
-        firsts.module_(torch.tensor(X)).detach().numpy(),
-        rtol=1e-9,
-        atol=1e-10,
-    )
-
-
-def test_a_scaler_passes_padding_on():
-    X, y = make_data()
-    X = 5 + 3 * X
-    pipeline = make_pipeline(StandardScaler(), padded()).fit(X, y)
-    scaled = (X - np.nanmean(X, axis=0)) / np.nanstd(X, axis=0)
-    expected = padded().fit(scaled, y).predict_proba(scaled)
-    np.testing.assert_allclose(pipeline.predict_proba(X), expected, atol=1e-7)
-
-
-def test_predictions_go_by_the_fitted_network():
-    X, y = make_data()
-    whole = np.nan_to_num(X)
-    plain = make().fit(whole, y)
-    expected = plain.predict_proba(whole)
-    plain.set_params(variable_length=True)
-    np.testing.assert_array_equal(plain.predict_proba(whole), expected)
-    with pytest.raises(ValueError, match="contains NaN"):
-        plain.predict(X)
-    model = padded().fit(X, y)
-    expected = model.predict_proba(X)
-    model.set_params(variable_length=False)
-    np.testing.assert_array_equal(model.predict_proba(X), expected)
-
-
-def test_training_can_t_go_on_without_the_padding():
-    X, y = make_data()
-    model = padded(warm_start=True, max_epochs=1).fit(X, y)
-    model.set_params(variable_length=False)
-    with pytest.raises(ValueError, match="variable_length"):
-        model.fit(np.nan_to_num(X), y)
-
-
-# --- impossible parameters ---
-
-
-@pytest.mark.parametrize(
-    "params, message",
-    [
-        ({"variable_length": 1}, "variable_length must be True or False"),
-        ({"max_elements": 0}, "max_elements must be an integer of at least 1"),
-        ({"max_elements": 9.5}, "max_elements must be an integer"),
-        ({"max_elements": 50, "variable_length": False}, "needs variable_length=True"),
-        ({"max_elements": 50, "batch_size": 8}, 'batch_size="auto"'),
-        ({"max_elements": 50, "n_networks": 2}, "n_networks=1"),
-        ({"max_elements": 20}, "Row 1 has length 23; the maximum is max_elements=20"),
-    ],
-)
-def test_impossible_parameters_are_refused(params, message):
-    X, y = make_data()
-    with pytest.raises(ValueError, match=message):
-        padded(**params).fit(X, y)

@@ -24,7 +24,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from skrebatch import (
     FusedGridSearchCV,
-    ReBatchCNNClassifierCV,
     Strategy,
     fit_fused,
 )
@@ -205,15 +204,6 @@ def test_a_search_scores_and_splits_as_scikit_learns():
             key = f"mean_test_{name}"
             assert_close(fused.cv_results_[key], plain.cv_results_[key])
         np.testing.assert_array_equal(fused.predict(X), plain.predict(X))
-
-
-def test_an_estimator_that_chooses_its_ratio():
-    X, y = make_data(TASK, n=60)
-    params = {"max_epochs": 30, "random_state": 0, "lr": 0.02}
-    model = ReBatchCNNClassifierCV((0, 0.3), cv=3, **params).fit(X, y)
-    twin = make(TASK, ratio=model.ratio_, **params).fit(X, y)
-    np.testing.assert_array_equal(model.predict_proba(X), twin.predict_proba(X))
-    assert model.cv_results_["split0_test_score"].shape == (2,)
 
 
 def test_cross_validated_predictions():

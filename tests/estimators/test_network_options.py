@@ -34,8 +34,6 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skrebatch import (
-    ReBatchCNNClassifierCV,
-    ReBatchCNNRegressorCV,
     fit_fused,
 )
 from skrebatch._engine.nn.tabular_cnn import networks_of
@@ -271,18 +269,6 @@ def test_a_search_over_the_options():
     model = make("regression", **params)
     search = both(model, grid, X, y, tolerance=1e-8)
     assert len(set(search.cv_results_["mean_test_score"].round(9))) == 24
-
-
-@pytest.mark.parametrize("cls", [ReBatchCNNClassifierCV, ReBatchCNNRegressorCV])
-def test_estimators_that_choose_their_ratio_take_them(cls):
-    X, y = make_data()
-    model = cls(
-        (0.2, 0.4), cv=2, max_epochs=2, random_state=0, **OPTIONS["the lecture's"]
-    )
-    architecture = model.fit(X, y).module_.architecture
-    assert architecture.blocks == ()
-    assert architecture.hidden_sizes == (9, 5)
-    assert architecture.batch_norm and architecture.dropout == 0.3
 
 
 # --- going on, stopping, pickling ---

@@ -19,7 +19,7 @@ from helpers.refusals import refused
 from helpers.searches import both
 from helpers.twins import choices_of, fit_alone
 
-from skrebatch import DivergedError, ReBatchCNNClassifierCV, fit_fused
+from skrebatch import DivergedError, fit_fused
 from skrebatch._utils.dtypes import resolve_precision
 from skrebatch.strategies import STRATEGIES
 
@@ -188,13 +188,6 @@ def test_a_search(precision):
     X, y = make_data()
     grid = {"precision": ["float32", precision], "hidden_size": [6, 9]}
     both(make(max_epochs=3), grid, X, y, max_stack=1)
-
-
-def test_an_estimator_that_chooses_its_ratio_takes_it():
-    X, y = make_data()
-    params = {"max_epochs": 2, "random_state": 0, "cv": 2}
-    model = ReBatchCNNClassifierCV((0.3,), precision="bf16", **params).fit(X, y)
-    assert model.net_.module_.precision == torch.bfloat16
 
 
 @HALF

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.estimators import LR, TASKS, assert_same_bits, make, make_data
+from helpers.estimators import TASKS, assert_same_bits, make, make_data
 from helpers.refusals import Fail, no_trace
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import EarlyStopping
 
-from skrebatch import FusedGridSearchCV, ReBatchCNNClassifierCV, fit_fused
+from skrebatch import FusedGridSearchCV, fit_fused
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn is too old")
 
@@ -191,15 +191,6 @@ def test_fits_that_are_watched_are_fitted_alone():
         grid = {f"{prefix}ratio": [0, 0.3]}
         FusedGridSearchCV(model, grid, cv=2, refit=False).fit(X, y)
         assert log.calls.count("setup") == log.calls.count("teardown") == 4
-
-
-def test_finding_a_ratio_is_one_task():
-    X, y = make_data()
-    log = Log()
-    params = {"ratios": (0.1, 0.3), "cv": 2, "max_epochs": 2, "random_state": 0}
-    model = ReBatchCNNClassifierCV(**params, lr=LR).set_callbacks(log).fit(X, y)
-    assert log.calls == of_a_fit()
-    np.testing.assert_array_equal(log.fitted[0], model.predict_proba(X))
 
 
 def test_scikit_learn_s_own(capsys):

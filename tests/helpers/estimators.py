@@ -21,7 +21,9 @@ from skrebatch import (
     Hybrid,
     InfoBatch,
     ReBatchCNNClassifier,
+    ReBatchCNNClassifierCV,
     ReBatchCNNRegressor,
+    ReBatchCNNRegressorCV,
     SelectiveBackprop,
     SelfPaced,
     SmallLoss,
@@ -73,6 +75,17 @@ def make(task="binary", **params):
         cls = ReBatchCNNRegressor
         defaults["standardize_target"] = True
     return cls(**{**SINGLE, **defaults, **params})
+
+
+# Two networks, each of which holds out half of the rows.
+HALVES = {"n_networks": 2, "early_stopping": True, "validation_fraction": 0.5}
+
+
+def make_cv(task="binary", candidates=None, scoring=None, **params):
+    """A small estimator that chooses among candidates, two ratios by default."""
+    cls = ReBatchCNNClassifierCV if task in CLASSIFICATION else ReBatchCNNRegressorCV
+    held = make(task, **{**HALVES, **params})
+    return cls(held, candidates or {"ratio": [0, 0.3]}, scoring=scoring)
 
 
 def weights_of(model):

@@ -67,7 +67,10 @@ def make_models():
             R,
         ),
         "search": (
-            ReBatchCNNRegressorCV(ratios=(0, 0.3), cv=2, **SHARED).fit(R, t[:, 0]),
+            ReBatchCNNRegressorCV(
+                ReBatchCNNRegressor(n_networks=2, validation_fraction=0.5, **SHARED),
+                {"ratio": [0, 0.3]},
+            ).fit(R, t[:, 0]),
             R,
         ),
     }

@@ -16,14 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers.estimators import TASKS, assert_same_bits, make, make_data
+from helpers.estimators import HALVES, TASKS, assert_same_bits, make, make_cv, make_data
 from helpers.options import models_of
 from helpers.saved import assert_same_state
 from hypothesis import given
 from hypothesis import strategies as st
 from make_model_files import FOLDER, predictions_of
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
@@ -33,7 +32,6 @@ from skrebatch import (
     FusedGridSearchCV,
     Hybrid,
     ModelFileError,
-    ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
     SmallLoss,
     Strategy,
@@ -117,25 +115,27 @@ def test_names_of_features_and_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "task, cls",
-    [("multiclass", ReBatchCNNClassifierCV), ("regression", ReBatchCNNRegressorCV)],
+    "task, held", [("multiclass", True), ("regression", True), ("regression", False)]
 )
-def test_estimators_that_choose_their_ratio(task, cls, tmp_path):
-    X, y = make_data(task)
-    model = cls(
-        ratios=np.array([0.1, 0.3]),
-        strategies=("max-loss", SmallLoss(3)),
-        cv=2,
-        max_epochs=2,
-        random_state=0,
-    ).fit(X, y)
+def test_estimators_that_choose_among_candidates(task, held, tmp_path):
+    X, y = make_data(task, n=60)
+    grid = [{"ratio": np.array([0.1, 0.3])}, {"strategy": ("max-loss", SmallLoss(3))}]
+    model = make_cv(task, grid, scoring=None if held else "r2", max_epochs=2)
+    if not held:
+        changed = {n: [own] for n, own in HALVES.items()} | {"max_epochs": [2]}
+        model.set_params(estimator=None, random_state=0, candidates=changed)
+    model.fit(X, y)
     loaded = through_file(model, tmp_path)
-    assert_same_state(model, loaded)
-    assert repr(loaded.best_params_) == repr(model.best_params_)
+    assert type(loaded) is type(model)
+    assert_same_state(model.best_estimator_, loaded.best_estimator_)
+    assert repr(loaded.get_params()) == repr(model.get_params())
+    for name in ("best_params_", "best_index_", "best_score_"):
+        assert repr(getattr(loaded, name)) == repr(getattr(model, name))
     assert loaded.cv_results_.keys() == model.cv_results_.keys()
     for name, column in model.cv_results_.items():
         assert repr(loaded.cv_results_[name]) == repr(column), name
-    assert_same_bits(loaded.fit(X, y), model)
+    loaded.fit(X, y)
+    assert_same_bits(loaded.best_estimator_, model.best_estimator_)
 
 
 def test_parameters_of_every_kind(tmp_path):
@@ -270,15 +270,15 @@ def test_a_parameter_that_no_file_can_hold(name, tmp_path):
     assert_same_bits(loaded.partial_fit(X, y), unpickled.partial_fit(X, y))
 
 
-def test_what_a_search_found_may_not_fit_either(tmp_path):
-    model = ReBatchCNNClassifierCV((0.2,), (Own(),), cv=KFold(2), max_epochs=1)
+def test_what_was_chosen_may_not_fit_either(tmp_path):
+    model = make_cv(candidates={"strategy": [Own()]}, scoring=lambda *args: 1.0)
     model.fit(*make_data())
-    with pytest.raises(ValueError, match=r"^cv is of type KFold"):
+    with pytest.raises(ValueError, match=r"^candidates\[0\]\[1\]\[0\] is of type Own"):
         save_model(model, tmp_path / "model")
-    model.set_params(cv=2)
-    with pytest.raises(ValueError, match=r"^strategies\[0\] is of type Own"):
+    model.set_params(candidates="ratios")
+    with pytest.raises(ValueError, match=r"^scoring is of type function"):
         save_model(model, tmp_path / "model")
-    model.set_params(strategies=("min-loss",))
+    model.set_params(scoring=None)
     with pytest.raises(ValueError, match=r"^best_params_.*Pickle the estimator"):
         save_model(model, tmp_path / "model")
     assert os.listdir(tmp_path) == []
@@ -823,6 +823,29 @@ def test_files_of_every_format_load_and_predict_as_they_did(folder):
         np.testing.assert_allclose(predictions_of(model, X), own["predictions"], 1e-9)
         if hasattr(model, "classes_"):
             assert model.predict(X).tolist() == own["labels"]
+
+
+def test_the_cv_form_of_the_first_format():
+    """It searched for the ratio by cross-validation, with its own parameters."""
+    model = load_model(FOLDER.parent / "format1" / "search.safetensors")
+    assert type(model) is ReBatchCNNRegressorCV
+    assert model.candidates == {
+        "ratio": (0, 0.3),
+        "strategy": ("min-loss",),
+        "repeats": (1,),
+    }
+    held, best = model.estimator, model.best_estimator_
+    assert (held.n_networks, held.max_epochs, held.conv_channels) == (1, 3, (3,))
+    assert {**held.get_params(), **model.best_params_} == best.get_params()
+    assert (held.standardize_target, held.input_clip) == (True, None)
+    results = model.cv_results_
+    assert results["params"][model.best_index_] == model.best_params_
+    assert results["mean_test_score"][model.best_index_] == model.best_score_
+    X, y = make_data("regression")
+    with pytest.raises(ValueError, match="set n_networks to 2 or more"):
+        model.fit(X, y)
+    held.set_params(**HALVES)
+    assert len(model.fit(X, y).best_estimator_.module_.networks) == 2
 
 
 def test_a_path_is_saved_as_text(tmp_path):

@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers.estimators import FEATURES, TASKS, make, make_data
+from helpers.estimators import FEATURES, TASKS, make, make_cv, make_data
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrebatch import ReBatchCNNRegressorCV, to_onnx
+from skrebatch import to_onnx
 from skrebatch._engine.nn.tabular_cnn import networks_of
 
 onnx = pytest.importorskip("onnx")
@@ -175,10 +175,10 @@ def test_what_is_no_fitted_estimator_of_ours(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_estimator_that_chose_its_ratio(tmp_path):
+def test_an_estimator_that_chose_among_candidates(tmp_path):
     X, y = make_data("regression")
-    model = ReBatchCNNRegressorCV((0, 0.3), cv=2, max_epochs=2, random_state=0)
-    assert_same_predictions(model.fit(X, y), session_of(model, tmp_path), X)
+    model = make_cv("regression").fit(X, y)
+    assert_same_predictions(model.best_estimator_, session_of(model, tmp_path), X)
 
 
 def test_nothing_is_warned_of_and_the_model_stays_as_it_was(tmp_path):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.estimators import SINGLE, First, make, make_data
+from helpers.estimators import SINGLE, First, make, make_cv, make_data
 from helpers.saved import assert_same_state
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -101,16 +101,15 @@ def test_skops_keeps_searches_and_estimators_that_are_not_fitted():
     assert vars(unfitted) == vars(model)
 
 
-@pytest.mark.parametrize(
-    "task, cls",
-    [("binary", ReBatchCNNClassifierCV), ("regression", ReBatchCNNRegressorCV)],
-)
-def test_skops_keeps_estimators_that_choose_their_ratio(task, cls):
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_skops_keeps_estimators_that_choose_among_candidates(task):
     X, y = make_data(task)
-    model = cls((0.1, 0.3), cv=2, max_epochs=2, random_state=0).fit(X, y)
-    loaded = through_skops(model, [TRUSTED[cls]])
+    model = make_cv(task, max_epochs=2).fit(X, y)
+    expected = [TRUSTED[type(model)], TRUSTED[type(model.estimator)]]
+    loaded = through_skops(model, expected)
     assert repr(loaded) == repr(model)
-    assert (loaded.ratio_, loaded.best_params_) == (model.ratio_, model.best_params_)
+    assert loaded.best_params_ == model.best_params_
+    assert_same_state(model.best_estimator_, loaded.best_estimator_)
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
 
@@ -189,6 +188,19 @@ def test_a_scaler_and_an_estimator_as_one_graph(case, dtype):
         proba = pipeline.predict_proba(X)
         assert abs(results["probabilities"] - proba).max() < TOLERANCE
         np.testing.assert_array_equal(results["label"], expected)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_the_graph_of_a_cv_form_is_that_of_its_best_estimator(task):
+    X, y = make_data(task)
+    model = make_cv(task, max_epochs=2).fit(X, y)
+    own, best = (
+        outputs_of(to_graph(make_pipeline(one), X), {"X": X})
+        for one in (model, model.best_estimator_)
+    )
+    assert own.keys() == best.keys()
+    for name in own:
+        np.testing.assert_array_equal(own[name], best[name])
 
 
 def mixed_table(n=60):

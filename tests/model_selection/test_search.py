@@ -10,7 +10,14 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
-from helpers.estimators import TASKS, First, global_state_stays, make_data, weights_of
+from helpers.estimators import (
+    TASKS,
+    First,
+    global_state_stays,
+    make_cv,
+    make_data,
+    weights_of,
+)
 from helpers.searches import (
     NET_RATIOS,
     RATIOS,
@@ -37,7 +44,6 @@ from skrebatch import (
     MaxLoss,
     MinLoss,
     ReBatchCNNClassifier,
-    ReBatchCNNClassifierCV,
     Strategy,
 )
 from skrebatch.strategies import STRATEGIES
@@ -317,8 +323,7 @@ def test_estimators_with_a_fit_of_their_own():
     X, y = make_data(n=ROWS)
     params = {"dtype": "float64", "max_epochs": 3, "random_state": 0, "lr": 0.03}
     alone(Doubled(**params), RATIOS, X, y, 6)
-    model = ReBatchCNNClassifierCV(ratios=(0.2, 0.5), cv=2, **params)
-    alone(model, {"repeats": [(0,), (0, 2)]}, X, y, 6)
+    alone(make_cv(), {"estimator__repeats": [0, 2]}, X, y, 6)
 
 
 class AndMore(Pipeline):

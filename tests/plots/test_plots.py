@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.estimators import HALVES
 from matplotlib import pyplot
 from matplotlib import rcParams as rc_params
 from matplotlib.colors import Normalize, to_hex, to_rgba
@@ -587,19 +588,32 @@ def test_of_several_scores_one_is_named(cancer):
 
 
 def test_estimators_that_find_their_ratio(cancer):
-    model = ReBatchCNNClassifierCV((0.3, 0.1), repeats=(0, 1), cv=2, **SMALL)
-    model.fit(*cancer)
-    display = RatioCurveDisplay.from_estimator(model)
+    grid = {"ratio": [0.3, 0.1], "repeats": [0, 1]}
+    held = ReBatchCNNClassifier(**{**SMALL, **HALVES}, record_losses=True)
+    model = ReBatchCNNClassifierCV(held, grid).fit(*cancer)
+    display = RatioCurveDisplay.from_estimator(make_pipeline(model))
+    assert display.score_name == "area under the ROC curve (higher is better)"
+    assert display.test_train_ratio == 1
     assert list(display.scores) == ["repeats=0", "repeats=1"]
     means = np.concatenate([own[:, 0] for own in display.intervals_.values()])
-    assert sorted(means) == pytest.approx(sorted(model.cv_results_["mean_test_score"]))
+    scores = [model.cv_results_[f"split{k}_test_score"] for k in (0, 1)]
+    assert sorted(means) == pytest.approx(sorted(np.mean(scores, axis=0)))
+    curve = LossCurveDisplay.from_estimator(model).curves[
+        "ReBatchCNNClassifier", "training"
+    ]
+    assert curve.tolist() == model.loss_curve_
+    pd.testing.assert_frame_equal(
+        training_dynamics(model), training_dynamics(model.best_estimator_)
+    )
 
 
 def test_ratio_curves_refuse_what_is_no_search_over_the_ratio(models):
     with pytest.raises(ValueError, match="cv_results_"):
         RatioCurveDisplay.from_search(FusedGridSearchCV(models[0], {"ratio": [0]}))
-    with pytest.raises(ValueError, match="cv_results_"):
+    with pytest.raises(TypeError, match="must be a ReBatchCNNClassifierCV"):
         RatioCurveDisplay.from_estimator(models[0])
+    with pytest.raises(NotFittedError):
+        RatioCurveDisplay.from_estimator(ReBatchCNNClassifierCV())
     with pytest.raises(ValueError, match="parameters are \\['lr'\\]"):
         RatioCurveDisplay.from_search(results_of([[1, 1]], cv=2, lr=[0.1]))
     with pytest.raises(ValueError, match="every candidate"):

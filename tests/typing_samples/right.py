@@ -41,8 +41,10 @@ def classify(X: Floats, y: NDArray[np.int64]) -> None:
     assert_type(model.predict(X), NDArray[Any])
     assert_type(model.loss_curve_, list[float])
     model.set_params(lr=0.01).partial_fit(X, y, classes=[0, 1])
-    found = ReBatchCNNClassifierCV(ratios=[0.1, 0.3], strategies=[MaxLoss(), "ohem"])
-    assert_type(found.fit(X, y, groups=y), ReBatchCNNClassifierCV)
+    grid = {"strategy": [MaxLoss(), "ohem"]}
+    found = ReBatchCNNClassifierCV(model, grid, scoring="accuracy", random_state=0)
+    assert_type(found.fit(X, y, sample_weight=np.ones(len(y))), ReBatchCNNClassifierCV)
+    assert_type(found.predict_proba(X), Floats)
     search = FusedGridSearchCV(model, {"ratio": [0, 0.3]}, cv=3)
     assert_type(search.fit(X, y), FusedGridSearchCV)
     both = [ReBatchCNNClassifier(), ReBatchCNNClassifier()]

@@ -25,7 +25,6 @@ from skrebatch import (
     DivergedError,
     FusedGridSearchCV,
     Hybrid,
-    ReBatchCNNClassifierCV,
     Strategy,
     fit_fused,
     load_model,
@@ -516,25 +515,6 @@ def test_another_search_is_refused(change, name, tmp_path, stacks):
     with pytest.raises(CheckpointError, match=rf"inputs differ: (.*, )?{name}\b"):
         other.fit(X, y)
     assert files_of(tmp_path) == [file]
-
-
-def test_the_estimator_that_chooses_its_ratio(tmp_path, stacks):
-    X, y = make_data()
-    params = {"cv": 2, "max_epochs": 3, "random_state": 0, "lr": 0.01}
-    model = ReBatchCNNClassifierCV(
-        (0, 0.3), checkpoint_dir=tmp_path, checkpoint_every=1, **params
-    )
-    expected = facts_of(ReBatchCNNClassifierCV((0, 0.3), **params).fit(X, y))
-    for name in ("cv_results_", "best_params_"):
-        expected.pop(name)
-    clone(model).fit(X, y)
-    assert sorted(stacks) == [FILE, "stack-0.safetensors"]
-    for name in [[], ["stack-0.safetensors"], sorted(stacks)]:
-        for own in name:
-            (tmp_path / own).write_bytes(stacks[own])
-        found = facts_of(clone(model).fit(X, y))
-        assert {n: found[n] for n in expected} == expected
-        assert not files_of(tmp_path)
 
 
 def test_a_search_refuses_a_bad_folder(tmp_path):
