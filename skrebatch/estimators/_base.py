@@ -7,24 +7,23 @@ import copyreg
 import itertools
 import math
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skrebatch._engine.nn.prediction import predict
 from skrebatch._engine.nn.tabular_cnn import (
     Ensemble,
     TabularCNN,
     as_module,
     networks_of,
 )
-from skrebatch._engine.nn.threads import is_small, one_thread_if
 from skrebatch._engine.tables.memmapped import MappedRows, map_rows
 from skrebatch._engine.tables.sharded import ShardedRows
 from skrebatch._engine.training.early_stopping import mean_over_networks
@@ -42,7 +41,7 @@ from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
 from skrebatch._utils.settings import with_default_settings
-from skrebatch._utils.typing import Indices
+from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
     check_params,
@@ -78,8 +77,6 @@ from skrebatch.estimators._sklearn_callbacks import (
 )
 from skrebatch.estimators._targets import Targets
 from skrebatch.sampling._loss_log import mean_log
-
-_PREDICTION_ROWS = 1024
 
 # Attributes that scikit-learn's validate_data sets.
 _SEEN = "n_features_in_", "feature_names_in_"
@@ -501,33 +498,18 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         self._summarise_logs()
 
     @with_default_settings
-    def _outputs(self, X: Any) -> NDArray[np.float64]:
-        """Compute the raw outputs of every network (K, n_samples, n_outputs).
-
-        Computed in float64 for every dtype: in float32 the prediction for a row would
-        differ in the sixth digit with the other rows of X.
-        """
+    def _predict(self, X: Any, finish: Callable[[Floats], Floats]) -> Floats:
+        """Predict rows; `finish` maps outputs (K, b, O) to predictions (b, columns)."""
         check_is_fitted(self)
-        module = self.module_
-        architecture = networks_of(module)[0].architecture
+        network = networks_of(self.module_)[0]
         # From the network, since the parameter may have been set after the fit.
-        first = next(module.parameters())
         X = self._check_X(
-            X, architecture.variable_length, dtype=first.dtype, reset=False
+            X,
+            network.architecture.variable_length,
+            dtype=next(network.parameters()).dtype,
+            reset=False,
         )
-        device = first.device
-        if device.type == "mps":  # does not support float64
-            module, device = copy.deepcopy(module).cpu(), torch.device("cpu")
-        small = is_small(architecture, min(len(X), _PREDICTION_ROWS))
-        outputs = []
-        with torch.no_grad(), one_thread_if(small):
-            for start in range(0, len(X), _PREDICTION_ROWS):
-                part = X[start : start + _PREDICTION_ROWS]
-                part = torch.tensor(part, dtype=torch.float64, device=device)
-                outputs.append(module(part).cpu().numpy())
-        return np.concatenate(outputs, axis=-2).reshape(
-            -1, len(X), outputs[0].shape[-1]
-        )
+        return predict(self.module_, X, finish)
 
     def __sklearn_tags__(self) -> Any:
         """Set the tag that allows NaN, which pads rows of variable length."""

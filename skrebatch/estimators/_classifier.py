@@ -11,12 +11,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_expit, log_softmax, logsumexp
+from scipy.special import expit, log_expit
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from skrebatch._utils.settings import with_default_settings
+from skrebatch._utils.typing import Floats
 from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
@@ -299,7 +300,6 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         """Whether the last fit was multi-label."""
         return self.n_outputs_ > 1 and self.out_activation_ == "logistic"
 
-    @with_default_settings
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute the logits.
 
@@ -314,16 +314,9 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
             With two classes the logit of ``classes_[1]``, else one logit per class or
             label. With several networks, the logits of their mean probabilities.
         """
-        outputs = self._outputs(X)
-        if len(outputs) == 1:
-            logits = outputs[0]
-        elif self.out_activation_ == "softmax":
-            logits = _log_mean(log_softmax(outputs, axis=2))
-        else:
-            logits = _log_mean(log_expit(outputs)) - _log_mean(log_expit(-outputs))
+        logits = self._predict(X, self._mean_logits)
         return logits[:, 0] if self.n_outputs_ == 1 else logits
 
-    @with_default_settings
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the probability of each class or label.
 
@@ -337,9 +330,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         probabilities : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        return np.exp(self.predict_log_proba(X))
+        return self._predict(X, self._mean_probabilities)
 
-    @with_default_settings
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the logarithm of the probability of each class or label.
 
@@ -353,12 +345,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         log_probabilities : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        outputs = self._outputs(X)
-        if self.out_activation_ == "softmax":
-            return _log_mean(log_softmax(outputs, axis=2))
-        if self.n_outputs_ == 1:
-            outputs = np.concatenate([-outputs, outputs], axis=2)
-        return _log_mean(log_expit(outputs))
+        return self._predict(X, self._mean_log_probabilities)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict the most probable class, or the labels of probability above 0.5.
@@ -378,6 +365,32 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
             return self.classes_[logits.argmax(axis=1)]
         codes = (logits > 0).astype(np.intp)
         return codes if self._is_multilabel else self.classes_[codes]
+
+    def _mean_logits(self, outputs: Floats) -> Floats:
+        """Map outputs (K, n, O) to the logits of the mean probabilities (n, O)."""
+        if len(outputs) == 1:
+            return outputs[0]
+        if self.out_activation_ == "softmax":
+            return _log_mean(_log_softmax(outputs))
+        return _log_mean(log_expit(outputs)) - _log_mean(log_expit(-outputs))
+
+    def _mean_probabilities(self, outputs: Floats) -> Floats:
+        """Map outputs (K, n, O) to mean probabilities (n, n_classes)."""
+        if self.out_activation_ == "softmax":
+            return np.exp(_log_softmax(outputs)).mean(axis=0)
+        return expit(self._with_both_classes(outputs)).mean(axis=0)
+
+    def _mean_log_probabilities(self, outputs: Floats) -> Floats:
+        """Map outputs (K, n, O) to logarithms of mean probabilities (n, n_classes)."""
+        if self.out_activation_ == "softmax":
+            return _log_mean(_log_softmax(outputs))
+        return _log_mean(log_expit(self._with_both_classes(outputs)))
+
+    def _with_both_classes(self, outputs: Floats) -> Floats:
+        """Add the logit of the first of two classes; unchanged if multi-label."""
+        if self.n_outputs_ > 1:
+            return outputs
+        return np.concatenate([-outputs, outputs], axis=2)
 
     @with_default_settings
     def score(
@@ -416,8 +429,14 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         return tags
 
 
-def _log_mean(log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the logarithm of the mean probabilities: (K, n, C) -> (n, C)."""
+def _log_softmax(outputs: Floats) -> Floats:
+    """Return the logarithms of the probabilities, (K, n, C) -> (K, n, C)."""
+    shifted = outputs - outputs.max(axis=2, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
+
+
+def _log_mean(log_proba: Floats) -> Floats:
+    """Return the logarithm of the mean probabilities, (K, n, C) -> (n, C)."""
     if len(log_proba) == 1:
         return log_proba[0]
-    return logsumexp(log_proba, axis=0) - math.log(len(log_proba))
+    return np.logaddexp.reduce(log_proba, axis=0) - math.log(len(log_proba))

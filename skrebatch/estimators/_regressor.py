@@ -14,6 +14,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 from skrebatch._utils.settings import with_default_settings
+from skrebatch._utils.typing import Floats
 from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
@@ -272,7 +273,6 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
             self._is_1d, self.n_outputs_, self.target_mean_, self.target_scale_
         )
 
-    @with_default_settings
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the targets.
 
@@ -286,8 +286,12 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Predicted targets, with as many dimensions as `y` in `fit`.
         """
-        y = self._outputs(X).mean(axis=0) * self.target_scale_ + self.target_mean_
+        y = self._predict(X, self._mean_targets)
         return y[:, 0] if self._is_1d else y
+
+    def _mean_targets(self, outputs: Floats) -> Floats:
+        """Map outputs (K, n, O) to targets in the units of y (n, O)."""
+        return outputs.mean(axis=0) * self.target_scale_ + self.target_mean_
 
     @with_default_settings
     def score(

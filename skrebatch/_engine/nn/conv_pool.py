@@ -121,6 +121,13 @@ class _WindowLayout:
         c_in, length = block.in_channels, _window_length(block, span)
         step = span * block.pool_stride
         self.n = block.pooled_length // span
+        # For each window: the inputs that it reads, and their rows of the matrix.
+        self.slices: list[tuple[slice, slice]] = []
+        for start in range(-block.left, self.n * step - block.left, step):
+            first, stop = max(start, 0), min(start + length, block.length)
+            inputs = slice(first * c_in, stop * c_in)
+            rows = slice((first - start) * c_in, (stop - start) * c_in)
+            self.slices.append((inputs, rows))
         self.n_inputs = one = block.length * c_in
         self.n_cells = length * c_in + 2
         zero, zero_cell = one + 1, self.n_cells - 1
@@ -180,19 +187,16 @@ class ConvPool:
         self.z, self.places = z, z.split(columns // pool, dim=2)
         self.best = self.places[0]
         self.mask = None
-        if layout.ends is not None and lengths is not None:
-            ends, positions = layout.ends.to(z.dtype), layout.positions.to(z.dtype)
-            self.mask = _Mask(ends, positions, name, workspace, z, lengths)
+        if lengths is not None:
+            self.mask = _Mask(layout, name, workspace, lengths)
+            self.masked = z.view(*self.mask.inside.shape, -1)
         shape = self.best.shape
         self.leads = [workspace.gradient(f"{name}l{j}", *shape) for j in range(1, pool)]
-        self.forward_only = workspace.forward_only
         self.out = out[..., :n]
         # The same values with a dimension for the windows.
         self.best_windows = self.best.unflatten(1, (b, n_windows))
         self.out_windows = self.out.unflatten(2, (n_windows, -1))
         self.d_out = workspace.gradient(name + "do", K, b, n)
-        if workspace.forward_only:
-            return
         self.uses = layout.uses.view(-1)
         self.grad = grad[:, layout.cells]
         self.d_best = self.d_out.view(shape)
@@ -215,11 +219,10 @@ class ConvPool:
         torch.index_select(self.flat, 1, self.weights, out=self.matrix_cells)
         torch.bmm(self.x, self.matrix, out=self.z)
         if self.mask is not None:
-            self.mask.forward()
+            self.masked.mul_(self.mask.forward().unsqueeze(2))
         for place, lead in zip(self.places[1:], self.leads, strict=True):
-            if not self.forward_only:
-                # Positive where this place wins; in a tie the earlier one wins.
-                torch.sub(place, self.best, out=lead)
+            # Positive where this place wins; in a tie the earlier one wins.
+            torch.sub(place, self.best, out=lead)
             torch.maximum(self.best, place, out=self.best)
         torch.clamp_min(self.best_windows, 0, out=self.out_windows)
 
@@ -240,31 +243,98 @@ class ConvPool:
                 self.windows.backward()
 
 
-class _Mask:
-    """Sets the positions beyond each row's end to zero."""
+class ConvPoolForward:
+    """A block that is only computed forward.
+
+    No window is copied: each is a part of the input, and is multiplied by the part of
+    the matrix that belongs to it. The bias is added after the pooling.
+    """
 
     def __init__(
         self,
-        ends: torch.Tensor,
-        positions: torch.Tensor,
+        layout: ConvPoolLayout,
         name: str,
+        flat: torch.Tensor,
         workspace: Workspace,
-        z: torch.Tensor,
-        lengths: torch.Tensor,
+        x: torch.Tensor,
+        out: torch.Tensor,
+        lengths: torch.Tensor | None,
     ):
-        n_rows, n_positions = len(lengths), len(positions)
-        self.ends, self.positions, self.lengths = ends, positions, lengths
-        self.row_ends = z.new_empty(n_rows)
-        self.column = self.row_ends.unsqueeze(1)
-        # 1 before the end of a row, 0 beyond.
-        self.inside = workspace.plain(name + "m", 1, n_rows, n_positions)[0]
-        self.factors = self.inside.unsqueeze(2)
-        self.z = z.view(n_rows, n_positions, -1)
+        K, b, _ = x.shape
+        n_rows, columns = layout.matrix_shape
+        width = columns // layout.pool
+        self.flat = flat
+        # The matrix is stored by columns: products with it are the same for all rows
+        # of x, whatever their number.
+        self.weights = layout.weights.view(n_rows, columns).t().flatten()
+        cells = workspace.plain(name + "w", K, columns, n_rows)
+        self.matrix_cells, matrix = cells.view(K, -1), cells.transpose(1, 2)
+        self.z = workspace.plain(name + "z", K, b, columns)
+        self.first, *self.others = self.z.split(width, dim=2)
+        self.out = out[..., : layout.n_outputs]
+        slices = [(slice(0, n_rows - 2), slice(0, n_rows - 2))]
+        if layout.windows is not None:
+            slices = layout.windows.slices
+        self.parts = [
+            (x[..., inputs], matrix[:, rows], best)
+            for (inputs, rows), best in zip(
+                slices, self.out.split(width, dim=2), strict=True
+            )
+        ]
+        # The bias of the first place of each pool; the other places have the same.
+        self.bias_row = matrix[:, -2:-1, :width]
+        self.bias = workspace.plain(name + "b", K, 1, layout.n_outputs)
+        self.bias_windows = self.bias.view(K, len(slices), width)
+        self.mask = None
+        if lengths is not None:
+            self.mask = _Mask(layout, name, workspace, lengths)
+            n_positions = self.mask.inside.shape[1] // len(slices)
+            self.masked = self.z.view(K * b, n_positions, -1)
+            # (K * b, positions, 1) for each window
+            self.masks = self.mask.inside.unsqueeze(2).split(n_positions, dim=1)
 
     def forward(self) -> None:
+        """Compute `out` from `x`."""
+        torch.index_select(self.flat, 1, self.weights, out=self.matrix_cells)
+        self.bias_windows.copy_(self.bias_row)
+        if self.mask is not None:
+            self.mask.forward().log_()  # 0 before the end of a row, -inf beyond
+        for i, (x, matrix, best) in enumerate(self.parts):
+            torch.bmm(x, matrix, out=self.z)
+            if self.mask is not None:
+                self.masked.add_(self.masks[i])
+            place = self.first
+            for other in self.others:
+                torch.maximum(place, other, out=best)
+                place = best
+            if not self.others:
+                best.copy_(place)
+        self.out.add_(self.bias).clamp_min_(0)
+
+
+class _Mask:
+    """Finds the positions before each row's end."""
+
+    def __init__(
+        self,
+        layout: ConvPoolLayout,
+        name: str,
+        workspace: Workspace,
+        lengths: torch.Tensor,
+    ):
+        dtype = workspace.like.dtype
+        assert layout.ends is not None
+        self.ends, self.positions = layout.ends.to(dtype), layout.positions.to(dtype)
+        n_rows, n_positions = len(lengths), len(self.positions)
+        self.lengths = lengths
+        self.row_ends = self.ends.new_empty(n_rows)
+        self.column = self.row_ends.unsqueeze(1)
+        self.inside = workspace.plain(name + "m", 1, n_rows, n_positions)[0]
+
+    def forward(self) -> torch.Tensor:
+        """Return 1 before the end of a row, 0 beyond, (n_rows, n_positions)."""
         torch.index_select(self.ends, 0, self.lengths, out=self.row_ends)
-        torch.sub(self.column, self.positions, out=self.inside).clamp_(0, 1)
-        self.z.mul_(self.factors)
+        return torch.sub(self.column, self.positions, out=self.inside).clamp_(0, 1)
 
 
 class _Windows:
@@ -284,7 +354,7 @@ class _Windows:
         self.rows, self.cells = x.view(K * b, -1), self.x.view(K * b, -1)
         self.reads = layout.reads
         self.d_x = None
-        if d_x is None or workspace.forward_only:
+        if d_x is None:
             return
         # x is no longer needed when d_x is written; its constants must stay.
         self.d_x = self.x[..., :-2]

@@ -44,8 +44,8 @@ class ShortStep:
             (step.rows[:, :m], self.rows[:, :m]),
             (step.rows[:, m:], self.rows[:, n:]),
         ]
-        self.weights = [*_pair_parts(layouts, flats), runnings]
-        self.gradients = _pair_parts(layouts, grads)
+        self.weights = [*pair_parts(layouts, flats), runnings]
+        self.gradients = pair_parts(layouts, grads)
         self.grad = grads[1]
         self.d_outputs = step.d_outputs
 
@@ -63,7 +63,7 @@ class ShortStep:
             full.copy_(short)
 
 
-def _pair_parts(
+def pair_parts(
     layouts: tuple[Layout, Layout], matrices: tuple[torch.Tensor, torch.Tensor]
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Pair the common parts of two matrices of parameters, (K, n_parameters) each."""

@@ -20,7 +20,7 @@ from torch import nn
 
 from skrebatch._engine.nn.architecture import Architecture, shorten
 from skrebatch._engine.nn.linear import LinearLayout
-from skrebatch._engine.nn.short_rows import ShortStep
+from skrebatch._engine.nn.short_rows import ShortStep, pair_parts
 from skrebatch._engine.nn.step import (
     FIRST_SCALE,
     Layout,
@@ -212,6 +212,23 @@ class CNNStack(nn.Module):
                 (short.running[:K], self.running[:K]),
             )
         return short_step
+
+    def shortened(self, architecture: Architecture) -> CNNStack:
+        """Return a stack for short rows with copies of the weights.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            The shortened architecture.
+        """
+        flat = self.flat
+        short = CNNStack(architecture, (len(flat),), flat.dtype, flat.device)
+        layouts = short.layout, self.layout
+        with torch.no_grad():
+            for part, full in pair_parts(layouts, (short.flat, flat)):
+                part.copy_(full)
+            short.running.copy_(self.running)
+        return short
 
     def activate(self, active: Sequence[bool]) -> None:
         """Set which networks the next optimizer steps update.

@@ -6,7 +6,7 @@ import torch
 
 from skrebatch._engine.nn.architecture import Architecture
 from skrebatch._engine.nn.clipping import InputClip
-from skrebatch._engine.nn.conv_pool import ConvPool, ConvPoolLayout
+from skrebatch._engine.nn.conv_pool import ConvPool, ConvPoolForward, ConvPoolLayout
 from skrebatch._engine.nn.linear import (
     BatchNorm,
     BatchShares,
@@ -93,9 +93,9 @@ class Step:
         b: int,
     ):
         K, architecture = len(flat), layout.architecture
-        self.layers: list[Hidden | ConvPool] = []
+        self.layers: list[Hidden | ConvPool | ConvPoolForward] = []
         is_variable, width = architecture.variable_length, architecture.n_features + 2
-        rows = workspace.plain("x", K, b, width + is_variable)
+        rows = workspace.rows("x", K, b, width + is_variable)
         self.rows = rows.view(K * b, -1)
         self.x = x = rows[..., :width]
         self.lengths = None
@@ -118,12 +118,19 @@ class Step:
         for i, block_layout in enumerate(layout.blocks):
             name = f"block{i}"
             constants = 2 if i < len(layout.blocks) - 1 else 1
+            block: ConvPool | ConvPoolForward
             out = workspace.padded(name, K, b, block_layout.n_outputs, constants)
-            block = ConvPool(
-                block_layout, name, flat, grad, workspace, x, out, d_x, self.lengths
-            )
+            if workspace.forward_only:
+                block = ConvPoolForward(
+                    block_layout, name, flat, workspace, x, out, self.lengths
+                )
+            else:
+                block = ConvPool(
+                    block_layout, name, flat, grad, workspace, x, out, d_x, self.lengths
+                )
+                d_x = block.d_out
             self.layers.append(block)
-            x, d_x = out, block.d_out
+            x = out
         if not layout.blocks:
             x = x[..., :-1]
         self.shares = (

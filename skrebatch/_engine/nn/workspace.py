@@ -37,11 +37,26 @@ class Workspace:
             return target
         return self.plain(name, *target.shape)
 
+    def rows(self, name: str, K: int, b: int, n: int) -> torch.Tensor:
+        """Return memory (K, b, n) with undefined values.
+
+        If forward-only, all rows begin at multiples of 64 bytes: the order in which a
+        product is summed may depend on the address of a row.
+        """
+        if not self.forward_only:
+            return self.plain(name, K, b, n)
+        return self.plain(name, K, b, self._stride(n))[..., :n]
+
+    def _stride(self, n: int) -> int:
+        unit = 64 // self.like.element_size() if self.forward_only else 1
+        return -(-n // unit) * unit
+
     def padded(self, name: str, K: int, b: int, n: int, extra: int) -> torch.Tensor:
         """Return memory (K, b, n + extra) that ends in 1, and in a 0 if extra is 2."""
         piece = self.pieces.get(name)
         if piece is None:
-            piece = self.like.new_zeros(self.K * self.b, n + extra)
+            stride = self._stride(n + extra)
+            piece = self.like.new_zeros(self.K * self.b, stride)
             piece[:, n] = 1
             self.pieces[name] = piece
-        return piece[: K * b].view(K, b, -1)
+        return piece[: K * b].view(K, b, -1)[..., : n + extra]

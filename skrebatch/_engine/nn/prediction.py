@@ -1,0 +1,268 @@
+"""Predictions of several networks at once, in blocks of rows.
+
+All networks predict a block together, as a stack. Blocks have fixed sizes, and the last
+one is filled up: matrix products of different sizes may add in different orders, and
+the prediction for a row must have the same bits whatever other rows are predicted with
+it. Threads predict different rows. No operation is divided among threads, because these
+would wait for one another thousands of times a second, for long on a busy machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from skrebatch._engine.nn.architecture import Architecture, shorten
+from skrebatch._engine.nn.stack import CNNStack, append_constants
+from skrebatch._engine.nn.step import Step
+from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN, networks_of
+from skrebatch._engine.nn.threads import one_thread_if
+from skrebatch._engine.nn.workspace import Workspace
+from skrebatch._utils.settings import with_default_settings
+from skrebatch._utils.typing import Floats, Indices
+
+Finish = Callable[[Floats], Floats]
+Steps = dict[tuple[Architecture, int], Step]
+
+# Most rows of a block, and most values of its widest layer, which caches should hold.
+# A GPU needs larger blocks.
+_BLOCK_ROWS, _BLOCK_VALUES = 128, 1_000_000
+_GPU_ROWS, _GPU_VALUES = 8192, 100_000_000
+# Rows of the smallest block. All sizes are its multiples: some libraries compute the
+# last rows of other sizes in another order.
+_FEW_ROWS = 4
+# Number of blocks that a thread predicts before it takes the next rows.
+_BLOCKS_AT_ONCE = 32
+
+# The predictors that are not at work, by module. They are no attributes, so copies and
+# files of a module or an estimator don't contain them.
+_idle: WeakKeyDictionary[torch.nn.Module, list[Predictor]] = WeakKeyDictionary()
+
+
+def predict(module: TabularCNN | Ensemble, X: Any, finish: Finish) -> Floats:
+    """Predict rows with all networks of a module.
+
+    Parameters
+    ----------
+    module : TabularCNN or Ensemble
+    X : ndarray of shape (n_samples, n_features), or MappedRows
+        Rows in the dtype of the networks.
+    finish : callable
+        Maps outputs (K, b, O), in float64, to predictions (b, n_columns), each row by
+        itself.
+
+    Returns
+    -------
+    predictions : ndarray of shape (n_samples, n_columns)
+    """
+    n_threads = torch.get_num_threads()
+    with torch.no_grad(), one_thread_if(True), _borrow_predictor(module) as predictor:
+        return predictor.predict(X, finish, n_threads)
+
+
+@contextlib.contextmanager
+def _borrow_predictor(module: TabularCNN | Ensemble) -> Iterator[Predictor]:
+    """Lend an idle predictor of the module, or a new one, to a single thread."""
+    idle = _idle.setdefault(module, [])
+    values = _read_values(module)
+    try:
+        predictor = idle.pop()
+    except IndexError:
+        predictor = None
+    if predictor is None or not predictor.holds(values):
+        predictor = Predictor(networks_of(module), values)
+    yield predictor
+    idle.append(predictor)
+
+
+def _read_values(module: torch.nn.Module) -> torch.Tensor:
+    """Return all parameters and buffers of a module in one tensor, (n_values,).
+
+    The methods of the module that list them would take several times as long.
+    """
+    modules = [module]
+    tensors: list[torch.Tensor | None] = []
+    for part in modules:
+        modules.extend(child for child in part._modules.values() if child is not None)
+        tensors += [*part._parameters.values(), *part._buffers.values()]
+    return torch.cat(
+        [t.reshape(-1) for t in tensors if t is not None and t.is_floating_point()]
+    )
+
+
+class Predictor:
+    """Predicts with copies of networks in a stack.
+
+    For a few rows, making the stack takes longer than predicting them. Therefore it is
+    kept, and used as long as the networks hold the same values. The values themselves
+    are compared, because torch reports no change that is made through
+    ``parameter.data``, or through an array that shares the memory. This reads each
+    value once, as does the prediction of a row.
+
+    Parameters
+    ----------
+    networks : list of K TabularCNN
+    values : torch.Tensor
+        All parameters and buffers of their module.
+    """
+
+    def __init__(self, networks: list[TabularCNN], values: torch.Tensor):
+        architecture, self.values = networks[0].architecture, values
+        full = CNNStack(architecture, (len(networks),), values.dtype, values.device)
+        for k, network in enumerate(networks):
+            full.write(k, network)
+        self.full = full
+        self.stacks = {architecture: full}
+        self.few_steps: Steps = {}
+        # Rows of a block.
+        on_cpu = values.device.type == "cpu"
+        most_rows = _BLOCK_ROWS if on_cpu else _GPU_ROWS
+        most_values = _BLOCK_VALUES if on_cpu else _GPU_VALUES
+        n_rows = most_values // (len(networks) * architecture.width)
+        self.size = max(_FEW_ROWS, min(most_rows, n_rows // _FEW_ROWS * _FEW_ROWS))
+
+    def holds(self, values: torch.Tensor) -> bool:
+        """Return whether the networks were made of exactly these values."""
+        mine = self.values
+        return (
+            mine.dtype == values.dtype
+            and mine.device == values.device
+            # Faster than torch.equal.
+            and np.array_equal(mine.cpu().numpy(), values.cpu().numpy())
+        )
+
+    def predict(self, X: Any, finish: Finish, n_threads: int) -> Floats:
+        """Predict rows on at most `n_threads` threads; see :func:`predict`."""
+        if len(X) <= _FEW_ROWS:
+            return self._predict_part(X[:], finish, self.few_steps)
+        n_rows = _BLOCKS_AT_ONCE * self.size
+        parts = [slice(i, i + n_rows) for i in range(0, len(X), n_rows)]
+        n_threads = min(n_threads, len(parts))
+        # Each thread takes steps that no other thread uses.
+        idle: list[Steps] = [{} for _ in range(n_threads)]
+
+        @with_default_settings
+        def predict_part(part: slice) -> Floats:
+            steps = idle.pop()
+            with torch.no_grad():
+                predictions = self._predict_part(X[part], finish, steps)
+            idle.append(steps)
+            return predictions
+
+        if n_threads == 1:
+            return np.concatenate([predict_part(part) for part in parts])
+        pool = ThreadPoolExecutor(n_threads)
+        try:
+            return np.concatenate(list(pool.map(predict_part, parts)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _predict_part(self, X: Floats, finish: Finish, steps: Steps) -> Floats:
+        """Predict rows that fit into memory, on one thread."""
+        architecture = self.full.architecture
+        rows = torch.tensor(X, device=self.values.device)
+        table = append_constants(rows, architecture.variable_length)
+        if not architecture.variable_length:
+            return self._predict_table(table, self.full, finish, steps)
+        predictions = None
+        for short, chosen in _by_length(architecture, table[:, -1].cpu().numpy()):
+            # The features up to the end of the longest row, and the constants.
+            columns = [*range(short.n_features), *range(-3, 0)]
+            part = self._predict_table(
+                table[chosen][:, columns], self._stack(short), finish, steps
+            )
+            if predictions is None:
+                predictions = np.empty((len(X), part.shape[1]))
+            predictions[chosen] = part
+        return predictions
+
+    def _stack(self, architecture: Architecture) -> CNNStack:
+        """Return the stack for rows of which `architecture` is the shortened one."""
+        if architecture not in self.stacks:
+            self.stacks[architecture] = self.full.shortened(architecture)
+        return self.stacks[architecture]
+
+    def _predict_table(
+        self, table: torch.Tensor, stack: CNNStack, finish: Finish, steps: Steps
+    ) -> Floats:
+        """Predict rows that end in constants, block by block."""
+        predictions = []
+        for start in range(0, len(table), self.size):
+            rows = table[start : start + self.size]
+            is_few = len(rows) <= _FEW_ROWS and _sizes_agree(stack, self.size)
+            key = stack.architecture, _FEW_ROWS if is_few else self.size
+            if key not in steps:
+                steps[key] = _make_step(stack, key[1])
+            outputs = _compute(steps[key], rows, len(stack.flat))
+            block = outputs.double().cpu().numpy()
+            predictions.append(finish(block)[: len(rows)])
+        return np.concatenate(predictions)
+
+
+def _make_step(stack: CNNStack, size: int) -> Step:
+    """Return a step with memory of its own that predicts `size` rows."""
+    flat = stack.flat
+    workspace = Workspace(flat, len(flat), size, forward_only=True)
+    step = Step(stack.layout, flat, stack.grad, stack.running, workspace, size)
+    step.rows.zero_()  # valid rows, whatever lengths rows may have
+    return step
+
+
+def _compute(step: Step, rows: torch.Tensor, K: int) -> torch.Tensor:
+    """Return the outputs (K, b, O) of a step; those of `rows` come first."""
+    step.rows.unflatten(0, (K, -1))[:, : len(rows)].copy_(rows)
+    return step.forward()
+
+
+def _sizes_agree(stack: CNNStack, size: int) -> bool:
+    """Return whether few rows have the same outputs as in a block of `size` rows."""
+    flat = stack.flat
+    return flat.device.type == "cpu" and _sizes_agree_for(
+        stack.architecture, len(flat), flat.dtype, size
+    )
+
+
+@lru_cache(maxsize=256)
+def _sizes_agree_for(
+    architecture: Architecture, K: int, dtype: torch.dtype, size: int
+) -> bool:
+    """Try with random rows and networks.
+
+    The order of the sums depends on the sizes alone. If it differs, random outputs do.
+    """
+    generator = torch.Generator().manual_seed(0)
+    stack = CNNStack(architecture, (K,), dtype)
+    for k in range(K):
+        stack.draw(k, generator)
+        if architecture.clips_inputs:
+            stack.clip_inputs(k, 1.0)
+    shape = size, architecture.n_features
+    x = torch.empty(shape, dtype=dtype).normal_(generator=generator)
+    table = append_constants(x, architecture.variable_length)
+    expected = _compute(_make_step(stack, size), table, K)
+    step = _make_step(stack, _FEW_ROWS)
+    found = [_compute(step, few, K).clone() for few in table.split(_FEW_ROWS)]
+    return torch.equal(torch.cat(found, dim=1), expected)
+
+
+def _by_length(
+    architecture: Architecture, lengths: Floats
+) -> list[tuple[Architecture, Indices]]:
+    """Group rows by the shortest network that predicts them.
+
+    It depends on the length of a row alone, not on the other rows.
+    """
+    shorts: dict[Architecture, list[float]] = {}
+    for length in np.unique(lengths):
+        shorts.setdefault(shorten(architecture, int(length)), []).append(length)
+    return [
+        (short, np.flatnonzero(np.isin(lengths, members)))
+        for short, members in shorts.items()
+    ]
