@@ -25,6 +25,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from skrebatch import FusedGridSearchCV, load_model, save_model
+from skrebatch._engine.tables.memmapped import MappedRows
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, sets limits")
 
@@ -137,19 +138,28 @@ def test_a_callback_that_can_t_be_pickled_is_named(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps open files as they are")
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_file_that_changes_under_a_prediction_is_refused(name, tmp_path):
+def test_a_file_that_changes_under_a_prediction_is_refused(
+    name, tmp_path, monkeypatch
+):
     act, words = CHANGES[name]
-    X = np.random.default_rng(0).normal(size=(3000, 5)).astype("float32")
+    # More rows than are read at once.
+    X = np.random.default_rng(0).normal(size=(9000, 5)).astype("float32")
     model = make().fit(X[:40], np.arange(40) % 2)
     expected, before = model.predict_proba(X), dict(vars(model))
     path = tmp_path / "X.npy"
     with sklearn.config_context(working_memory=0):
         mapped = write(path, X)
         np.testing.assert_array_equal(model.predict_proba(mapped), expected)
-        # Once the first thousand rows are predicted.
-        hook = model.module_.register_forward_hook(
-            lambda *seen: hook.remove() or act(path)
-        )
+        read = MappedRows.__getitem__
+
+        def read_then_act(self, block):
+            rows = read(self, block)
+            if block.start == 0:
+                monkeypatch.undo()
+                act(path)
+            return rows
+
+        monkeypatch.setattr(MappedRows, "__getitem__", read_then_act)
         with pytest.raises(OSError, match=words):
             model.predict_proba(mapped)
     assert vars(model) == before

@@ -7,17 +7,17 @@ import copyreg
 import itertools
 import math
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrebatch._engine.nn.prediction import predict
+from skrebatch._engine.nn.prediction import Finish, predict
 from skrebatch._engine.nn.tabular_cnn import (
     Ensemble,
     TabularCNN,
@@ -41,7 +41,7 @@ from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
 from skrebatch._utils.settings import with_default_settings
-from skrebatch._utils.typing import Floats, Indices
+from skrebatch._utils.typing import Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
     check_params,
@@ -498,7 +498,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         self._summarise_logs()
 
     @with_default_settings
-    def _predict(self, X: Any, finish: Callable[[Floats], Floats]) -> Floats:
+    def _predict(self, X: Any, finish: Finish) -> NDArray[np.float64]:
         """Predict rows; `finish` maps outputs (K, b, O) to predictions (b, columns)."""
         check_is_fitted(self)
         network = networks_of(self.module_)[0]

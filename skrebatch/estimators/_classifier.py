@@ -17,7 +17,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from skrebatch._utils.settings import with_default_settings
-from skrebatch._utils.typing import Floats
 from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
@@ -366,7 +365,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         codes = (logits > 0).astype(np.intp)
         return codes if self._is_multilabel else self.classes_[codes]
 
-    def _mean_logits(self, outputs: Floats) -> Floats:
+    def _mean_logits(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map outputs (K, n, O) to the logits of the mean probabilities (n, O)."""
         if len(outputs) == 1:
             return outputs[0]
@@ -374,19 +373,21 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
             return _log_mean(_log_softmax(outputs))
         return _log_mean(log_expit(outputs)) - _log_mean(log_expit(-outputs))
 
-    def _mean_probabilities(self, outputs: Floats) -> Floats:
+    def _mean_probabilities(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map outputs (K, n, O) to mean probabilities (n, n_classes)."""
         if self.out_activation_ == "softmax":
             return np.exp(_log_softmax(outputs)).mean(axis=0)
         return expit(self._with_both_classes(outputs)).mean(axis=0)
 
-    def _mean_log_probabilities(self, outputs: Floats) -> Floats:
+    def _mean_log_probabilities(
+        self, outputs: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Map outputs (K, n, O) to logarithms of mean probabilities (n, n_classes)."""
         if self.out_activation_ == "softmax":
             return _log_mean(_log_softmax(outputs))
         return _log_mean(log_expit(self._with_both_classes(outputs)))
 
-    def _with_both_classes(self, outputs: Floats) -> Floats:
+    def _with_both_classes(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add the logit of the first of two classes; unchanged if multi-label."""
         if self.n_outputs_ > 1:
             return outputs
@@ -429,13 +430,13 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         return tags
 
 
-def _log_softmax(outputs: Floats) -> Floats:
+def _log_softmax(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the logarithms of the probabilities, (K, n, C) -> (K, n, C)."""
     shifted = outputs - outputs.max(axis=2, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
 
 
-def _log_mean(log_proba: Floats) -> Floats:
+def _log_mean(log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the logarithm of the mean probabilities, (K, n, C) -> (n, C)."""
     if len(log_proba) == 1:
         return log_proba[0]

@@ -14,7 +14,6 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 from skrebatch._utils.settings import with_default_settings
-from skrebatch._utils.typing import Floats
 from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import (
@@ -289,7 +288,7 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         y = self._predict(X, self._mean_targets)
         return y[:, 0] if self._is_1d else y
 
-    def _mean_targets(self, outputs: Floats) -> Floats:
+    def _mean_targets(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map outputs (K, n, O) to targets in the units of y (n, O)."""
         return outputs.mean(axis=0) * self.target_scale_ + self.target_mean_
 

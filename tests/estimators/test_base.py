@@ -18,7 +18,6 @@ from helpers.estimators import (
     global_state_stays,
     make,
     make_data,
-    outputs_of,
     validation_split,
     weights_of,
 )
@@ -33,18 +32,17 @@ from skrebatch import TabularCNN
 @pytest.mark.parametrize("task", TASKS)
 def test_the_module_is_a_plain_network_that_gives_the_outputs(task):
     X, y = make_data(task)
-    model = make(task).fit(X, y)
-    assert type(model.module_) is TabularCNN
-    assert not model.module_.training
-    with torch.no_grad():
-        outputs = model.module_(torch.tensor(X, dtype=torch.float32)).numpy()
-    if task in CLASSIFICATION:
-        assert_close(model.decision_function(X), outputs.squeeze(), 1e-5)
-        expected = outputs_of(model, X.astype(np.float32))
-        assert_close(model.decision_function(X), expected.squeeze(), 1e-12)
-    else:
-        expected = outputs * y.std(axis=0) + y.mean(axis=0)
-        assert_close(model.predict(X), expected.squeeze(), 1e-4)
+    for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-12)):
+        model = make(task, dtype=dtype).fit(X, y)
+        assert type(model.module_) is TabularCNN
+        assert not model.module_.training
+        with torch.no_grad():
+            outputs = model.module_(torch.tensor(X.astype(dtype))).double().numpy()
+        if task in CLASSIFICATION:
+            assert_close(model.decision_function(X), outputs.squeeze(), tolerance)
+        else:
+            expected = outputs * y.std(axis=0) + y.mean(axis=0)
+            assert_close(model.predict(X), expected.squeeze(), tolerance)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])

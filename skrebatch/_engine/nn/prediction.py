@@ -10,6 +10,7 @@ would wait for one another thousands of times a second, for long on a busy machi
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -18,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from skrebatch._engine.nn.architecture import Architecture, shorten
 from skrebatch._engine.nn.stack import CNNStack, append_constants
@@ -28,7 +30,8 @@ from skrebatch._engine.nn.workspace import Workspace
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.typing import Floats, Indices
 
-Finish = Callable[[Floats], Floats]
+Float64s = NDArray[np.float64]
+Finish = Callable[[Float64s], Float64s]
 Steps = dict[tuple[Architecture, int], Step]
 
 # Most rows of a block, and most values of its widest layer, which caches should hold.
@@ -46,7 +49,7 @@ _BLOCKS_AT_ONCE = 32
 _idle: WeakKeyDictionary[torch.nn.Module, list[Predictor]] = WeakKeyDictionary()
 
 
-def predict(module: TabularCNN | Ensemble, X: Any, finish: Finish) -> Floats:
+def predict(module: TabularCNN | Ensemble, X: Any, finish: Finish) -> Float64s:
     """Predict rows with all networks of a module.
 
     Parameters
@@ -77,7 +80,7 @@ def _borrow_predictor(module: TabularCNN | Ensemble) -> Iterator[Predictor]:
     except IndexError:
         predictor = None
     if predictor is None or not predictor.holds(values):
-        predictor = Predictor(networks_of(module), values)
+        predictor = Predictor(_make_stack(module), values)
     yield predictor
     idle.append(predictor)
 
@@ -97,6 +100,17 @@ def _read_values(module: torch.nn.Module) -> torch.Tensor:
     )
 
 
+def _make_stack(module: TabularCNN | Ensemble) -> CNNStack:
+    """Return copies of the networks of a module."""
+    networks = networks_of(module)
+    first = next(module.parameters())
+    K = len(networks)
+    stack = CNNStack(networks[0].architecture, (K,), first.dtype, first.device)
+    for k, network in enumerate(networks):
+        stack.write(k, network)
+    return stack
+
+
 class Predictor:
     """Predicts with copies of networks in a stack.
 
@@ -108,24 +122,22 @@ class Predictor:
 
     Parameters
     ----------
-    networks : list of K TabularCNN
+    stack : CNNStack
+        The copies.
     values : torch.Tensor
-        All parameters and buffers of their module.
+        All parameters and buffers of the module that they are copies of.
     """
 
-    def __init__(self, networks: list[TabularCNN], values: torch.Tensor):
-        architecture, self.values = networks[0].architecture, values
-        full = CNNStack(architecture, (len(networks),), values.dtype, values.device)
-        for k, network in enumerate(networks):
-            full.write(k, network)
-        self.full = full
-        self.stacks = {architecture: full}
+    def __init__(self, stack: CNNStack, values: torch.Tensor):
+        architecture, flat = stack.architecture, stack.flat
+        self.full, self.values = stack, values
+        self.stacks = {architecture: stack}
         self.few_steps: Steps = {}
         # Rows of a block.
-        on_cpu = values.device.type == "cpu"
+        on_cpu = flat.device.type == "cpu"
         most_rows = _BLOCK_ROWS if on_cpu else _GPU_ROWS
         most_values = _BLOCK_VALUES if on_cpu else _GPU_VALUES
-        n_rows = most_values // (len(networks) * architecture.width)
+        n_rows = most_values // (len(flat) * architecture.width)
         self.size = max(_FEW_ROWS, min(most_rows, n_rows // _FEW_ROWS * _FEW_ROWS))
 
     def holds(self, values: torch.Tensor) -> bool:
@@ -138,7 +150,7 @@ class Predictor:
             and np.array_equal(mine.cpu().numpy(), values.cpu().numpy())
         )
 
-    def predict(self, X: Any, finish: Finish, n_threads: int) -> Floats:
+    def predict(self, X: Any, finish: Finish, n_threads: int) -> Float64s:
         """Predict rows on at most `n_threads` threads; see :func:`predict`."""
         if len(X) <= _FEW_ROWS:
             return self._predict_part(X[:], finish, self.few_steps)
@@ -149,7 +161,7 @@ class Predictor:
         idle: list[Steps] = [{} for _ in range(n_threads)]
 
         @with_default_settings
-        def predict_part(part: slice) -> Floats:
+        def predict_part(part: slice) -> Float64s:
             steps = idle.pop()
             with torch.no_grad():
                 predictions = self._predict_part(X[part], finish, steps)
@@ -164,24 +176,40 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _predict_part(self, X: Floats, finish: Finish, steps: Steps) -> Floats:
+    def _predict_part(self, X: Floats, finish: Finish, steps: Steps) -> Float64s:
         """Predict rows that fit into memory, on one thread."""
+        rows = torch.tensor(X)
+        if self.full.flat.dtype == torch.float64:
+            return self._predict_rows(rows, finish, steps)
+        with np.errstate(invalid="ignore"):
+            predictions = self._predict_rows(rows, finish, steps)
+        bad = ~np.isfinite(predictions).all(axis=1)
+        if bad.any():
+            # Features of 1e37, say, whose sums are beyond the range of float32.
+            stack = copy.deepcopy(self.full).to("cpu", torch.float64)
+            exact = Predictor(stack, self.values)
+            rows = torch.tensor(X[bad], dtype=torch.float64)
+            predictions[bad] = exact._predict_rows(rows, finish, {})
+        return predictions
+
+    def _predict_rows(
+        self, rows: torch.Tensor, finish: Finish, steps: Steps
+    ) -> Float64s:
+        """Predict rows in the dtype of the networks."""
         architecture = self.full.architecture
-        rows = torch.tensor(X, device=self.values.device)
+        rows = rows.to(self.full.flat.device)
         table = append_constants(rows, architecture.variable_length)
         if not architecture.variable_length:
             return self._predict_table(table, self.full, finish, steps)
-        predictions = None
-        for short, chosen in _by_length(architecture, table[:, -1].cpu().numpy()):
+        groups = _by_length(architecture, table[:, -1].cpu().numpy())
+        parts = []
+        for short, chosen in groups:
             # The features up to the end of the longest row, and the constants.
             columns = [*range(short.n_features), *range(-3, 0)]
-            part = self._predict_table(
-                table[chosen][:, columns], self._stack(short), finish, steps
-            )
-            if predictions is None:
-                predictions = np.empty((len(X), part.shape[1]))
-            predictions[chosen] = part
-        return predictions
+            part = table[chosen][:, columns]
+            parts.append(self._predict_table(part, self._stack(short), finish, steps))
+        order = np.concatenate([chosen for _, chosen in groups])
+        return np.concatenate(parts)[order.argsort()]
 
     def _stack(self, architecture: Architecture) -> CNNStack:
         """Return the stack for rows of which `architecture` is the shortened one."""
@@ -191,7 +219,7 @@ class Predictor:
 
     def _predict_table(
         self, table: torch.Tensor, stack: CNNStack, finish: Finish, steps: Steps
-    ) -> Floats:
+    ) -> Float64s:
         """Predict rows that end in constants, block by block."""
         predictions = []
         for start in range(0, len(table), self.size):
@@ -201,7 +229,8 @@ class Predictor:
             if key not in steps:
                 steps[key] = _make_step(stack, key[1])
             outputs = _compute(steps[key], rows, len(stack.flat))
-            block = outputs.double().cpu().numpy()
+            # A copy, since the next block overwrites the outputs.
+            block = outputs.cpu().to(torch.float64, copy=True).numpy()
             predictions.append(finish(block)[: len(rows)])
         return np.concatenate(predictions)
 

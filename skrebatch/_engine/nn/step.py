@@ -189,6 +189,7 @@ class Step:
         """Compute the gradient of every parameter from `d_outputs`."""
         self.last.backward()
         for layer in reversed(self.layers):
+            assert not isinstance(layer, ConvPoolForward)
             layer.backward()
 
 
