@@ -820,7 +820,8 @@ def test_files_of_every_format_load_and_predict_as_they_did(folder):
         X = np.array(own["X"], dtype=float)
         if own["columns"]:
             X = pd.DataFrame(X, columns=own["columns"])
-        np.testing.assert_allclose(predictions_of(model, X), own["predictions"], 1e-9)
+        # Recorded when predictions were computed in float64; now they are in float32.
+        np.testing.assert_allclose(predictions_of(model, X), own["predictions"], 1e-6)
         if hasattr(model, "classes_"):
             assert model.predict(X).tolist() == own["labels"]
 
