@@ -138,9 +138,7 @@ def test_a_callback_that_can_t_be_pickled_is_named(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps open files as they are")
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_file_that_changes_under_a_prediction_is_refused(
-    name, tmp_path, monkeypatch
-):
+def test_a_file_that_changes_under_a_prediction_is_refused(name, tmp_path, monkeypatch):
     act, words = CHANGES[name]
     # More rows than are read at once.
     X = np.random.default_rng(0).normal(size=(9000, 5)).astype("float32")
