@@ -6,9 +6,13 @@ SITE ?= docs/_build
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint docs clean
+.PHONY: demo demo-full test lint docs clean
 
-demo: $(INSTALLED)
+# What a user needs, and no tools for developers.
+demo: $(VENV)/.installed-demo
+	$(BIN)/python benchmarks/demo.py
+
+demo-full: $(INSTALLED)
 	$(BIN)/python benchmarks/compare.py
 
 # One thread a worker: two workers with two threads each wait for one another.
@@ -26,12 +30,17 @@ docs: $(INSTALLED).docs
 
 clean:
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
-	rm -rf docs/_build docs/api docs/gallery
+	rm -rf docs/_build docs/api docs/gallery demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e ".[test,lint]"
+	touch $@
+
+$(VENV)/.installed-demo: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e ".[plot]"
 	touch $@
 
 $(INSTALLED).docs: $(INSTALLED)
