@@ -80,7 +80,7 @@ FOLDS = 5
 # the small tables alone.
 N_SPLITS = 3
 SPLITS = {"RealMLP": 1, "RealMLP, bagged": 1, "TabM": 1}
-MOST_ROWS = {"RealMLP": 5000, "RealMLP, bagged": 1500, "TabM": 1500}
+MOST_ROWS = {"RealMLP": 800, "RealMLP, bagged": 800, "TabM": 800}
 CACHE = ROOT / "benchmarks" / "cache"
 # Of the development tables, to be quick: rows, and splits of each.
 CHOICE_ROWS, CHOICE_SPLITS = 600, 2

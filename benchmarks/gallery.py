@@ -6,10 +6,6 @@ The data are those that scikit-learn ships. For docs/inspection.md a fifth of th
 of breast cancer is flipped, so that there is something to see.
 """
 
-import contextlib
-import re
-import tempfile
-
 import matplotlib
 import numpy as np
 from harness import DOCS, single
@@ -78,17 +74,6 @@ def draw_idea(n_samples=40, ratio=0.15):
     return figure
 
 
-def draw_front_page():
-    """Run the lines of the front page, and return the figure that they draw."""
-    page = (DOCS / "index.md").read_text("utf-8")
-    source = re.search("```python\n(.*?)```", page, re.DOTALL)[1]
-    namespace = {}
-    # The lines save their figure in the current folder.
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        exec(source, namespace)
-    return namespace["display"].figure_
-
-
 def load_flipped():
     """Return scaled training and validation data; training labels partly flipped."""
     X, y = load_breast_cancer(return_X_y=True)
@@ -150,6 +135,5 @@ if __name__ == "__main__":
     matplotlib.rcParams["svg.hashsalt"] = "skrebatch"  # the same file on every run
     images = DOCS / "images"
     print(save_figure(draw_idea(), images / "index/idea.svg", dpi=100))
-    print(save_figure(draw_front_page(), images / "index/ratio.svg", dpi=100))
     for name, figure in draw_inspection().items():
         print(save_figure(figure, images / f"inspection/{name}.png", dpi=100))
