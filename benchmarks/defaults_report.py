@@ -2,9 +2,11 @@
 
 from evidence import corrected_interval
 from harness import load_frame
-from pages import as_interval, as_table, fill_template, where
+from matplotlib.figure import Figure
+from pages import as_interval, as_table, fill_template, save_figure, where
 
 OURS = "skrebatch"
+SLOW = "RealMLP", "RealMLP, bagged", "TabM"  # those of pytabkit
 SCORES = {  # whether less is better
     "log_loss": ("log loss", True),
     "brier": ("Brier", True),
@@ -24,6 +26,13 @@ JUDGED_BY = {
 def of_task(frame, task):
     """Return the runs of a task: those with its scores."""
     return frame[frame[JUDGED_BY[task][0]].notna()]
+
+
+def where_all(frame, models):
+    """Return the runs on the splits on which all the models were run."""
+    own = frame[frame.model.isin(models)]
+    n_models = own.groupby(["table", "split"]).model.transform("nunique")
+    return own[n_models == len(models)]
 
 
 def rank_table(frame, task):
@@ -47,6 +56,31 @@ def rank_table(frame, task):
         for model in order
     ]
     return as_table([["", *header, "CPU s, fit", "CPU s, predict"], *cells])
+
+
+def draw_cost(frame, beside, task):
+    """Draw the mean rank against the CPU time of a fit.
+
+    On the left all tables, on the right those on which the slow models were run.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    score = JUDGED_BY[task][0]
+    for ax, runs in zip(axes, (frame, beside), strict=True):
+        own = of_task(runs, task)
+        means = own.groupby(["table", "model"])[[score, "fit_cpu"]].mean()
+        ranks = means[score].unstack().rank(axis=1).mean()
+        seconds = means.fit_cpu.unstack().median()
+        colours = ["tab:blue" if model == OURS else "tab:grey" for model in ranks.index]
+        ax.scatter(seconds[ranks.index], ranks, color=colours)
+        for model, rank in ranks.items():
+            place = seconds[model], rank
+            ax.annotate(model, place, (0, 6), textcoords="offset points", ha="center")
+        ax.set(xscale="log", xlabel="CPU time of a fit, s (median over the tables)")
+        ax.set_title(f"{own.table.nunique()} tables")
+        ax.margins(0.2)
+    axes[0].set_ylabel(f"mean rank by {SCORES[score][0]}, 1 is best")
+    return figure
 
 
 def score_table(frame, task, score):
@@ -110,8 +144,16 @@ def describe_tables(tables):
 
 def write_page(compared, chosen, docs):
     """Write docs/defaults.md from the results of the comparison and of the choice."""
-    frame, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
+    everything, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
     classes, numbers = "classification", "regression"
+    frame = everything[~everything.model.isin(SLOW)]
+    beside = {
+        task: where_all(own, [*own.model.unique()])
+        for task, own in ((t, of_task(everything, t)) for t in JUDGED_BY)
+    }
+    for task, name in ((classes, "classes"), (numbers, "numbers")):
+        figure = draw_cost(frame, beside[task], task)
+        save_figure(figure, docs / "images" / "defaults" / f"{name}.png")
     page = fill_template(
         "defaults",
         class_ranks=rank_table(frame, classes),
@@ -124,6 +166,10 @@ def write_page(compared, chosen, docs):
         accuracies=score_table(frame, classes, "accuracy"),
         absolute_errors=score_table(frame, numbers, "mae"),
         squared_errors=score_table(frame, numbers, "rmse"),
+        class_beside=rank_table(beside[classes], classes),
+        number_beside=rank_table(beside[numbers], numbers),
+        class_beside_tables=", ".join(beside[classes].table.unique()),
+        number_beside_tables=", ".join(beside[numbers].table.unique()),
         class_choice=rank_table(candidates, classes),
         number_choice=rank_table(candidates, numbers),
         tables=describe_tables(compared["tables"]),

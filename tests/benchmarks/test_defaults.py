@@ -5,7 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from datasets import as_dataset
-from defaults_report import difference_table, far_from_best, rank_table, score_table
+from defaults_report import (
+    difference_table,
+    far_from_best,
+    rank_table,
+    score_table,
+    where_all,
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from tables import DEVELOPMENT, JUDGED
 
@@ -65,12 +71,22 @@ def test_tables_far_from_the_best_model_are_named():
     assert far_from_best(better, "classification") == "none"
 
 
+def test_slow_models_are_compared_where_all_were_run():
+    own = frame_of({"a": {"skrebatch": 0.2, "slow": 0.1}, "b": {"skrebatch": 0.2}})
+    own = own[(own.model == "skrebatch") | (own.split == 0)]
+    both = where_all(own, ["skrebatch", "slow"])
+    assert both[["table", "split", "model"]].values.tolist() == [
+        ["a", 0, "skrebatch"],
+        ["a", 0, "slow"],
+    ]
+
+
 def test_nothing_is_chosen_on_judged_tables():
     assert not set(DEVELOPMENT) & set(JUDGED)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_every_model_is_scored_on_the_same_rows(task):
+def test_every_model_is_scored_on_the_same_rows(task, tmp_path):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, 3))
     table = as_dataset("made up", X, X[:, 0] > 0)
@@ -79,7 +95,7 @@ def test_every_model_is_scored_on_the_same_rows(task):
         object.__setattr__(table, "task", task)
         object.__setattr__(table, "y", 2 * X[:, 0] + 1)
         models = {"line": Ridge(alpha=1e-9)}
-    found = defaults.run_tables([table], {task: models}, 2, 1)
+    found = defaults.run_tables([table], {task: models}, 2, 1, tmp_path)
     assert len(found["runs"]) == 2 * len(models)
     scores = pd.json_normalize(found["runs"])
     if task == "regression":

@@ -336,7 +336,7 @@ def test_a_candidate_that_holds_out_other_rows_is_not_compared(params):
         (make_cv(lr=-1), "lr must"),
         (make_cv(scoring=lambda *args: np.nan), "score of every candidate is NaN"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_refused(model, words):
     refused(model, words)
