@@ -72,5 +72,5 @@ _ = PrecisionRecallDisplay.from_predictions(
 )
 
 # %%
-# One data set, one seed: :doc:`/label_noise` has six sets, thirty splits each, and the
-# comparison with early stopping and cleanlab.
+# This is one data set with one seed. :doc:`/label_noise` has more of them, and compares
+# with plain training, cleanlab and other models.
