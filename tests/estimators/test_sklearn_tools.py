@@ -46,7 +46,7 @@ def test_a_grid_search_over_the_ratio():
     ratios = [0.03, 0.08, 0.15, 0.3]
     cv = StratifiedKFold(3)
     model = make_pipeline(
-        StandardScaler(), ReBatchCNNClassifier(max_epochs=10, lr=0.05, random_state=0)
+        StandardScaler(), make(ratio=0.15, max_epochs=10, lr=0.05, random_state=0)
     )
     search = GridSearchCV(model, {"rebatchcnnclassifier__ratio": ratios}, cv=cv)
     with pytest.warns(UserWarning, match="B = 0"):  # 27 rows and a ratio of .03
