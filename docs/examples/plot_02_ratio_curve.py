@@ -21,8 +21,15 @@ X, y = load_breast_cancer(return_X_y=True)
 search = FusedGridSearchCV(
     make_pipeline(
         StandardScaler(),
-        # One network a candidate, not ten, to be quick.
-        ReBatchCNNClassifier(n_networks=1, repeats=2, batch_size=32, max_epochs=15),
+        # A single small network for each candidate, to be quick.
+        ReBatchCNNClassifier(
+            n_networks=1,
+            architecture="mlp",
+            hidden_layers=(32,),
+            repeats=2,
+            batch_size=32,
+            max_epochs=15,
+        ),
     ),
     {
         "rebatchcnnclassifier__ratio": [0, 0.03, 0.08, 0.15, 0.3],

@@ -39,6 +39,8 @@ settings = {
 }
 common = {
     "n_networks": 1,
+    "architecture": "mlp",
+    "hidden_layers": (32,),
     "ratio": 0.3,
     "batch_size": 32,
     "max_epochs": 40,

@@ -19,7 +19,13 @@ from skrebatch import ReBatchCNNClassifier
 
 X, y = load_breast_cancer(return_X_y=True)
 search = HalvingGridSearchCV(
-    ReBatchCNNClassifier(n_networks=1, batch_size=32, random_state=0),
+    ReBatchCNNClassifier(
+        n_networks=1,
+        architecture="mlp",
+        hidden_layers=(32,),
+        batch_size=32,
+        random_state=0,
+    ),
     {"ratio": [0, 0.08, 0.15, 0.3], "lr": [3e-4, 1e-3, 3e-3]},
     resource="max_epochs",
     min_resources=5,
