@@ -3,9 +3,17 @@
 from evidence import corrected_interval
 from harness import load_frame
 from matplotlib.figure import Figure
-from pages import as_interval, as_table, fill_template, save_figure, where
+from pages import (
+    as_interval,
+    as_table,
+    fill_template,
+    save_figure,
+    where,
+    write_blocks,
+)
 
 OURS = "skrebatch"
+BLOCK = "ranks: written by benchmarks/defaults.py"  # of the README
 SLOW = "RealMLP", "RealMLP, bagged", "TabM"  # those of pytabkit
 SCORES = {  # whether less is better
     "log_loss": ("log loss", True),
@@ -35,17 +43,21 @@ def where_all(frame, models):
     return own[n_models == len(models)]
 
 
-def rank_table(frame, task):
-    """Tabulate the mean ranks over tables, the best model first, and the cost."""
+def rank_table(frame, task, n_scores=None):
+    """Tabulate the mean ranks over tables, the best model first, and the cost.
+
+    `n_scores` is how many of the scores are shown.
+    """
+    scores = JUDGED_BY[task][:n_scores]
     own = of_task(frame, task)
     rows = []
-    for score in JUDGED_BY[task]:
+    for score in scores:
         means = own.groupby(["table", "model"])[score].mean().unstack()
         rows.append(means.rank(axis=1, ascending=SCORES[score][1]).mean())
     order = rows[0].sort_values(kind="stable").index
     cost = own.groupby(["table", "model"])[["fit_cpu", "predict_cpu"]].mean()
     cost = cost.groupby("model").median()
-    header = [f"rank by {SCORES[s][0]}" for s in JUDGED_BY[task]]
+    header = [f"rank by {SCORES[s][0]}" for s in scores]
     cells = [
         [
             model,
@@ -73,12 +85,21 @@ def draw_cost(frame, beside, task):
         seconds = means.fit_cpu.unstack().median()
         colours = ["tab:blue" if model == OURS else "tab:grey" for model in ranks.index]
         ax.scatter(seconds[ranks.index], ranks, color=colours)
-        for model, rank in ranks.items():
-            place = seconds[model], rank
-            ax.annotate(model, place, (0, 6), textcoords="offset points", ha="center")
+        # Above and below in turns, so that fewer names overlap.
+        for i, (model, rank) in enumerate(ranks.sort_values().items()):
+            place, offset = (seconds[model], rank), (0, 8 if i % 2 else -8)
+            ax.annotate(
+                model,
+                place,
+                offset,
+                textcoords="offset points",
+                fontsize=8,
+                ha="center",
+                va="bottom" if i % 2 else "top",
+            )
         ax.set(xscale="log", xlabel="CPU time of a fit, s (median over the tables)")
         ax.set_title(f"{own.table.nunique()} tables")
-        ax.margins(0.2)
+        ax.margins(0.3)
     axes[0].set_ylabel(f"mean rank by {SCORES[score][0]}, 1 is best")
     return figure
 
@@ -179,3 +200,5 @@ def write_page(compared, chosen, docs):
         where=where(compared["environment"]),
     )
     (docs / "defaults.md").write_text(page, encoding="utf-8")
+    tables = [rank_table(frame, task, 1) for task in JUDGED_BY]
+    write_blocks(docs.parent / "README.md", {BLOCK: "\n\n".join(tables)})

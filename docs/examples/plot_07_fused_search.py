@@ -7,8 +7,8 @@ same candidates, folds and scores; how much faster?
 """
 
 # %%
-# Twenty-four fits of a small network: two ratios, four seeds, three folds. In float64 the two
-# searches agree to rounding.
+# Twenty-four fits of a small network: two ratios, four seeds, three folds. In float64
+# the two searches agree to rounding.
 
 import time
 

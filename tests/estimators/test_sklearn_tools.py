@@ -17,8 +17,6 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrebatch import ReBatchCNNClassifier
-
 
 def scaled(**params):
     return make_pipeline(StandardScaler(), make(**params))
