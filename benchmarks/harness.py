@@ -42,7 +42,8 @@ SINGLE = {
 
 def single(cls=ReBatchCNNClassifier, **parameters):
     """Make an estimator of a single network of the paper."""
-    return cls(**{**SINGLE, **parameters})
+    scale = {} if cls is ReBatchCNNClassifier else {"standardize_target": True}
+    return cls(**{**SINGLE, **scale, **parameters})
 
 
 def score(model, X, y, scorers):

@@ -345,10 +345,11 @@ def build_unfitted(cls: type[Any], content: dict[str, Any], arrays: Arrays) -> A
     """Return an estimator with the parameters in `content`."""
     plain = content["parameters"].items()
     parameters = {name: from_plain(value, arrays) for name, value in plain}
-    if "input_clip" in cls._get_param_names():
+    estimator = cls(**parameters)
+    if "input_clip" not in parameters and hasattr(estimator, "input_clip"):
         # Files written before there was clipping do not contain it.
-        parameters.setdefault("input_clip", None)
-    return cls(**parameters)
+        estimator.input_clip = None
+    return estimator
 
 
 def restore_learned(

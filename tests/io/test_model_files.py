@@ -312,8 +312,8 @@ def test_a_network_that_is_not_finite_is_not_saved(tmp_path):
 
 def test_a_description_that_no_file_can_hold_is_not_saved(tmp_path):
     model = make().fit(*make_data())
-    model.best_params_ = {"note": "x" * MAX_BYTES}
-    words = r"header of the model file is too large .* because of `best_params_`"
+    model.set_params(optimizer_params={"note": "x" * MAX_BYTES})
+    words = r"header of the model file is too large .* because of `optimizer_params`"
     with pytest.raises(ValueError, match=words):
         save_model(model, tmp_path / "model")
     assert os.listdir(tmp_path) == []

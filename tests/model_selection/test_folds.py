@@ -184,7 +184,7 @@ def test_routed_groups_and_weights():
     X, y = make_data(n=ROWS)
     fit = {"groups": np.arange(ROWS) // 7, "sample_weight": weights()}
     with routing():
-        model = requests(net(), score=False)
+        model = requests(net(), score=False).set_fit_request(groups=False)
         cv = GroupKFold(3).set_split_request(groups=True)
         both(model, RATIOS, X, y, fit=fit, cv=cv)
 

@@ -41,8 +41,9 @@ _GPU_ROWS, _GPU_VALUES = 8192, 100_000_000
 # Rows of the smallest block. All sizes are its multiples: some libraries compute the
 # last rows of other sizes in another order.
 _FEW_ROWS = 4
-# Number of blocks that a thread predicts before it takes the next rows.
-_BLOCKS_AT_ONCE = 32
+# Number of blocks that a thread predicts before it takes the next rows: fewer of wide
+# rows, which would take much memory.
+_BLOCKS_AT_ONCE, _PART_VALUES = 32, 1_000_000
 
 # The predictors that are not at work, by module. They are no attributes, so copies and
 # files of a module or an estimator don't contain them.
@@ -154,7 +155,9 @@ class Predictor:
         """Predict rows on at most `n_threads` threads; see :func:`predict`."""
         if len(X) <= _FEW_ROWS:
             return self._predict_part(X[:], finish, self.few_steps)
-        n_rows = _BLOCKS_AT_ONCE * self.size
+        n_values = self.size * self.full.architecture.n_features
+        n_blocks = max(1, min(_BLOCKS_AT_ONCE, _PART_VALUES // n_values))
+        n_rows = n_blocks * self.size
         parts = [slice(i, i + n_rows) for i in range(0, len(X), n_rows)]
         n_threads = min(n_threads, len(parts))
         # Each thread takes steps that no other thread uses.
