@@ -32,8 +32,8 @@ MINI_BATCHES = {
 }
 ONE_NETWORK = {
     "check_sample_weight_equivalence_on_dense_data": (
-        "it sets cv, which is for several networks; tests/estimators/test_preparation.py "
-        "compares weights with copies"
+        "it sets cv, which is for several networks; test_preparation.py compares "
+        "weights with copies"
     )
 }
 PADDING = {
