@@ -9,6 +9,7 @@ import pytest
 import skrebatch
 import skrebatch.plots
 import skrebatch.strategies
+from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 
 DOCS = Path(__file__).parent.parent / "docs"
 LISTED = re.compile(r"^   (\w+)$", re.MULTILINE)
@@ -44,6 +45,17 @@ def test_every_public_name_is_explained_and_points_to_its_relatives(name):
     named = re.findall(r"^(\w+) : ", relatives, re.MULTILINE)
     assert named and name not in named
     assert set(named) <= set(public_names())
+
+
+@pytest.mark.parametrize("cls", [ReBatchCNNClassifier, ReBatchCNNRegressor])
+def test_the_parameters_are_listed_and_described_in_the_order_of_the_signature(cls):
+    before, _, after = inspect.getdoc(cls).partition("\nParameters\n----------\n")
+    groups = before.partition("Parameters by group:\n\n")[2]
+    described, _, _ = after.partition("\n\nAttributes\n")
+    entries = re.findall(r"^(\w[\w, ]*) : ", described, re.MULTILINE)
+    signature = list(inspect.signature(cls).parameters)
+    assert re.findall(r"`(\w+)`", groups) == signature
+    assert ", ".join(entries).split(", ") == signature
 
 
 def test_the_front_page_finds_wrong_labels_and_fits_in_15_lines(capsys):

@@ -19,17 +19,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
-from skrebatch.estimators._docstrings import (
-    CLASSIFIER_ATTRIBUTES,
-    CLASSIFIER_PARAMETERS,
-    fill_in,
-)
+from skrebatch.estimators._docstrings import CLASSIFIER, fill_in
 from skrebatch.estimators._targets import ClassTargets, Targets, has_columns
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.strategies import Strategy
 
 
-@fill_in(parameters=CLASSIFIER_PARAMETERS, attributes=CLASSIFIER_ATTRIBUTES)
+@fill_in(**CLASSIFIER)
 class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     """Classifier: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
@@ -41,6 +37,10 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     label, and the loss of a sample is the sum of the binary cross-entropies. Features
     should have similar scales: use a :class:`~sklearn.preprocessing.StandardScaler`
     before this estimator.
+
+    Parameters by group:
+
+    {groups}
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         dropout: float = 0.0,
         input_clip: float | str | None = "auto",
         variable_length: bool = False,
-        max_elements: int | None = None,
         max_epochs: int = 100,
         batch_size: int | str = "auto",
+        max_elements: int | None = None,
         optimizer: str | type[torch.optim.Optimizer] = "adam",
         optimizer_params: dict[str, Any] | None = None,
         lr: float = 5e-3,
@@ -117,23 +117,23 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         weight_decay: float = 0.0,
         n_augments: int = 0,
         noise_std: float = 0.0,
+        class_weight: dict[Any, float] | str | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.2,
-        cv: Any = None,
         n_iter_no_change: int = 5,
         stopping_score: str = "auto",
-        class_weight: dict[Any, float] | str | None = None,
+        validation_fraction: float = 0.2,
+        cv: Any = None,
+        n_networks: int = 10,
+        choose: str = "own",
         device: str | torch.device = "cpu",
         dtype: str = "float32",
         precision: str = "float32",
-        callbacks: list[Any] | None = None,
-        n_networks: int = 10,
-        choose: str = "own",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 10,
         record_losses: bool = False,
-        warm_start: bool = False,
-        random_state: int | np.random.RandomState | None = None,
+        callbacks: list[Any] | None = None,
         verbose: int = 0,
     ):
         self.ratio = ratio
@@ -157,9 +157,9 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         self.dropout = dropout
         self.input_clip = input_clip
         self.variable_length = variable_length
-        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.max_elements = max_elements
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
         self.lr = lr
@@ -168,23 +168,23 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         self.weight_decay = weight_decay
         self.n_augments = n_augments
         self.noise_std = noise_std
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.random_state = random_state
         self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.cv = cv
         self.n_iter_no_change = n_iter_no_change
         self.stopping_score = stopping_score
-        self.class_weight = class_weight
+        self.validation_fraction = validation_fraction
+        self.cv = cv
+        self.n_networks = n_networks
+        self.choose = choose
         self.device = device
         self.dtype = dtype
         self.precision = precision
-        self.callbacks = callbacks
-        self.n_networks = n_networks
-        self.choose = choose
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_every = checkpoint_every
         self.record_losses = record_losses
-        self.warm_start = warm_start
-        self.random_state = random_state
+        self.callbacks = callbacks
         self.verbose = verbose
 
     classes_: NDArray[Any]

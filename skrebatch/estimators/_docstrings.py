@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
-PARAMETERS = """ratio : float, default=0.15
+# By group, in the order of the signatures.
+_PARAMETERS = {
+    "method": """ratio : float, default=0.15
         Redistribution ratio r, 0 or more. B = floor(N r / (1 + r)) of the N
         training samples are redistributed in each epoch (eq. 2). 0 disables
         re-Batch.
@@ -42,8 +45,9 @@ default="constant"
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch after the first. False
         leaves them in their original order, as the paper does. The order of the first
-        epoch is always random.
-    architecture : {{"auto", "cnn", "projected-cnn", "mlp"}}, default="auto"
+        epoch is always random.""",
+    "network": """architecture : {{"auto", "cnn", "projected-cnn", "mlp"}}, \
+default="auto"
         "cnn" has convolution blocks, which read the features in their order, and a
         head. "projected-cnn" is for features without order: before the blocks, a
         linear layer and a ReLU project all features to 8 channels of 16 positions.
@@ -84,18 +88,18 @@ default="constant"
         head read zeros beyond the end of a row, and pools ignore these positions. In
         prediction, X may have fewer columns than in `fit`, or further columns of NaN.
         Not supported with `n_augments`, `batch_norm`, `dropout`, a `precision` of 16
-        bits or ``architecture="projected-cnn"``.
-    max_elements : int or None, default=None
-        With `variable_length`, the maximum number of elements of a mini-batch, padding
-        included. Rows of similar length are batched together, as by
-        :class:`DynamicBatchSampler`, and `batch_size` is not used. Such networks are
-        not trained in stacks.
-    max_epochs : int, default=100
+        bits or ``architecture="projected-cnn"``.""",
+    "training": """max_epochs : int, default=100
         Maximum number of epochs.
     batch_size : int, "auto" or "ratio", default="auto"
         Number of rows in a mini-batch. "auto" is N / 40, rounded to a power of 2
         between 32 and 256. "ratio" is B of eq. 2, as in the paper, but at most 1024,
         and 32 if B is 0. Values above N are reduced to N.
+    max_elements : int or None, default=None
+        With `variable_length`, the maximum number of elements of a mini-batch, padding
+        included. Rows of similar length are batched together, as by
+        :class:`DynamicBatchSampler`, and `batch_size` is not used. Such networks are
+        not trained in stacks.
     optimizer : {{"adam", "adamw", "sgd", "rmsprop"}} or type, default="adam"
         Optimizer, by name or as a subclass of :class:`torch.optim.Optimizer` that
         updates each weight independently of the others.
@@ -127,12 +131,26 @@ default=None
         chosen by the losses of the rows without noise.
     noise_std : float, default=0.0
         Standard deviation of the noise, in the units of X.
-    early_stopping : bool or "auto", default="auto"
+    {specific}
+    warm_start : bool, default=False
+        Whether `fit` continues from the network of an earlier `fit`.
+    random_state : int, numpy.random.RandomState or None, default=None
+        Source of the randomness of initial weights, validation split and the order of
+        samples. Pass an int for bit-identical results across calls.""",
+    "early stopping": """early_stopping : bool or "auto", default="auto"
         Whether to stop when the score on the validation rows has not improved for
         `n_iter_no_change` epochs, and to restore the parameters of the best epoch.
         Several networks use different validation rows and stop together; see
         `validation_fraction` and `stopping_score`. "auto" is True with several
         networks and False with one; `partial_fit` does not stop early.
+    n_iter_no_change : int, default=5
+        Number of epochs without improvement after which `early_stopping` stops.
+    stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
+        Score of an epoch for `early_stopping`; lower is better. With several networks
+        it is the score of their out-of-fold predictions: for each row, the mean over
+        the networks that hold it out. The best epoch is the one with the best running
+        mean of these scores. "auto" is "loss" for one network and {bounded_text} for
+        several, which a wrong {label} affects less than the loss.
     validation_fraction : float, default=0.2
         Fraction of the training rows that `early_stopping` holds out if `fit` is not
         given a validation set{stratified}. One network holds out a single set of
@@ -148,17 +166,15 @@ default=None
         indices. Network k uses split k. With more networks than splits, a list is used
         again and a splitter splits again: into other parts if it shuffles and its
         `random_state` is None, which then is drawn from that of the estimator.
-        `X_val` takes precedence. Needs several networks and `early_stopping`.
-    n_iter_no_change : int, default=5
-        Number of epochs without improvement after which `early_stopping` stops.
-    stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
-        Score of an epoch for `early_stopping`; lower is better. With several networks
-        it is the score of their out-of-fold predictions: for each row, the mean over
-        the networks that hold it out. The best epoch is the one with the best running
-        mean of these scores. "auto" is "loss" for one network and {bounded_text} for
-        several, which a wrong {label} affects less than the loss.
-    {specific}
-    device : str or torch.device, default="cpu"
+        `X_val` takes precedence. Needs several networks and `early_stopping`.""",
+    "ensemble": """n_networks : int, default=10
+        Number of networks, trained side by side from different seeds. Predictions are
+        the mean of their probabilities or targets. Training K networks takes far less
+        than K times as long as one.
+    choose : {{"own", "together"}}, default="own"
+        With several networks, whether each chooses samples by its losses ("own"), or
+        all choose by the mean of their losses ("together").""",
+    "device": """device : str or torch.device, default="cpu"
         Device to train on; "auto" is the fastest device available.
     dtype : {{"float32", "float64"}}, default="float32"
         Data type of data and network.
@@ -166,19 +182,8 @@ default=None
         Precision of the training steps. "float32" uses `dtype`; "bf16" and "fp16" need
         ``dtype="float32"``. Parameters, optimizer state, validation, predictions and
         the losses of samples don't use 16 bits. With "fp16", gradients are scaled, and
-        steps in which they overflow are skipped.
-    callbacks : list of skorch.callbacks.Callback, default=None
-        Callbacks of skorch, called in each epoch. Those that compute scores or change
-        single parameters are not supported. Callbacks of scikit-learn (1.9 or newer)
-        are passed to ``set_callbacks``.
-    n_networks : int, default=10
-        Number of networks, trained side by side from different seeds. Predictions are
-        the mean of their probabilities or targets. Training K networks takes far less
-        than K times as long as one.
-    choose : {{"own", "together"}}, default="own"
-        With several networks, whether each chooses samples by its losses ("own"), or
-        all choose by the mean of their losses ("together").
-    checkpoint_dir : str or path-like, default=None
+        steps in which they overflow are skipped.""",
+    "files and reports": """checkpoint_dir : str or path-like, default=None
         Folder in which `fit` saves a checkpoint. If `fit` is interrupted, calling it
         again with the same arguments resumes from there and gives the same result as
         without interruption. None saves nothing. Needs the extra ``files``. Not used
@@ -190,16 +195,16 @@ default=None
         are stored: beyond that, every second one is dropped. This takes up to 500
         bytes per row for each network, and as many for the attributes. See
         :func:`training_dynamics`.
-    warm_start : bool, default=False
-        Whether `fit` continues from the network of an earlier `fit`.
-    random_state : int, numpy.random.RandomState or None, default=None
-        Source of the randomness of initial weights, validation split and the order of
-        samples. Pass an int for bit-identical results across calls.
+    callbacks : list of skorch.callbacks.Callback, default=None
+        Callbacks of skorch, called in each epoch. Those that compute scores or change
+        single parameters are not supported. Callbacks of scikit-learn (1.9 or newer)
+        are passed to ``set_callbacks``.
     verbose : int, default=0
         0 is silent. 1 shows a progress bar with the losses, 2 a table with a row for
-        each epoch: the losses, the score of `stopping_score` and the seconds."""
+        each epoch: the losses, the score of `stopping_score` and the seconds.""",
+}
 
-ATTRIBUTES = """n_features_in_ : int
+_ATTRIBUTES = """n_features_in_ : int
         Number of features seen in fit.
     feature_names_in_ : ndarray of str
         Names of the features. Defined only if X has feature names that are all strings.
@@ -267,19 +272,24 @@ def fill_in(**fragments: str) -> Callable[[type[T]], type[T]]:
     return fill
 
 
-CLASSIFIER_ATTRIBUTES = ATTRIBUTES.format(
-    oof="""oof_decision_function_ : ndarray of shape (n_samples, n_classes)
-        Out-of-fold probabilities of the training rows: the mean over the networks
-        that held out the row, or NaN without such networks. Defined only with several
-        networks and `early_stopping`, without a validation set."""
-)
-REGRESSOR_ATTRIBUTES = ATTRIBUTES.format(
-    oof="""oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Out-of-fold predictions of the training rows: the mean over the networks that
-        held out the row, or NaN without such networks. Defined only with several
-        networks and `early_stopping`, without a validation set."""
-)
-CLASSIFIER_PARAMETERS = PARAMETERS.format(
+def _estimator_text(oof: str, **fragments: str) -> dict[str, str]:
+    """Return the fragments of an estimator's docstring."""
+    texts = {group: text.format(**fragments) for group, text in _PARAMETERS.items()}
+    return {
+        "groups": "\n    ".join(_list_names(*group) for group in texts.items()),
+        "parameters": "\n    ".join(texts.values()),
+        "attributes": _ATTRIBUTES.format(oof=oof),
+    }
+
+
+def _list_names(group: str, text: str) -> str:
+    """Return a bullet with the names of the parameters that the text describes."""
+    entries = re.findall(r"^(?: {4})?(\w[\w, ]*) : ", text, re.MULTILINE)
+    names = re.sub(r"(\w+)", r"`\1`", ", ".join(entries))
+    return textwrap.fill(f"- {group}: {names}", 84, subsequent_indent="      ")
+
+
+CLASSIFIER = _estimator_text(
     stratified=", stratified by class",
     lone=", but never the only row of a class",
     bounded="brier",
@@ -294,8 +304,12 @@ CLASSIFIER_PARAMETERS = PARAMETERS.format(
         uses weights inversely proportional to the sum of the sample weights in each
         class, in `partial_fit` those of the call. For a multi-label `y`, "balanced"
         multiplies the weights of the columns, and a dict is not supported.""",
+    oof="""oof_decision_function_ : ndarray of shape (n_samples, n_classes)
+        Out-of-fold probabilities of the training rows: the mean over the networks
+        that held out the row, or NaN without such networks. Defined only with several
+        networks and `early_stopping`, without a validation set.""",
 )
-REGRESSOR_PARAMETERS = PARAMETERS.format(
+REGRESSOR = _estimator_text(
     stratified="",
     lone="",
     bounded="absolute_error",
@@ -308,4 +322,8 @@ REGRESSOR_PARAMETERS = PARAMETERS.format(
         1.4826 times the median absolute deviation (MAD) instead, which outliers hardly
         change; if the MAD is 0, 1.2533 times the mean absolute deviation. False trains
         on the unscaled target, as the paper does.""",
+    oof="""oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Out-of-fold predictions of the training rows: the mean over the networks that
+        held out the row, or NaN without such networks. Defined only with several
+        networks and `early_stopping`, without a validation set.""",
 )

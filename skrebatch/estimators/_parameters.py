@@ -59,9 +59,9 @@ class Parameters:
     dropout: float
     input_clip: float | str | None
     variable_length: bool
-    max_elements: int | None
     max_epochs: int
     batch_size: int | str
+    max_elements: int | None
     optimizer: str | type[torch.optim.Optimizer]
     optimizer_params: dict[str, Any] | None
     lr: float
@@ -70,22 +70,22 @@ class Parameters:
     weight_decay: float
     n_augments: int
     noise_std: float
+    warm_start: bool
+    random_state: int | np.random.RandomState | None
     early_stopping: bool | str
-    validation_fraction: float
-    cv: Any
     n_iter_no_change: int
     stopping_score: str
+    validation_fraction: float
+    cv: Any
+    n_networks: int
+    choose: str
     device: str | torch.device
     dtype: str
     precision: str
-    callbacks: list[Any] | None
-    n_networks: int
-    choose: str
     checkpoint_dir: str | os.PathLike[str] | None
     checkpoint_every: int
     record_losses: bool
-    warm_start: bool
-    random_state: int | np.random.RandomState | None
+    callbacks: list[Any] | None
     verbose: int
 
 

@@ -16,17 +16,13 @@ from sklearn.utils.metaestimators import available_if
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.validation import check_bool, check_option
 from skrebatch.estimators._base import BaseReBatchCNN
-from skrebatch.estimators._docstrings import (
-    REGRESSOR_ATTRIBUTES,
-    REGRESSOR_PARAMETERS,
-    fill_in,
-)
+from skrebatch.estimators._docstrings import REGRESSOR, fill_in
 from skrebatch.estimators._targets import NumericTargets, Targets
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.strategies import Strategy
 
 
-@fill_in(parameters=REGRESSOR_PARAMETERS, attributes=REGRESSOR_ATTRIBUTES)
+@fill_in(**REGRESSOR)
 class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
     """Regressor: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
@@ -34,6 +30,10 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
     samples of lowest or highest error are chosen. The next epoch holds each of them 0,
     1 or m times, at regular intervals [1]_. Features should have similar scales: use a
     :class:`~sklearn.preprocessing.StandardScaler` before this estimator.
+
+    Parameters by group:
+
+    {groups}
 
     Parameters
     ----------
@@ -97,9 +97,9 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         dropout: float = 0.0,
         input_clip: float | str | None = "auto",
         variable_length: bool = False,
-        max_elements: int | None = None,
         max_epochs: int = 100,
         batch_size: int | str = "auto",
+        max_elements: int | None = None,
         optimizer: str | type[torch.optim.Optimizer] = "adam",
         optimizer_params: dict[str, Any] | None = None,
         lr: float = 5e-3,
@@ -108,23 +108,23 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         weight_decay: float = 0.0,
         n_augments: int = 0,
         noise_std: float = 0.0,
+        standardize_target: bool | str = "robust",
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.2,
-        cv: Any = None,
         n_iter_no_change: int = 5,
         stopping_score: str = "auto",
-        standardize_target: bool | str = "robust",
+        validation_fraction: float = 0.2,
+        cv: Any = None,
+        n_networks: int = 10,
+        choose: str = "own",
         device: str | torch.device = "cpu",
         dtype: str = "float32",
         precision: str = "float32",
-        callbacks: list[Any] | None = None,
-        n_networks: int = 10,
-        choose: str = "own",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 10,
         record_losses: bool = False,
-        warm_start: bool = False,
-        random_state: int | np.random.RandomState | None = None,
+        callbacks: list[Any] | None = None,
         verbose: int = 0,
     ):
         self.ratio = ratio
@@ -147,9 +147,9 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         self.dropout = dropout
         self.input_clip = input_clip
         self.variable_length = variable_length
-        self.max_elements = max_elements
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.max_elements = max_elements
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
         self.lr = lr
@@ -158,23 +158,23 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         self.weight_decay = weight_decay
         self.n_augments = n_augments
         self.noise_std = noise_std
+        self.standardize_target = standardize_target
+        self.warm_start = warm_start
+        self.random_state = random_state
         self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.cv = cv
         self.n_iter_no_change = n_iter_no_change
         self.stopping_score = stopping_score
-        self.standardize_target = standardize_target
+        self.validation_fraction = validation_fraction
+        self.cv = cv
+        self.n_networks = n_networks
+        self.choose = choose
         self.device = device
         self.dtype = dtype
         self.precision = precision
-        self.callbacks = callbacks
-        self.n_networks = n_networks
-        self.choose = choose
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_every = checkpoint_every
         self.record_losses = record_losses
-        self.warm_start = warm_start
-        self.random_state = random_state
+        self.callbacks = callbacks
         self.verbose = verbose
 
     def fit(
