@@ -16,6 +16,7 @@ from helpers.estimators import (
 from helpers.refusals import refused
 from helpers.searches import both
 from helpers.twins import ROWS, assert_all_twins, assert_twins, fit_alone
+from torch import nn
 
 from skrebatch import FusedGridSearchCV, fit_fused, load_model, save_model
 from skrebatch._engine.training.epoch_plan import stack_table
@@ -45,6 +46,33 @@ def test_a_fit_is_that_of_the_table_clipped_by_hand(task, architecture):
     assert_close(model.loss_curve_, twin.loss_curve_)
     assert_close(model.sample_losses_, twin.sample_losses_)
     assert_close(model.predict(X), twin.predict(clipped(X, 1.5)))
+
+
+@pytest.mark.parametrize(
+    "architecture, limit, expected",
+    [
+        # 7.5 / 1.25, 10 / sqrt(2) and -24 / 2.6
+        ("auto", 10, [6, 50**0.5, -120 / 13]),
+        ("mlp", 10, [6, 50**0.5, -120 / 13]),
+        ("cnn", None, [7.5, 10, -24]),
+    ],
+)
+def test_auto_clips_at_10_but_not_before_the_cnn(
+    architecture, limit, expected, tmp_path
+):
+    X, y = outliers()
+    params = {"architecture": architecture, "dtype": "float64", "max_epochs": 2}
+    model = make(input_clip="auto", **params).fit(X, y)
+    assert_same_bits(model, make(input_clip=limit, **params).fit(X, y))
+    save_model(model, tmp_path / "model")
+    for own in (model, load_model(tmp_path / "model")):
+        assert own.input_clip == "auto"
+        layers = own.module_.modules()
+        first = next(m for m in layers if isinstance(m, nn.Conv1d | nn.Linear))
+        reached = []
+        first.register_forward_pre_hook(lambda _, args, to=reached: to.append(args[0]))
+        own.module_(torch.tensor([[7.5, 10.0, -24.0, 0.0, 0.0]], dtype=torch.float64))
+        assert_close(reached[0][reached[0] != 0], expected)  # a CNN pads with zeros
 
 
 def test_validation_rows_are_clipped_too():
