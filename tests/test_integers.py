@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers.estimators import assert_same_bits, make, make_data
+from helpers.estimators import assert_same_bits, make, make_cv, make_data
 
 from skrebatch import (
     DynamicBatchSampler,
@@ -38,6 +38,8 @@ SMALL = {
     "bool": lambda y: y.astype(bool),
     "float": lambda y: y.astype(float),
     "float32": lambda y: y.astype(np.float32),
+    "boolean": lambda y: pd.Series(y == 1, dtype="boolean"),
+    "objects": lambda y: (y == 1).astype(object),
 }
 
 
@@ -133,11 +135,29 @@ def test_integers_that_numpy_takes_for_floats(values, dtype):
         [[np.uint64(1), -1]],
         None,
         np.array([1, True], dtype=object),
+        np.array([True, None], dtype=object),
         np.array([1.0, 2.0]),
     ],
 )
 def test_other_values_are_left_unchanged(values):
     assert keep_integers(values) is values
+
+
+@pytest.mark.parametrize(
+    "y", [pd.Series([True, False], dtype="boolean"), np.array([True, False], object)]
+)
+def test_booleans_stay_booleans(y):
+    assert keep_integers(y).dtype == bool
+    assert keep_integers(y).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_labels_are_scored_by_value(name):
+    scores = [
+        make_cv(scoring="accuracy", max_epochs=2).fit(X, y).best_score_
+        for y in (Y, FORMS[name](LABELS))
+    ]
+    assert scores[0] == scores[1]
 
 
 MIXED = [np.uint64(2), 0, np.int8(1)]

@@ -19,6 +19,7 @@ from skrebatch import (
     ReBatch,
     SampleDynamicsDisplay,
     Strategy,
+    find_label_issues,
     fit_fused,
     interval_insertion,
     loss_area,
@@ -83,6 +84,12 @@ CALLS = {
         "val_indices[0]",
         "row 7",
     ),
+    "find_label_issues, X": (
+        lambda m: find_label_issues(MASKED_X, Y, m),
+        "X",
+        "row 3, column 1",
+    ),
+    "find_label_issues, y": (lambda m: find_label_issues(X, MASKED_Y, m), "y", "row 5"),
 }
 
 

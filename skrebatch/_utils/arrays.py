@@ -50,10 +50,11 @@ def as_array(values: Any, name: str) -> Any:
 
 
 def keep_integers(values: Any) -> Any:
-    """Return integers of any types in a list or a series as an array of integers.
+    """Return integers or booleans of any types as an array of integers or booleans.
 
-    Numpy and scikit-learn would convert some to floats: signed and unsigned integers
-    together, and those of nullable types. Other input is returned unchanged.
+    Numpy and scikit-learn would convert some in lists and series to floats: signed and
+    unsigned integers together, and those of nullable types. Other input is returned
+    unchanged.
     """
     is_list = isinstance(values, list | tuple)
     dtype = getattr(values, "dtype", None)
@@ -64,17 +65,16 @@ def keep_integers(values: Any) -> Any:
         array = np.asarray(values)
     except (TypeError, ValueError):  # rows of different lengths
         return values
-    if array.dtype.kind in "iu" and not is_list:
+    if array.dtype.kind in "biu" and not is_list:
         return array
     if array.ndim != 1 or array.dtype.kind not in "fO" or not array.size:
         return values
-    items = [
-        int(item)
-        for item in values
-        if isinstance(item, Integral) and not isinstance(item, bool)
-    ]
-    if len(items) < len(array):
+    are_bools = [isinstance(item, bool | np.bool_) for item in values]
+    if all(are_bools):
+        return array.astype(bool)
+    if any(are_bools) or not all(isinstance(item, Integral) for item in values):
         return values
+    items = [int(item) for item in values]
     for integers in (np.int64, np.uint64):
         limits = np.iinfo(integers)
         if limits.min <= min(items) and max(items) <= limits.max:

@@ -44,8 +44,8 @@ default="constant"
         only when samples are chosen, unless `loss_smoothing` is set.{balanced}
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch after the first. False
-        leaves them in their original order, as the paper does. The order of the first
-        epoch is always random.""",
+        leaves them in their original order, as the paper does. The first epoch of a new
+        network has a random order, also with False.""",
     "network": """architecture : {{"auto", "cnn", "projected-cnn", "mlp"}}, \
 default="auto"
         "cnn" has convolution blocks, which read the features in their order, and a

@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import clone, is_regressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.multiclass import type_of_target
 
-from skrebatch._utils.arrays import refuse_masked
+from skrebatch._utils.arrays import (
+    as_array,
+    keep_integers,
+    refuse_masked,
+    refuse_non_numbers,
+    to_floats,
+)
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
+from skrebatch._utils.validation import find_labels
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._fitting import interrupts_raised
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.inspection._dynamics import (
     check_recorded,
@@ -98,8 +107,8 @@ def find_label_issues(
     Raises
     ------
     ValueError
-        If `y` has missing values, or the estimator was fitted to other rows or without
-        ``record_losses=True``.
+        If `y` has missing values, an array `X` contains text or dates, or the estimator
+        was fitted to other rows or without ``record_losses=True``.
     TypeError
         If the estimator is not one of this package.
     ImportError
@@ -131,6 +140,7 @@ def find_label_issues(
     [10, 90]
     """
     pandas = import_extra("pandas", "find_label_issues")
+    refuse_masked(X, "X")
     labels = _check_labels(y)
     model = _fit_or_check(X, y, labels, estimator, random_state)
     quality = training_dynamics(model)["label_quality"].to_numpy()
@@ -161,13 +171,9 @@ def find_label_issues(
 
 def _check_labels(y: Any) -> NDArray[Any]:
     """Return the labels as an array; raise ValueError if some are missing."""
-    refuse_masked(y, "y")
-    labels = np.asarray(y)
-    missing = labels != labels if labels.dtype.kind in "fO" else np.zeros(1, bool)
-    if labels.dtype == object:
-        missing = np.array([e is None or e is not e for e in labels.ravel()]) | (
-            import_extra("pandas", "find_label_issues").isna(labels).ravel()
-        )
+    y = keep_integers(as_array(y, "y"))
+    labels: NDArray[Any] = y.toarray() if issparse(y) else np.asarray(y)
+    missing = import_extra("pandas", "find_label_issues").isna(labels)
     if missing.any():
         rows = np.flatnonzero(missing.reshape(len(labels), -1).any(axis=1))
         raise ValueError(
@@ -194,7 +200,8 @@ def _fit_or_check(
         last.set_params(random_state=random_state)
     if not isinstance(model, Pipeline):
         model = make_pipeline(*_preparation(X), last)
-    return model.fit(X, y)
+    with interrupts_raised():
+        return model.fit(X, y)
 
 
 def _preparation(X: Any) -> list[Any]:
@@ -206,7 +213,9 @@ def _preparation(X: Any) -> list[Any]:
 
     imputer = SimpleImputer(strategy="median", keep_empty_features=True)
     numbers = [imputer, StandardScaler()]
-    if not hasattr(X, "select_dtypes"):
+    is_frame = hasattr(X, "select_dtypes")
+    refuse_non_numbers(X.select_dtypes("number") if is_frame else X, "X")
+    if not is_frame:
         return numbers
     others = X.select_dtypes(exclude=["number"])
     if not len(others.columns):
@@ -241,7 +250,7 @@ def _judge_classes(
             for p, given in zip(proba.T, labels.T, strict=True)
         ]
         return np.any(columns, axis=0), (proba > 0.5).astype(int)
-    codes = np.searchsorted(last.classes_, labels.ravel())
+    codes = find_labels(labels.ravel(), last.classes_)
     return count_confident(proba, codes), last.classes_[proba.argmax(axis=1)]
 
 
@@ -273,7 +282,8 @@ def _judge_numbers(
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """Return which rows have an outlying residual, and the predictions."""
     predicted = _out_of_fold(last, "oof_prediction_", lambda: model.predict(X))
-    residuals = (labels - predicted).reshape(len(labels), -1)
+    given = to_floats(labels, "y").reshape(len(labels), -1)
+    residuals = given - predicted.reshape(given.shape)
     deviations = np.abs(residuals - np.median(residuals, axis=0))
     limits = _OUTLIER * 1.4826 * np.median(deviations, axis=0)
     return (deviations > limits).any(axis=1), predicted

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring, mean_absolute_error, roc_auc_score
 from sklearn.utils import _safe_indexing
 
-from skrebatch._utils.arrays import as_array
+from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch.estimators._preparation import PreparedFit
@@ -40,7 +40,7 @@ class OutOfFoldScore:
     def __init__(
         self, scoring: Any, estimator: Any, X: Any, y: Any, sample_weight: Any
     ):
-        self.X, self.y = as_array(X, "X"), as_array(y, "y")
+        self.X, self.y = as_array(X, "X"), keep_integers(as_array(y, "y"))
         self.scorer, self.takes_weights = None, True
         if scoring is None:
             return

@@ -184,6 +184,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         for name, values in {"X": X, "y": y, **params}.items():
             refuse_masked(values, name)
         with unchanged_on_error(self), interrupts_raised():
+            for name in [name for name in vars(self) if name.endswith("_")]:
+                delattr(self, name)  # GridSearchCV would keep some of an earlier fit
             if is_watched(self):
                 if self.checkpoint_dir is not None:
                     raise ValueError(

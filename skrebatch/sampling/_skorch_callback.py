@@ -54,8 +54,9 @@ class ReBatch(Callback):
         How often the next epoch contains each chosen sample; 0 leaves out the chosen
         samples.
     shuffle : bool, default=True
-        Whether to shuffle the other samples before each epoch after the first. The
-        order of the first epoch is always random.
+        Whether to shuffle the other samples before each epoch after the first. If
+        False, they keep their natural order. The order of the first epoch is random,
+        also with False.
     ratio_schedule : {"constant", "linear", "cosine", "step"} or callable, \
 default="constant"
         Schedule of the ratio over the epochs. A callable maps the progress in (0, 1] to

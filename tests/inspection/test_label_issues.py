@@ -5,11 +5,13 @@ from importlib.util import find_spec
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.datasets import make_blobs
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skrebatch import (
+    MinLoss,
     ReBatchCNNClassifier,
     ReBatchCNNRegressor,
     find_label_issues,
@@ -18,6 +20,7 @@ from skrebatch import (
 from skrebatch.inspection._label_issues import count_confident
 
 QUICK = {"ratio": 0, "architecture": "mlp", "max_epochs": 15, "lr": 0.02}
+TINY = {**QUICK, "max_epochs": 1, "n_networks": 1, "early_stopping": False}
 
 
 def blobs(n_classes, n=None, seed=0):
@@ -166,3 +169,76 @@ def test_missing_labels_are_refused(y):
 def test_other_estimators_are_refused():
     with pytest.raises(TypeError, match="must be a ReBatchCNNClassifier"):
         find_label_issues([[0.0], [1.0]], [0, 1], StandardScaler())
+
+
+X, _, Y, _ = blobs(2)
+BIG = 2**53  # as floats, it and the next integer are the same
+TEXTS = np.array([f"{i:05d}" for i in range(len(Y))])
+
+# Labels in types that numpy converts, and what they are.
+LABELS = {
+    "signed and unsigned": [np.int64(BIG) if y else np.uint64(BIG + 1) for y in Y],
+    "Int64": pd.Series(BIG + 1 - Y, dtype="Int64"),
+    "boolean": pd.Series(Y == 1, dtype="boolean"),
+    "objects": np.array(Y == 1, dtype=object),
+    "one column": Y[:, None],
+    "sparse": sparse.csr_array(np.column_stack([Y, 1 - Y])),
+}
+GIVEN = {
+    "boolean": (Y == 1).tolist(),
+    "objects": (Y == 1).tolist(),
+    "one column": Y.tolist(),
+    "sparse": [(0,) if y else (1,) for y in Y],
+}
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_are_given_back_as_they_are(name):
+    issues = find_label_issues(X, LABELS[name], ReBatchCNNClassifier(**TINY))
+    given = issues["given_label"].sort_index().tolist()
+    assert given == GIVEN.get(name, (BIG + 1 - Y).tolist())
+    assert set(issues["predicted_label"]) <= {*given, (0, 1), ()}
+    assert not isinstance(given[0], float)
+
+
+@pytest.mark.parametrize(
+    "X, found",
+    [
+        (TEXTS[:, None], r"column 0 contains text \('00000' in row 0"),
+        (np.column_stack([X.astype(object), TEXTS]), "column 8 contains text"),
+        (np.arange(len(Y))[:, None].astype("M8[D]"), "column 0 contains dates"),
+        (
+            pd.DataFrame({"a": pd.to_timedelta(range(len(Y)), unit="s")}),
+            "column 'a' contains dates or times",
+        ),
+    ],
+)
+def test_text_and_dates_are_not_taken_for_numbers(X, found):
+    with pytest.raises(ValueError, match=f"X must contain numbers, but {found}"):
+        find_label_issues(X, Y, ReBatchCNNClassifier(**TINY))
+
+
+def test_an_estimator_that_was_fitted_to_other_labels_is_refused():
+    model = ReBatchCNNClassifier(**TINY, record_losses=True).fit(X, Y)
+    with pytest.raises(ValueError, match="y contains labels that are not among the cl"):
+        find_label_issues(X, 2 * Y, model)
+
+
+def test_a_target_may_have_lost_its_column():
+    model = ReBatchCNNRegressor(**TINY, record_losses=True).fit(X, X[:, :1])
+    issues = find_label_issues(X, X[:, 0], model)
+    pd.testing.assert_frame_equal(issues, find_label_issues(X, X[:, :1], model))
+
+
+class Stops(MinLoss):
+    """A strategy during which the user presses Ctrl-C, after the first epoch."""
+
+    def plan(self, losses, epoch):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_gives_no_issues_of_half_a_training():
+    model = ReBatchCNNClassifier(**TINY | {"max_epochs": 2, "ratio": 0.3})
+    with pytest.raises(KeyboardInterrupt):
+        find_label_issues(X, Y, model.set_params(strategy=Stops()))

@@ -8,6 +8,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from helpers.estimators import (
@@ -459,6 +460,20 @@ def test_a_second_fit_begins_anew():
     search.fit(X[:, :2], np.where(y, "a", "b")).fit(X, y)
     assert_same_search(search, GridSearchCV(net(), RATIOS, cv=3).fit(X, y))
     assert search.n_features_in_ == 5
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"refit": False}, {"refit": lambda results: 0}]
+)
+def test_nothing_of_an_earlier_fit_survives(params):
+    X, y = make_data(n=20)
+    scores = {"scoring": ["accuracy", "f1"]}
+    search = FusedGridSearchCV(LogisticRegression(), {"C": [1, 2]}, cv=2)
+    search.set_params(**scores, refit="f1").fit(pd.DataFrame(X, columns=[*"abcde"]), y)
+    search.set_params(**scores, refit="accuracy")
+    new = clone(search).set_params(**params).fit(X, y)
+    search.set_params(**params).fit(X, y)
+    assert vars(search).keys() == vars(new).keys()
 
 
 def test_pickle():
