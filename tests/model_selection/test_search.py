@@ -462,9 +462,7 @@ def test_a_second_fit_begins_anew():
     assert search.n_features_in_ == 5
 
 
-@pytest.mark.parametrize(
-    "params", [{}, {"refit": False}, {"refit": lambda results: 0}]
-)
+@pytest.mark.parametrize("params", [{}, {"refit": False}, {"refit": lambda results: 0}])
 def test_nothing_of_an_earlier_fit_survives(params):
     X, y = make_data(n=20)
     scores = {"scoring": ["accuracy", "f1"]}
