@@ -23,7 +23,10 @@ NEEDED = {
     "docs/save.md": "onnxruntime",
 }
 # Packages that no more than a block is about, which is left out without them.
-OPTIONAL = "mlflow", "optuna", "skl2onnx", "skops", "tensorboard"
+OPTIONAL = (
+    *("mapie", "mlflow", "optuna", "shap", "skl2onnx", "skops", "skrub"),
+    "tensorboard",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -346,13 +346,14 @@ def _warn_of_rows_never_held_out(
     held_out = [split.valid for split in splits if split.valid is not None]
     n_missing = len(np.setdiff1d(used, np.concatenate(held_out)))
     if n_missing:
-        advice = "1 / validation_fraction to hold out every row."
-        if params.cv is not None:
-            advice = "the number of splits of cv to use all of them."
+        advice = (
+            "Set n_networks to at least 1 / validation_fraction to hold out every row."
+            if params.cv is None
+            else "If cv has more splits than that, set n_networks to their number."
+        )
         warn_user(
             f"With n_networks={len(splits)}, no network holds out {n_missing} of "
-            f"{len(used)} rows, and they get no out-of-fold prediction. Set n_networks "
-            f"to at least {advice}"
+            f"{len(used)} rows, and they get no out-of-fold prediction. {advice}"
         )
 
 
