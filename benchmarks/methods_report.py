@@ -66,24 +66,25 @@ def verdict_summary(results):
     """Count what the intervals of all methods against plain training show."""
     found = compare(results["effect"])
     found = found[found.arm != PLAIN]
-    lines = []
-    for score in found.score.unique():
-        for word in ("better", "worse"):
-            arms = found.arm[(found.score == score) & (found.word == word)]
-            counts = arms.groupby(arms, sort=False).size()
-            counts = counts.sort_values(ascending=False, kind="stable")
-            text = "; ".join(f"{arm} ({n})" for arm, n in counts.items())
-            lines.append(
-                f"- *{score}* **{word}** than plain training: {text or 'none'}."
-            )
+    rows = [["", "better than plain training", "worse than plain training"]]
+    for score, own in found.groupby("score", sort=False):
+        rows.append([score, *(_counts(own, word) for word in ("better", "worse"))])
     n_arms, n_data, n_scores = found[["arm", "data", "score"]].nunique()
-    lines.append(
-        f"- These are {len(found)} intervals: {n_arms} arms on {n_data} data sets, "
-        f"{n_scores} scores. The number of data sets is in parentheses; "
-        "all other intervals hold 0. Without any effect some "
-        f"{0.05 * len(found):.0f} of so many intervals of 95 % would leave out 0."
+    return (
+        f"{as_table(rows)}\n\n"
+        f"These are {len(found)} intervals: {n_arms} methods, {n_data} data sets, "
+        f"{n_scores} scores. All other intervals contain 0. If no method had an effect, "
+        f"about {0.05 * len(found):.0f} of these 95 % intervals would exclude 0 by "
+        "chance."
     )
-    return "\n".join(lines)
+
+
+def _counts(found, word):
+    """List the methods with a verdict, and the number of data sets of each."""
+    arms = found.arm[found.word == word]
+    counts = arms.groupby(arms, sort=False).size()
+    counts = counts.sort_values(ascending=False, kind="stable")
+    return "; ".join(f"{arm} ({n})" for arm, n in counts.items()) or "none"
 
 
 def data_table(results):
@@ -174,7 +175,8 @@ def _costs(results):
         own = np.median(times["cpu"])
         if arm not in (PLAIN, *WEIGHING):  # which draw an order as well
             own -= order
-        rows[arm][f"plan, {plans['rows']:,} rows"] = f"{100 * own / epoch:.2f} %"
+        share = minus(f"{100 * own / epoch:.2f} %")
+        rows[arm][f"plan, {plans['rows']:,} rows"] = share
     return pd.DataFrame.from_dict(rows, "index")
 
 
