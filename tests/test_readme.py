@@ -20,7 +20,8 @@ NEEDED = {
     "docs/imbalance.md": "imblearn",
     "docs/interruption.md": "safetensors",
     "docs/lecture.md": "imblearn",
-    "docs/save.md": "onnxruntime",
+    "docs/onnx.md": "onnxruntime",
+    "docs/save.md": "safetensors",
 }
 # Packages that no more than a block is about, which is left out without them.
 OPTIONAL = (
