@@ -1,7 +1,6 @@
 """What paper.py found beside what the paper says: tables, pictures, the page."""
 
 import itertools
-import textwrap
 from functools import partial
 from pathlib import Path
 
@@ -64,10 +63,14 @@ def write_page(folder, docs):
         for name in TITLES
         if name not in names
     )
+    claims = judge(frame, results["data"])
+    counts = pd.Series([verdict for _, verdict, _ in claims]).value_counts()
     page = fill_template(
         "paper",
         readings=summarise_readings(areas),
-        claims=as_table([["claim", "", "evidence"], *judge(frame, results["data"])]),
+        n_claims=len(claims),
+        verdicts=", ".join(f"{n} × {verdict}" for verdict, n in counts.items()),
+        claims=as_table([["claim", "verdict", "evidence"], *claims]),
         repeats=results["plan"]["repeats"],
         side=side,
         data=as_table(data, "keys"),
@@ -188,15 +191,14 @@ def compare_areas(frame):
 
 
 def summarise_readings(areas):
-    """Say in a sentence which reading agrees best with the paper."""
+    """Say which reading agrees best with the paper."""
     agree = areas.groupby("reading", sort=False).agree.agg(["sum", "size"])
-    text = "; ".join(f"{reading}: {n}" for reading, n in agree["sum"].items())
-    return textwrap.fill(
-        f"The paper reports {agree['size'].iloc[0]} loss areas. The number that have "
-        "the same sign as ours depends on the reading: how often the next epoch "
-        "contains the chosen samples, and the order of the others. "
-        f"{text}. The agreement is best for **{agree['sum'].idxmax()}**.",
-        width=88,
+    best = agree["sum"].idxmax()
+    n, total = agree.loc[best]
+    return (
+        f"The text agrees best with its figures in the reading *{best}*: {n} of the "
+        f"{total} loss areas have the same sign as in the paper. "
+        "[The other readings](#readings-of-the-text) agree less often."
     )
 
 

@@ -1,6 +1,7 @@
 """How Sphinx builds the documentation: `make docs`."""
 
 import os
+from pathlib import Path
 
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -65,6 +66,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skrebatch"
 html_static_path = ["static"]
 html_css_files = ["skrebatch.css"]
+html_search_scorer = str(Path(__file__).parent / "search_scores.js")
 html_show_sourcelink = False
 html_use_index = False
 # Pages without others below them need no navigation at their side.

@@ -82,6 +82,12 @@ def test_links_lead_somewhere_in_the_repository_too(page):
     assert missing == set()
 
 
+def test_the_search_ranks_pages_that_exist():
+    ranked = re.findall(r'"(\w+)"', (DOCS / "search_scores.js").read_text("utf-8"))
+    pages = {path.stem for path in DOCS.glob("*.md")}
+    assert "changes" in ranked and set(ranked) <= pages
+
+
 def test_every_page_is_in_a_table_of_contents():
     listed = set()
     for path in DOCS.glob("*.md"):
