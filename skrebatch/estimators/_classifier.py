@@ -30,13 +30,13 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     """Classifier: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
     After each epoch the loss of every training sample is computed, and the B samples
-    of lowest or highest loss are chosen. The next epoch holds each of them 0, 1 or m
-    times, at regular intervals [1]_. With two classes, the network has one logit and
-    is trained with binary cross-entropy; with more classes, it has one logit per class
-    and cross-entropy. For a multi-label `y`, a matrix of 0 and 1, it has one logit per
-    label, and the loss of a sample is the sum of the binary cross-entropies. Features
-    should have similar scales: use a :class:`~sklearn.preprocessing.StandardScaler`
-    before this estimator.
+    of lowest or highest loss are chosen. They are inserted 0, 1 or more times in the
+    next epoch, at regular intervals [1]_. With two classes, the network has one logit
+    and is trained with binary cross-entropy; with more classes, it has one logit per
+    class and cross-entropy. For a multi-label `y`, a matrix of 0 and 1, it has one
+    logit per label, and the loss of a sample is the sum of the binary cross-entropies.
+    Features should have similar scales: use a
+    :class:`~sklearn.preprocessing.StandardScaler` before this estimator.
 
     Parameters by group:
 

@@ -25,8 +25,8 @@ default="min-loss"
         others are further methods. A Strategy object sets parameters of a method, or
         is a custom strategy.
     repeats : int, default=1
-        How many times the next epoch holds each chosen sample: 0 leaves them out, 1
-        moves them (the paper's text), m holds them m times.
+        How many times the next epoch contains each chosen sample. 0 leaves these
+        samples out, and 1 only moves them, as in the equations of the paper.
     ratio_schedule : {{"constant", "linear", "cosine", "step"}} or callable, \
 default="constant"
         How the ratio changes over the epochs: "linear" and "cosine" rise from 0 to
@@ -225,25 +225,25 @@ _ATTRIBUTES = """n_features_in_ : int
         Unweighted loss of every row of X under the fitted network; with several
         networks, the mean.
     chosen_ : ndarray of int
-        Indices of the rows of X that the last epoch redistributed, or did not hold
-        exactly once. With several networks, the rows for which this is true of at least
-        half of the networks that train on them.
+        Indices of the rows of X that were chosen in the last epoch: moved, left out or
+        repeated. With several networks, the rows that were chosen by at least half of
+        the networks that train on them.
     chosen_by_network_ : list of n_networks ndarrays of int
-        The same for each network.
+        Rows that each network chose in the last epoch.
     n_redistributed_ : int
-        B of eq. 2: how many samples an epoch redistributes, unless the strategy
-        decides otherwise. The first epoch and the warm-up redistribute none.
+        B of eq. 2, the number of samples that an epoch redistributes. Some strategies
+        choose another number. The first epoch and the warm-up redistribute none.
     recorded_epochs_ : ndarray of int, shape (n_recorded,)
         Epochs after which `record_losses` recorded the losses.
     recorded_losses_ : ndarray of shape (n_recorded, n_samples)
         Loss of every row of X after each of these epochs; with several networks, the
         mean.
     recorded_choices_ : ndarray of bool, shape (n_recorded, n_samples)
-        Whether each of these epochs redistributed a row, or did not hold it exactly
-        once; with several networks, whether most of them did.
+        Whether each row was chosen in each of these epochs; with several networks,
+        whether most of them chose it.
     times_chosen_ : ndarray of shape (n_samples,)
-        Number of epochs, of all, in which the row was chosen in this sense; with
-        several networks, the mean.
+        Number of epochs in which each row was chosen, including epochs that were not
+        recorded; with several networks, the mean.
     sample_index_ : pandas.Index
         Index of X. Defined only with `record_losses`, and if X has an index.
     batch_size_ : int

@@ -27,9 +27,9 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
     """Regressor: a small 1D CNN over table rows, trained with dynamic re-Batch.
 
     After each epoch the squared error of every training sample is computed, and the B
-    samples of lowest or highest error are chosen. The next epoch holds each of them 0,
-    1 or m times, at regular intervals [1]_. Features should have similar scales: use a
-    :class:`~sklearn.preprocessing.StandardScaler` before this estimator.
+    samples of lowest or highest error are chosen. They are inserted 0, 1 or more
+    times in the next epoch, at regular intervals [1]_. Features should have similar
+    scales: use a :class:`~sklearn.preprocessing.StandardScaler` before this estimator.
 
     Parameters by group:
 
