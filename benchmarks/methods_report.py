@@ -74,8 +74,8 @@ def verdict_summary(results):
         f"{as_table(rows)}\n\n"
         f"These are {len(found)} intervals: {n_arms} methods, {n_data} data sets, "
         f"{n_scores} scores. All other intervals contain 0. If no method had an "
-        f"effect, about {0.05 * len(found):.0f} of these 95 % intervals would exclude 0 by "
-        "chance."
+        f"effect, about {0.05 * len(found):.0f} of these 95 % intervals would exclude "
+        "0 by chance."
     )
 
 
