@@ -107,7 +107,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
 
     See Also
     --------
-    ReBatchCNNClassifierCV : Classifier that selects its parameters by out-of-fold score.
+    ReBatchCNNClassifierCV : Classifier that selects from a few candidates.
     fit_fused : The same training for any list of estimators.
     RatioCurveDisplay : Plot of a search over the ratio.
 
