@@ -126,13 +126,14 @@ def _bottlenecks(results, seconds):
     for part, own in seconds.drop(columns="training").items():
         first = passes(results, part)
         when = (
-            "takes less time than training up to 65,536 machines"
+            "takes less time than training with up to 65,536 machines"
             if first is None
-            else f"takes longer than training from {first:,} machines on"
+            else f"takes longer than training with {first:,} machines or more"
         )
         low, high = (own / seconds.training).agg(["min", "max"]).map("{:.2g}".format)
         lines.append(
-            f"- *{part}* {when};\n  in the table, {low} to {high} times as long."
+            f"- *{part}* {when}.\n"
+            f"  In the table, it takes {low} to {high} times the training time."
         )
     return "\n".join(lines)
 

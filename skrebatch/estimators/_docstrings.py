@@ -152,8 +152,8 @@ default=None
         mean of these scores. "auto" is "loss" for one network and {bounded_text} for
         several, which a wrong {label} affects less than the loss.
     validation_fraction : float, default=0.2
-        Fraction of the training rows that `early_stopping` holds out if `fit` is not
-        given a validation set{stratified}. One network holds out a single set of
+        Fraction of the training rows that `early_stopping` holds out{stratified}. Not
+        used if `fit` is given a validation set. One network holds out a single set of
         rows{lone}. With several networks, the rows are split into
         round(1 / `validation_fraction`) folds, at least 2, and each network holds out
         another fold. When each fold has been held out, the rows are shuffled and split

@@ -103,7 +103,7 @@ def fit_distributed(
         Also if `batch_norm`, `dropout`, `n_augments`, `variable_length`, callbacks or
         a splitter as `cv` are used, or if the fit would continue an earlier one.
     CheckpointError
-        If `checkpoint_dir` holds a checkpoint that the fit can't resume from. All
+        If `checkpoint_dir` contains a checkpoint that the fit can't resume from. All
         processes raise it.
     ConnectionError
         If another process is lost. The estimator is left unchanged. If a custom

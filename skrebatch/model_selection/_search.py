@@ -103,7 +103,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     ValueError
         If a parameter is out of range.
     CheckpointError
-        If `checkpoint_dir` holds files of a different search or of a fit.
+        If `checkpoint_dir` contains files of a different search or of a fit.
 
     See Also
     --------
