@@ -59,14 +59,14 @@ def find_label_issues(
     epochs, the `label_quality` of :func:`training_dynamics` [1]_.
 
     The number of issues is estimated from the out-of-fold predictions. For class
-    labels, it is the number of rows that confident learning [2]_ counts as wrong: a row
-    is counted if another class is the most probable one among those classes j whose
-    predicted probability is at least its mean over the rows with label j. These
-    thresholds are per class and depend on neither the number of classes nor their
-    sizes. For several labels per row, a row is counted if any of its labels is. For
-    numbers, it is the number of rows whose residual differs from the median residual by
-    more than 3.5 scaled median absolute deviations [3]_. So many rows of lowest
-    quality are marked. If the network predicts poorly, the estimate is too high; the
+    labels, it is the number of rows that confident learning [2]_ counts as wrong. Each
+    class has a threshold: the mean of its predicted probability over the rows with this
+    label. A row is counted if the most probable class, among those that reach their
+    threshold, is not its label. The thresholds depend on neither the number of classes
+    nor their sizes. With several labels per row, a row is counted if one of its labels
+    is counted. For numbers, the estimate is the number of rows whose residual differs
+    from the median residual by more than 3.5 scaled median absolute deviations [3]_.
+    The rows with the lowest quality are marked, as many as estimated. If the network predicts poorly, the estimate is too high; the
     order of the rows is then more useful than the marks.
 
     Parameters

@@ -144,8 +144,8 @@ def fit_fused(
     indices : sequence of array-like of int, default=None
         Row indices that each estimator is fitted on. If None, all rows.
     sample_weight : array-like of shape (n_samples,), or list of them, default=None
-        Weights of the rows of X in the loss: one array for all estimators, or a list
-        with one array, or None, for each. The weights of the rows in `indices` are
+        Weights of the rows of X in the loss. An array is used for all estimators. A
+        list has one entry for each estimator: an array, or None for equal weights. The weights of the rows in `indices` are
         used; validation rows are not weighted.
     val_indices : sequence of array-like of int, default=None
         Row indices that each estimator is validated on, as with ``X_val`` and
