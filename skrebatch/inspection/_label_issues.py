@@ -66,8 +66,9 @@ def find_label_issues(
     nor their sizes. With several labels per row, a row is counted if one of its labels
     is counted. For numbers, the estimate is the number of rows whose residual differs
     from the median residual by more than 3.5 scaled median absolute deviations [3]_.
-    The rows with the lowest quality are marked, as many as estimated. If the network predicts poorly, the estimate is too high; the
-    order of the rows is then more useful than the marks.
+    The rows with the lowest quality are marked, as many as estimated. If the network
+    predicts poorly, the estimate is too high; the order of the rows is then more useful
+    than the marks.
 
     Parameters
     ----------

@@ -145,8 +145,8 @@ def fit_fused(
         Row indices that each estimator is fitted on. If None, all rows.
     sample_weight : array-like of shape (n_samples,), or list of them, default=None
         Weights of the rows of X in the loss. An array is used for all estimators. A
-        list has one entry for each estimator: an array, or None for equal weights. The weights of the rows in `indices` are
-        used; validation rows are not weighted.
+        list has one entry for each estimator: an array, or None for equal weights. The
+        weights of the rows in `indices` are used; validation rows are not weighted.
     val_indices : sequence of array-like of int, default=None
         Row indices that each estimator is validated on, as with ``X_val`` and
         ``y_val`` of its `fit`. Rows are copied once for entries that are the same

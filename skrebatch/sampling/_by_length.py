@@ -98,8 +98,8 @@ class DynamicBatchSampler(Sampler[list[int]]):
         once for each epoch. If None, the rows are shuffled for each epoch.
     stretch : int or "auto", default="auto"
         Maximum number of entries of the order that are sorted together. A larger value
-        leaves less padding; a smaller value keeps the order better. "auto" is the number
-        of rows that fill 16 batches on average.
+        leaves less padding; a smaller value keeps the order better. "auto" is the
+        number of rows that fill 16 batches on average.
     random_state : int, numpy.random.Generator or None, default=None
         Seed or generator for the shuffling.
 
