@@ -81,7 +81,9 @@ def test_no_group_is_trained_on_and_held_out(cv):
 def test_time_series_are_never_trained_on_later_rows(task):
     X, y = make_data(task, n=N)
     model = ensemble(TimeSeriesSplit(4), task, batch_size=N)
-    with pytest.warns(UserWarning, match="no network holds out 8 of 40 rows.*cv has more"):
+    with pytest.warns(
+        UserWarning, match="no network holds out 8 of 40 rows.*cv has more"
+    ):
         job = clone(model).__rebatch_prepare__(X, y).job
     for k, member in enumerate(job.members):
         np.testing.assert_array_equal(member.rows, np.arange(8 * (k + 1)))
