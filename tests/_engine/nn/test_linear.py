@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from helpers.long_runs import SCALE
 from helpers.stacks import (
     SEEDS,
     architectures,
@@ -106,7 +107,7 @@ def assert_step_is_torchs(architecture, K, b, counts, seed=0):
                 assert_close(ours.running_var, its.running_var)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=100 * SCALE)
 @given(
     st.data(),
     st.booleans(),

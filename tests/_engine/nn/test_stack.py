@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.long_runs import SCALE
 from helpers.networks import TABLE_3
 from helpers.stacks import (
     SEEDS,
@@ -126,7 +127,7 @@ def test_table_3_by_autograd(name, loss, n_outputs):
     assert_close(gradients, expected_gradients)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=100 * SCALE)
 @given(st.data(), st.integers(1, 3), st.integers(1, 6), st.integers(1, 3), SEEDS)
 def test_random_shapes_by_autograd(data, K, b, n_outputs, seed):
     losses = [SquaredError(), BinaryCrossEntropy()]
@@ -156,7 +157,7 @@ def test_of_equal_windows_the_first_takes_the_gradient():
     assert gradients.tolist() == [[0, 6, 12, 6, 18, 6, 18, 6]]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=100 * SCALE)
 @given(
     architectures(),
     st.sampled_from(["constant", "integers", "equal taps"]),

@@ -22,6 +22,7 @@ from helpers.estimators import (
     standardized,
     weights_of,
 )
+from helpers.options import covering_rows
 from helpers.twins import assert_all_twins, fit_alone
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -283,30 +284,38 @@ def test_without_a_validation_set_none_can_be_watched():
 
 # --- in a stack ---
 
-VARIED = [
-    {},
-    {"lr": 0.03},
-    {"random_state": 1},
-    {"ratio": 0.5, "repeats": 2, "random_state": 1},
-    {"repeats": 0, "strategy": "max-loss", "ratio": 1},
-    {"batch_size": 5},
-    {"max_epochs": 5},
-    {"early_stopping": True, "n_iter_no_change": 2, "lr": 0.05},
-    {"n_networks": 2},
-    {"strategy": "self-paced"},
-]
+# What may differ beside the schedule.
+METHODS = {
+    "min-loss": {},
+    "twice": {"ratio": 0.5, "repeats": 2},
+    "left out": {"repeats": 0, "strategy": "max-loss", "ratio": 1},
+    "self-paced": {"strategy": "self-paced"},
+}
+BESIDE = {
+    "schedule": [None, *SCHEDULES],
+    "method": list(METHODS),
+    "optimizer": ["adam", "sgd"],
+    "lr": [LR, 0.05],
+    "random_state": [0, 1],
+    "batch_size": ["ratio", 5],
+    "max_epochs": [9, 5],
+    "early_stopping": [False, True],
+    "n_networks": [1, 2],
+}
+
+
+def make_pairwise():
+    """Make estimators among which any two values of two options stand together."""
+    for row in covering_rows(BESIDE, set()):
+        name, method = row.pop("schedule"), METHODS[row.pop("method")]
+        own = {"dtype": "float64", "n_iter_no_change": 2, **method, **row}
+        yield make(**own) if name is None else scheduled(name, **own)
 
 
 @pytest.mark.filterwarnings("ignore:lr_schedule=.* is finished")
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_networks_of_any_schedule_equal_their_twins(optimizer):
+def test_networks_of_any_schedule_equal_their_twins():
     X, y = make_data()
-    models = [
-        scheduled(name, **{"optimizer": optimizer, "max_epochs": 9, **own})
-        for name in SCHEDULES
-        for own in VARIED
-    ]
-    models += [make(**own, dtype="float64", optimizer=optimizer) for own in VARIED]
+    models = list(make_pairwise())
     fit_fused(models, X, y)
     twins = fit_alone(models, X, y)
     assert_all_twins(models, twins, X)
@@ -316,7 +325,7 @@ def test_networks_of_any_schedule_equal_their_twins(optimizer):
             assert_close(*names)
     # They go on alike.
     for model in models + twins:
-        model.set_params(early_stopping=False).partial_fit(X, y).partial_fit(X, y)
+        model.set_params(early_stopping=False).partial_fit(X, y)
     assert_all_twins(models, twins, X)
 
 
