@@ -42,7 +42,13 @@ from sklearn.preprocessing import StandardScaler
 
 TINY = Plan(ratios=(0.3,), repeats=3, side_repeats=2, epochs=0.01)
 TINY_SEARCH = SearchPlan(
-    max_epochs=2, ratios=(0.3,), batch_sizes=(32,), rates=(3e-3,), others=("linear",)
+    outer_folds=2,
+    inner_folds=2,
+    max_epochs=2,
+    ratios=(0.3,),
+    batch_sizes=(32,),
+    rates=(3e-3,),
+    others=("linear",),
 )
 
 

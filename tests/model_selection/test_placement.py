@@ -52,7 +52,7 @@ def test_n_jobs_and_backend_change_no_bit():
         {"net__callbacks": [[EarlyStopping("train_loss", patience=2)]]},
     ]
     options = {"cv": 3, "max_stack": 5, "scoring": "neg_log_loss"}
-    model = pipe(dtype="float32", max_epochs=10)
+    model = pipe(dtype="float32", max_epochs=3)
 
     def search(n_jobs=None):
         return FusedGridSearchCV(model, grids, n_jobs=n_jobs, **options).fit(X, y)
