@@ -1,4 +1,5 @@
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -25,3 +26,15 @@ def same_chance():
     """Give every test the same draws from the global generators."""
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def hide(monkeypatch):
+    """Return a function that lets a package seem not to be installed."""
+
+    def hide_package(package):
+        for name in [*sys.modules, package]:
+            if name.split(".")[0] == package:
+                monkeypatch.setitem(sys.modules, name, None)
+
+    return hide_package

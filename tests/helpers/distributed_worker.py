@@ -1,7 +1,6 @@
 """What test_distributed.py runs in several processes, and the fits that it compares.
 
 torchrun distributed_worker.py TASK RESULT
-python distributed_worker.py TASK RESULT STORE RANK WORLD_SIZE
 """
 
 import json
@@ -96,8 +95,8 @@ def make_fits():
         "weights": (clf(class_weight="balanced"), (*data.classes, data.weights)),
         "two targets": (reg(lr=0.01), data.regression),
         "two labels": (clf(), (X, np.column_stack([y, X[:, 0] > 0]))),
-        "one row a batch": (clf(batch_size=1, max_epochs=2), data.binary),
-        "small batches": (reg(batch_size=3, max_epochs=3), data.regression),
+        "one row a batch": (clf(batch_size=1, max_epochs=2), (X[:60], y[:60])),
+        "small batches": (reg(batch_size=3, max_epochs=2), data.regression),
         "early stopping": (clf(**early, lr=0.02), data.binary),
         "validation set": (clf(**early), (X[:150], y[:150], None, X[150:], y[150:])),
         "a network each": (clf(n_networks=3), data.binary),
@@ -347,14 +346,15 @@ def resume(rank, world_size, result):
 
 def main(task, result, store=None, rank=None, world_size=None):
     torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
     if store is None:
         dist.init_process_group("gloo")
     else:
         dist.init_process_group(
             "gloo",
             init_method=f"file://{store}",
-            rank=int(rank),
-            world_size=int(world_size),
+            rank=rank,
+            world_size=world_size,
         )
     rank, world_size = dist.get_rank(), dist.get_world_size()
     if task == "fit":

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch.distributed as dist
-from helpers.distributed_worker import TINY, make_data, make_fits, summarise
+from helpers.distributed_worker import TINY, main, make_data, make_fits, summarise
 
 from skrebatch import ReBatchCNNClassifier, fit_distributed
 
@@ -18,7 +19,6 @@ WORKER = Path(__file__).parents[1] / "helpers" / "distributed_worker.py"
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
-    "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
     # Or, started again, they may look for each other where they were before
     # (pytorch#135712).
     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
@@ -38,14 +38,40 @@ def by_torchrun(task, n_processes, result, *options):
     )
 
 
-def by_hand(task, n_processes, folder):
-    """Start processes of which one may be lost; return what each of the others said."""
-    call = [sys.executable, WORKER, task, folder / "said", folder / "store"]
-    calls = [[*call, str(rank), str(n_processes)] for rank in range(n_processes)]
-    processes = [subprocess.Popen(call, env=ENVIRONMENT) for call in calls]
-    codes = [process.wait(timeout=300) for process in processes]
-    files = [folder / f"said.{rank}" for rank in range(n_processes)]
-    return codes, [json.loads(f.read_text("utf-8")) for f in files if f.exists()]
+@pytest.fixture(scope="module")
+def context():
+    """How to start processes: by a fork of one that has imported all, if possible."""
+    methods = multiprocessing.get_all_start_methods()
+    method = "forkserver" if "forkserver" in methods else "spawn"
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload(["helpers.distributed_worker", "torch._dynamo"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        yield context
+
+
+@pytest.fixture
+def by_hand(context, tmp_path):
+    """A function that starts processes of which one may be lost.
+
+    It returns how each ended, and what each of the others said.
+    """
+
+    def start(task, n_processes):
+        calls = [
+            (task, tmp_path / "said", tmp_path / "store", rank, n_processes)
+            for rank in range(n_processes)
+        ]
+        processes = [context.Process(target=main, args=c, daemon=True) for c in calls]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=300)
+        files = [tmp_path / f"said.{rank}" for rank in range(n_processes)]
+        said = [json.loads(f.read_text("utf-8")) for f in files if f.exists()]
+        return [process.exitcode for process in processes], said
+
+    return start
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +84,9 @@ def alone():
     return found
 
 
-def test_several_processes_find_what_one_finds(alone, tmp_path):
-    if HAS_LIBUV:
-        by_torchrun("fit", 3, tmp_path / "said")
-    else:
-        codes, _ = by_hand("fit", 3, tmp_path)
-        assert set(codes) == {0}
+def test_several_processes_find_what_one_finds(alone, by_hand, tmp_path):
+    codes, _ = by_hand("fit", 3)
+    assert codes == [0, 0, 0]
     found = np.load(tmp_path / "said.npz")
     # Equal losses would be told apart by rounding, and not alike in every process.
     losses = alone["moved"]["losses"]
@@ -86,11 +109,11 @@ def test_several_processes_find_what_one_finds(alone, tmp_path):
         assert found[f"{case}: alike"], case
 
 
-def test_every_process_raises_what_one_can_not_do(tmp_path):
+def test_every_process_raises_what_one_can_not_do(by_hand, tmp_path):
     pytest.importorskip("safetensors")
     (tmp_path / "said.run").mkdir()
     (tmp_path / "said.run" / "fit.safetensors").write_bytes(b"damaged")
-    codes, (first, last) = by_hand("refuse", 2, tmp_path)
+    codes, (first, last) = by_hand("refuse", 2)
     assert codes == [0, 0]
     theirs = "ValueError: Process 1 can't take part in the fit. ValueError: "
     for case, text in (
@@ -137,8 +160,8 @@ def test_every_process_raises_what_one_can_not_do(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["killed", "interrupted", "failing"])
-def test_a_lost_process_leaves_the_estimator_as_it_was(how, tmp_path):
-    codes, said = by_hand(how, 2, tmp_path)
+def test_a_lost_process_leaves_the_estimator_as_it_was(how, by_hand):
+    codes, said = by_hand(how, 2)
     assert said[0]["said"].startswith("ConnectionError: Another process of this fit")
     assert all(each["as before"] for each in said)
     if how == "killed":
