@@ -176,11 +176,16 @@ def test_tensors_of_any_type(dtype):
     assert_same_bits(model, expected)
 
 
-@pytest.mark.parametrize("form", ["list", "fortran", "int", "strided", "read-only"])
+@pytest.mark.parametrize(
+    "form",
+    ["list", "fortran", "int", "strided", "reversed", "big-endian", "read-only"],
+)
 def test_any_layout_of_the_table(form):
     X, y = make_data()
     X = np.round(X * 4)
     given = {
+        "reversed": X.astype(np.float32)[::-1, ::-1].copy()[::-1, ::-1],
+        "big-endian": X.astype(">f4"),
         "list": X.tolist(),
         "fortran": np.asfortranarray(X),
         "int": X.astype(np.int16),

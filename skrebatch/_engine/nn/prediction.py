@@ -181,7 +181,8 @@ class Predictor:
 
     def _predict_part(self, X: Floats, finish: Finish, steps: Steps) -> Float64s:
         """Predict rows that fit into memory, on one thread."""
-        rows = torch.tensor(X)
+        # torch does not support negative strides, those of X[::-1].
+        rows = torch.from_numpy(np.array(X, order="C"))
         if self.full.flat.dtype == torch.float64:
             return self._predict_rows(rows, finish, steps)
         with np.errstate(invalid="ignore"):
