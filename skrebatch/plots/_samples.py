@@ -186,7 +186,10 @@ class SampleDynamicsDisplay:
             style |= {"s": 14, "linewidth": 0.3}
             if not is_plain:
                 style["c"] = times
-            if "color" not in own:  # which is that of the edges, too
+            marker = own.get("marker") or "o"
+            markers = import_extra("matplotlib.markers", type(self).__name__)
+            is_filled = markers.MarkerStyle(marker).is_filled()
+            if is_filled and "color" not in own:  # which is that of the edges, too
                 style["edgecolor"] = "0.3"
             self.map_ = ax.scatter(x, y, **{**style, **own})
         self.colorbar_ = None

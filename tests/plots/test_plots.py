@@ -742,6 +742,8 @@ def test_a_data_map_takes_styles_by_any_name(n_samples, ax, recwarn):
         ax.figure.canvas.draw()
         assert display.map_.get_facecolor().tolist() == [[1, 0, 0, 1]]
         assert display.colorbar_ is None
+    for marker in ("x", "s", None) if n_samples == 50 else ():
+        sized(n_samples).plot(ax, marker=marker)
     assert not recwarn
 
 
