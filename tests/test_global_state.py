@@ -21,11 +21,13 @@ from skrebatch import (
     DynamicBatchSampler,
     FusedGridSearchCV,
     IntervalInsertionSampler,
+    LabelIssuesDisplay,
     LossCurveDisplay,
     RatioCurveDisplay,
     ReBatch,
     SampleDynamicsDisplay,
     TabularCNN,
+    find_label_issues,
     fit_fused,
     interval_insertion,
     load_model,
@@ -261,9 +263,18 @@ def samplers():
     ]
 
 
+def issues(task="binary"):
+    """The quality of the labels, by a network and the preparation of its features."""
+    X, y = data(task)
+    return find_label_issues(X.assign(kind=["a", "b"] * 20), y, make(task))
+
+
 def inspect():
     curve = FITTED["binary"].loss_curve_
+    found = issues(), issues("regression")
     return [
+        *(frame["label_quality"].to_numpy() for frame in found),
+        *(frame["is_label_issue"].to_numpy() for frame in found),
         *(training_dynamics(m).to_numpy(float, na_value=-1) for m in FITTED.values()),
         loss_area([5.0, 4.0, np.nan, 2.0], curve),
         loss_trend([1e-300, 2e-300, np.nan, 4.0]),
@@ -285,6 +296,7 @@ def plots():
         LossCurveDisplay.from_estimator(FITTED["binary"], fit_line=True),
         RatioCurveDisplay.from_search(found),
         SampleDynamicsDisplay.from_estimator(FITTED["regression"]),
+        LabelIssuesDisplay.from_frame(issues()),
     ]
     axes = [np.ravel(display.ax_)[0] for display in displays]
     for ax in axes:

@@ -90,6 +90,7 @@ _RECORDED = (
     "recorded_losses_",
     "recorded_choices_",
     "times_chosen_",
+    "recorded_weights_",
     "sample_index_",
 )
 
@@ -292,7 +293,8 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             raise ValueError("X_val and y_val must be passed together.")
         cache = {} if cache is None else cache
         earlier = self._earlier_fit() if incremental or self.warm_start else None
-        knows_targets = earlier is not None or classes is not None
+        has_no_scale = not getattr(self, "standardize_target", True)
+        knows_targets = earlier is not None or classes is not None or has_no_scale
         data = self._check_data(
             X,
             y,
@@ -318,6 +320,8 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             seed=seed,
         )
         prepared.sample_weight = weights
+        if self.record_losses and weights is not None:
+            prepared.learned["recorded_weights_"] = weights
         index = None if isinstance(X, list | tuple) else getattr(X, "index", None)
         if self.record_losses and index is not None:
             prepared.learned["sample_index_"] = index

@@ -244,6 +244,9 @@ _ATTRIBUTES = """n_features_in_ : int
     times_chosen_ : ndarray of shape (n_samples,)
         Number of epochs in which each row was chosen, including epochs that were not
         recorded; with several networks, the mean.
+    recorded_weights_ : ndarray of shape (n_samples,)
+        The `sample_weight` of the last fit. Defined only with `record_losses`, and if
+        weights were passed.
     sample_index_ : pandas.Index
         Index of X. Defined only with `record_losses`, and if X has an index.
     batch_size_ : int

@@ -55,6 +55,7 @@ _LEARNED: dict[str, Any] = {
     "history_": History,
     "sample_losses_": np.ndarray,
     "sample_index_": object,
+    "recorded_weights_": np.ndarray,
     "oof_decision_function_": dict,
     "oof_prediction_": dict,
     "oof_score_": Real,
@@ -414,6 +415,8 @@ def _check_fit(
         raise ValueError("sample_index_ does not have an entry for each row")
     if "feature_names_in_" in learned:
         shapes["feature_names_in_"] = (architecture.n_features,)
+    if "recorded_weights_" in learned:
+        shapes["recorded_weights_"] = learned["sample_losses_"].shape
     for name, shape in shapes.items():
         if learned[name].shape != shape:
             raise ValueError(f"{name} does not have shape {shape}")

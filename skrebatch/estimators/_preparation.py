@@ -392,7 +392,8 @@ def _size_batches(
     if params.batch_norm and batch_size < 2:
         raise ValueError(
             f"batch_norm needs mini-batches of at least 2 rows, but with batch_size="
-            f"{params.batch_size!r} they have {batch_size}; set a larger batch_size."
+            f"{params.batch_size!r} and {len(rows)} rows they have {batch_size}. Set a "
+            "larger batch_size, or pass more rows."
         )
     return batch_size, lengths
 

@@ -224,7 +224,8 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
 
         If the network has been trained before, the samples are chosen by their losses
         under that network. With the same data, `max_epochs` calls give the result of
-        one call of `fit`. The targets are scaled as in the first call.
+        one call of `fit`. The targets are scaled as in the first call, which needs two
+        rows, unless `standardize_target` is False.
 
         Parameters
         ----------

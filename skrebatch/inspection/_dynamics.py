@@ -30,7 +30,7 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     standard deviation of the confidence over the epochs. For a regressor with squared
     error :math:`l`, the confidence is :math:`e^{-l / (2 s^2)}`, the density of a normal
     distribution relative to its maximum, where :math:`s^2` is the mean loss of all
-    samples after the epoch.
+    samples after the epoch, weighted by the `sample_weight` of the fit.
 
     Parameters
     ----------
@@ -139,7 +139,12 @@ def _loss_scales(model: Any) -> Floats:
     """Return the divisor of the losses of each recorded epoch (n_recorded,)."""
     if not is_regressor(model):
         return np.ones(len(model.recorded_losses_))
-    variance = model.recorded_losses_.mean(axis=1, dtype=np.float64)
+    weights = getattr(model, "recorded_weights_", None)
+    losses = model.recorded_losses_
+    if weights is None:
+        variance = losses.mean(axis=1, dtype=np.float64)
+    else:
+        variance = np.average(losses, axis=1, weights=weights)
     # If all losses are 0, any divisor gives a confidence of exp(-0) = 1.
     return np.where(variance > 0, 2 * variance, 1)
 

@@ -154,6 +154,15 @@ def test_the_first_partial_fit_takes_a_single_row_where_classes_are_given():
     assert model.loss_curve_ == one_of_two.loss_curve_
 
 
+def test_without_a_scale_the_first_partial_fit_of_numbers_takes_a_single_row():
+    X, y = make_data("regression")
+    model = make("regression", ratio=0, standardize_target=False)
+    model.partial_fit(X[:1], y[:1]).partial_fit(X, y)
+    assert model.n_iter_ == 2
+    with pytest.raises(ValueError, match="1 sample.* while a minimum of 2 is required"):
+        make("regression").partial_fit(X[:1], y[:1])
+
+
 @pytest.mark.parametrize("class_weight", [{2: 5.0}, {0: 2, 2: 5.0}, {0: 2, 1: 1, 2: 5}])
 def test_a_batch_may_lack_a_class_that_class_weight_names(class_weight):
     X, y = make_data("multiclass")

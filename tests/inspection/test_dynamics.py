@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.estimators import make, make_data
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -91,6 +92,21 @@ def test_a_regressor_s_scale_does_not_matter_to_its_confidence():
     assert other["confidence"].to_numpy() == pytest.approx(one["confidence"].to_numpy())
     # What predicting the mean would lose is not known without the target's variance.
     assert one["first_learned"].isna().all()
+
+
+def test_rows_without_weight_do_not_change_the_confidence_of_others():
+    X, y = make_data("regression")
+    with_another = np.append(X, X[:1], axis=0), np.append(y, 1e6)
+    model = make("regression", record_losses=True)
+    model.fit(*with_another, sample_weight=np.append(np.ones(len(y)), 0))
+    alone = make("regression", record_losses=True).fit(X, y)
+    for name in ("confidence", "variability"):
+        assert training_dynamics(model)[name][:-1].to_numpy() == pytest.approx(
+            training_dynamics(alone)[name].to_numpy()
+        )
+    assert training_dynamics(model)["confidence"].iloc[-1] < 1e-9
+    # A fit without weights forgets those of the last one.
+    assert not hasattr(model.fit(X, y), "recorded_weights_")
 
 
 def test_a_regressor_without_any_loss_is_sure():

@@ -329,6 +329,7 @@ CHANGES = {
     "feature_names_in_": (lambda names: names[1:], "feature_names_in_ does not have"),
     "sample_losses_": (list, "sample_losses_ has type list"),
     "sample_index_": (lambda index: index[1:], "sample_index_ does not have"),
+    "recorded_weights_": (lambda w: w[1:], "recorded_weights_ does not have shape"),
     "chosen_": (tuple, "chosen_ has type tuple"),
 }
 
@@ -337,7 +338,8 @@ CHANGES = {
 def test_what_a_file_could_not_be_loaded_with_is_not_saved(name, tmp_path):
     change, words = CHANGES[name]
     X, y = make_data()
-    model = make(record_losses=True).fit(pd.DataFrame(X, columns=list("abcde")), y)
+    frame, weights = pd.DataFrame(X, columns=list("abcde")), np.ones(len(y))
+    model = make(record_losses=True).fit(frame, y, weights)
     save_model(model, tmp_path / "model")
     before = (tmp_path / "model").read_bytes()
     setattr(model, name, change(getattr(model, name)))
