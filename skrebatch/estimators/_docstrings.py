@@ -166,7 +166,8 @@ default=None
         indices. Network k uses split k. With more networks than splits, a list is used
         again and a splitter splits again: into other parts if it shuffles and its
         `random_state` is None, which then is drawn from that of the estimator.
-        `X_val` takes precedence. Needs several networks and `early_stopping`.""",
+        `X_val` takes precedence. Without early stopping, `cv` has no effect, and a
+        warning says so.""",
     "ensemble": """n_networks : int, default=10
         Number of networks, trained side by side from different seeds. Predictions are
         the mean of their probabilities or targets. Training K networks takes far less

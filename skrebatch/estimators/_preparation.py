@@ -170,8 +170,11 @@ def prepare_fit(
     state = None if earlier is None else earlier.state
     seeds, rngs = _draw_seeds(params, seed, state)
     stops = stops_early(params) and not incremental
-    if params.cv is not None and not incremental and len(data.X) == 1:
-        _check_uses_folds(params)
+    if params.cv is not None and not stops and not incremental:
+        warn_user(
+            "cv has no effect without early stopping. Set early_stopping=True, or cv "
+            "to None."
+        )
     rows = _choose_rows(params, data, weights, state, seeds, rngs[0], stops, splitting)
     targets = data.targets
     if earlier is None:
@@ -282,7 +285,7 @@ def _choose_rows(
             # Not from rng, so that each network equals one trained alone on its rows.
             sequence = np.random.SeedSequence([int(seeds[0]), 0])
             seed = int(sequence.generate_state(1)[0])
-        if K == 1:
+        if K == 1 and params.cv is None:
             strata = data.targets.strata(y[used])
             fold = split_once(used, strata, params.validation_fraction, seed)
             splits = [make_split(*fold, weights)]
@@ -293,7 +296,8 @@ def _choose_rows(
                 strata = data.targets.strata(y[used])
                 folds = iter_folds(used, strata, _n_folds(params, len(used)), seed)
             splits = [make_split(*fold, weights) for fold in itertools.islice(folds, K)]
-            _warn_of_rows_never_held_out(params, splits, used)
+            if K > 1:
+                _warn_of_rows_never_held_out(params, splits, used)
         is_trained = np.zeros(n_samples, dtype=bool)
         for split in splits:
             is_trained[split.train] = True
@@ -310,18 +314,6 @@ def _choose_rows(
         strict=True,
     )
     return Rows(n_samples, used, splits, weights, sizes, lengths[0], seed)
-
-
-def _check_uses_folds(params: Parameters) -> None:
-    """Raise ValueError if `cv` is set, but the networks hold out no folds."""
-    if params.n_networks == 1 or not stops_early(params):
-        raise ValueError(
-            "cv says which rows each of several networks holds out for early stopping, "
-            f"but n_networks={params.n_networks} and early_stopping="
-            f"{params.early_stopping!r}. Set n_networks to 2 or more and "
-            "early_stopping=True, or cv=None; a single network takes a validation set "
-            "as X_val and y_val."
-        )
 
 
 def _n_folds(params: Parameters, n_rows: int) -> int:

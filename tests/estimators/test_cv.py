@@ -310,14 +310,19 @@ def test_bad_groups_are_refused(cv, groups, words):
         ensemble(cv).fit(X, Y, groups=groups)
 
 
+@pytest.mark.parametrize("cv", [4, KFold(4), [(np.arange(8, N), np.arange(8))]])
+def test_a_single_network_uses_the_first_split(cv):
+    one, four = (splits_of(ensemble(cv, n_networks=n)) for n in (1, 4))
+    if cv != 4:  # the folds of a number are drawn from the seed of the fit
+        assert_equal_splits(one, four[:1])
+    assert len(one) == 1 and len(one[0][0]) in (N - 8, N - N // 4)
+    assert not np.intersect1d(*one[0]).size
+
+
 @pytest.mark.parametrize(
-    "params",
-    [
-        {"n_networks": 1},
-        {"n_networks": 1, "early_stopping": "auto"},
-        {"early_stopping": False},
-    ],
+    "params", [{"n_networks": 1, "early_stopping": "auto"}, {"early_stopping": False}]
 )
-def test_cv_needs_several_networks_that_stop_early(params):
-    with pytest.raises(ValueError, match="cv says which rows each of several networks"):
-        ensemble(4, **params).fit(X, Y)
+def test_cv_has_no_effect_without_early_stopping(params):
+    with pytest.warns(UserWarning, match="cv has no effect without early stopping"):
+        model = ensemble(KFold(4), **params).fit(X, Y)
+    assert_same_bits(model, ensemble(None, **params).fit(X, Y))
