@@ -2,7 +2,7 @@
 
     python benchmarks/defaults.py --choose      # the defaults, on development tables
     python benchmarks/defaults.py               # the comparison, on other tables
-    python benchmarks/defaults.py --page        # docs/defaults.md from results
+    python benchmarks/defaults.py --page        # the pages from results
 
 Each fit is kept in benchmarks/cache, and a run that was interrupted goes on from there.
 

@@ -5,6 +5,7 @@ from harness import load_frame
 from matplotlib.figure import Figure
 from pages import (
     as_interval,
+    as_quartiles,
     as_table,
     fill_template,
     save_figure,
@@ -13,7 +14,8 @@ from pages import (
 )
 
 OURS = "skrebatch"
-BLOCK = "ranks: written by benchmarks/defaults.py"  # of the README
+RANKS = "ranks: written by benchmarks/defaults.py"  # in the README
+EFFECTS = "effects: written by benchmarks/defaults.py"  # in docs/parameters.md
 SLOW = "RealMLP", "RealMLP, bagged", "TabM"  # those of pytabkit
 SCORES = {  # whether less is better
     "log_loss": ("log loss", True),
@@ -151,6 +153,21 @@ def far_from_best(frame, task):
     return ", ".join(found) if found else "none"
 
 
+def effect_table(frame):
+    """Tabulate what each candidate changes: losses and CPU time by table."""
+    scores = [JUDGED_BY[task][0] for task in JUDGED_BY]
+    means = frame.groupby(["table", "model"], sort=False)[[*scores, "fit_cpu"]].mean()
+    header = [*(SCORES[score][0] for score in scores), "CPU time of a fit"]
+    rows = [["", *header]]
+    for candidate in frame.model.unique():
+        if candidate == "defaults":
+            continue
+        ratios = means.xs(candidate, level=1) / means.xs("defaults", level=1)
+        cells = [as_quartiles(values.dropna()) for _, values in ratios.items()]
+        rows.append([f"`{candidate}`", *cells])
+    return as_table(rows)
+
+
 def describe_tables(tables):
     """Tabulate the tables: where they are from, and their size."""
     rows = [["table", "from", "rows", "columns", "task"]]
@@ -164,7 +181,7 @@ def describe_tables(tables):
 
 
 def write_page(compared, chosen, docs):
-    """Write docs/defaults.md from the results of the comparison and of the choice."""
+    """Write docs/defaults.md, and the tables of two other pages, from the results."""
     everything, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
     classes, numbers = "classification", "regression"
     frame = everything[~everything.model.isin(SLOW)]
@@ -201,4 +218,5 @@ def write_page(compared, chosen, docs):
     )
     (docs / "defaults.md").write_text(page, encoding="utf-8")
     tables = [rank_table(frame, task, 1) for task in JUDGED_BY]
-    write_blocks(docs.parent / "README.md", {BLOCK: "\n\n".join(tables)})
+    write_blocks(docs.parent / "README.md", {RANKS: "\n\n".join(tables)})
+    write_blocks(docs / "parameters.md", {EFFECTS: effect_table(candidates)})

@@ -9,6 +9,7 @@ from skrebatch.exceptions import (
     CheckpointError,
     DivergedError,
     ModelFileError,
+    ScaleWarning,
     SkrebatchError,
 )
 from skrebatch.inspection._dynamics import training_dynamics
@@ -87,6 +88,7 @@ __all__ = [
     "ReBatchCNNRegressor",
     "ReBatchCNNRegressorCV",
     "SampleDynamicsDisplay",
+    "ScaleWarning",
     "SelectiveBackprop",
     "SelfPaced",
     "SkrebatchError",

@@ -1,8 +1,14 @@
-"""Exceptions raised by the package."""
+"""Exceptions and warnings of the package."""
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "DivergedError", "ModelFileError", "SkrebatchError"]
+__all__ = [
+    "CheckpointError",
+    "DivergedError",
+    "ModelFileError",
+    "ScaleWarning",
+    "SkrebatchError",
+]
 
 
 class SkrebatchError(Exception):
@@ -88,4 +94,27 @@ class ModelFileError(SkrebatchError, ValueError):
     >>> from skrebatch import ModelFileError
     >>> issubclass(ModelFileError, ValueError)
     True
+    """
+
+
+class ScaleWarning(UserWarning):
+    """The scale of some columns of X hinders training.
+
+    A fit issues this warning, once, and names the columns. Their values are far from 0
+    compared with their spread, or very large, so that the network can hardly tell them
+    apart; or they are far larger than those of other columns, which then hardly count.
+    At most 1000 rows, evenly spaced, are examined.
+
+    See Also
+    --------
+    ReBatchCNNClassifier : Issues this warning.
+    ReBatchCNNRegressor : Issues this warning.
+
+    Examples
+    --------
+    The remedy is a scaler. To ignore the warning:
+
+    >>> import warnings
+    >>> from skrebatch import ScaleWarning
+    >>> warnings.simplefilter("ignore", ScaleWarning)
     """

@@ -56,7 +56,11 @@ from skrebatch.estimators._fitting import (
     train_and_finish,
     unchanged_on_error,
 )
-from skrebatch.estimators._parameters import Parameters, check_parameters
+from skrebatch.estimators._parameters import (
+    Parameters,
+    check_parameters,
+    input_limit,
+)
 from skrebatch.estimators._plain_state import (
     PLAIN_STATE,
     from_plain_state,
@@ -69,6 +73,7 @@ from skrebatch.estimators._preparation import (
     PreparedFit,
     prepare_fit,
 )
+from skrebatch.estimators._scales import warn_of_scales
 from skrebatch.estimators._sklearn_callbacks import (
     CallbackSupportMixin,
     EpochTasks,
@@ -319,6 +324,9 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             cache=cache,
             seed=seed,
         )
+        if not incremental:
+            names = data.learned.get("feature_names_in_")
+            warn_of_scales(data.X[0], names, input_limit(self))
         prepared.sample_weight = weights
         if self.record_losses and weights is not None:
             prepared.learned["recorded_weights_"] = weights

@@ -26,6 +26,7 @@ from skrebatch.estimators._docstrings import fill_in
 from skrebatch.estimators._fitting import unchanged_on_error
 from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
+from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.model_selection._fused import fit_side_by_side, reason_not_stackable
 from skrebatch.model_selection._out_of_fold import OutOfFoldScore
 
@@ -203,7 +204,7 @@ class _ChoosesCandidate(LinkedMixin, BaseEstimator):
         FitFailedWarning
             If the fits of some candidates fail.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), one_scale_warning():
             self._choose(X, y, sample_weight, groups)
         return self
 

@@ -25,6 +25,7 @@ from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._fitting import unchanged_on_error
 from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
+from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.estimators._sklearn_callbacks import is_watched
 from skrebatch.model_selection._tabulate import Outcome
 
@@ -233,7 +234,8 @@ def fit_fused(
             rows_X, rows_y, per_row[0], X_val, y_val, per_row[1], cache=cache
         )
 
-    outcomes, _ = fit_side_by_side(estimators, prepare, max_stack)
+    with one_scale_warning():
+        outcomes, _ = fit_side_by_side(estimators, prepare, max_stack)
     errors = {i: o.error for i, o in enumerate(outcomes) if o.error is not None}
     if errors:
         first = min(errors)

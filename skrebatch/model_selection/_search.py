@@ -32,6 +32,7 @@ from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch.estimators._fitting import interrupts_raised, unchanged_on_error
 from skrebatch.estimators._preparation import PreparedFit
+from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.estimators._sklearn_callbacks import is_watched
 from skrebatch.model_selection._folds import FoldData, Task, check_splits
 from skrebatch.model_selection._fused import check_max_stack, cut_into_stacks
@@ -183,7 +184,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         check_folder(self.checkpoint_dir)
         for name, values in {"X": X, "y": y, **params}.items():
             refuse_masked(values, name)
-        with unchanged_on_error(self), interrupts_raised():
+        with unchanged_on_error(self), interrupts_raised(), one_scale_warning():
             for name in [name for name in vars(self) if name.endswith("_")]:
                 delattr(self, name)  # GridSearchCV would keep some of an earlier fit
             if is_watched(self):

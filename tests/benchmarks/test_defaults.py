@@ -7,6 +7,7 @@ import pytest
 from datasets import as_dataset
 from defaults_report import (
     difference_table,
+    effect_table,
     far_from_best,
     rank_table,
     score_table,
@@ -69,6 +70,20 @@ def test_tables_far_from_the_best_model_are_named():
     assert far_from_best(FRAME, "classification") == "a (95% above third)"
     better = frame_of({"a": {"skrebatch": 0.2, "other": 0.19}})
     assert far_from_best(better, "classification") == "none"
+
+
+def test_effects_are_relative_to_the_defaults_table_by_table():
+    losses = {"a": (0.2, 0.4), "b": (0.5, 0.5), "c": (0.1, 0.3)}
+    frame = frame_of(
+        {name: {"defaults": d, "lr=1": o} for name, (d, o) in losses.items()}
+    )
+    frame = frame[frame.split == 0].assign(mae=np.nan)
+    # Of a regressor.
+    other = frame.assign(table="d", log_loss=np.nan, mae=[1, 0.5] * 3)
+    line = effect_table(pd.concat([frame, other])).splitlines()[2]
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[:3] == ["`lr=1`", "2.00 [1.50, 2.50]", "0.50 [0.50, 0.50]"]
+    assert cells[3] == "1.00 [1.00, 1.00]"
 
 
 def test_slow_models_are_compared_where_all_were_run():

@@ -87,6 +87,7 @@ def search(estimator):
 @pytest.mark.filterwarnings("ignore:Nothing is redistributed")
 @pytest.mark.filterwarnings("ignore:With n_networks=3, no network holds out")
 @pytest.mark.filterwarnings("ignore:cv has no effect without early stopping")
+@pytest.mark.filterwarnings("ignore::skrebatch.ScaleWarning")
 @parametrize_with_checks(
     [
         ReBatchCNNClassifier(**SHORT),

@@ -19,7 +19,7 @@ from helpers.refusals import refused
 from helpers.searches import both
 from helpers.twins import choices_of, fit_alone
 
-from skrebatch import DivergedError, fit_fused
+from skrebatch import DivergedError, ScaleWarning, fit_fused
 from skrebatch._utils.dtypes import resolve_precision
 from skrebatch.strategies import STRATEGIES
 
@@ -107,8 +107,9 @@ def test_going_on_after_a_fused_fit_keeps_the_scale():
 
 def test_what_overflows_on_the_way_forward_is_said_to_diverge():
     X, y = make_data()
-    with pytest.raises(DivergedError, match="epoch 1"):
-        make(precision="fp16").fit(1e6 * X, y)
+    model = make(precision="fp16")
+    with pytest.warns(ScaleWarning), pytest.raises(DivergedError, match="epoch 1"):
+        model.fit(1e6 * X, y)
 
 
 @HALF
