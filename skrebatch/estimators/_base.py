@@ -81,7 +81,7 @@ from skrebatch.estimators._sklearn_callbacks import (
     with_callbacks,
 )
 from skrebatch.estimators._targets import Targets
-from skrebatch.sampling._loss_log import mean_log
+from skrebatch.sampling._loss_log import RECORDED, recorded_attributes
 
 # Attributes that scikit-learn's validate_data sets.
 _SEEN = "n_features_in_", "feature_names_in_"
@@ -90,14 +90,7 @@ _SEEN = "n_features_in_", "feature_names_in_"
 _OUT_OF_FOLD = "oof_decision_function_", "oof_prediction_", "oof_score_"
 
 # Attributes that are set with record_losses.
-_RECORDED = (
-    "recorded_epochs_",
-    "recorded_losses_",
-    "recorded_choices_",
-    "times_chosen_",
-    "recorded_weights_",
-    "sample_index_",
-)
+_RECORDED = *RECORDED, "recorded_weights_", "sample_index_"
 
 
 class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameters):
@@ -492,9 +485,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         """Set the attributes of `record_losses`, averaged over the networks."""
         logs = [log for log in self._fit_state.logs if log is not None]
         if logs:
-            means = mean_log(logs)
-            self.recorded_epochs_, self.recorded_losses_ = means[:2]
-            self.recorded_choices_, self.times_chosen_ = means[2:]
+            self.__dict__.update(recorded_attributes(logs))
 
     def __rebatch_getstate__(self) -> tuple[dict[str, Any], FitState]:
         """Return the fitted attributes, and the state that a later fit continues."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import is_regressor
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
-from skrebatch.estimators._base import BaseReBatchCNN
+from skrebatch.inspection._records import Records, records_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +30,13 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor, CV form, search or Pipeline
+    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor, CV form, search, Pipeline \
+or skorch net
         Estimator fitted with ``record_losses=True``, or a pipeline that ends in one.
-        Of a CV form or a search, it is the `best_estimator_`.
+        Of a CV form or a search, it is the `best_estimator_`. A net of skorch must be a
+        NeuralNetClassifier, NeuralNetBinaryClassifier or NeuralNetRegressor with the
+        callback ``ReBatch(record_losses=True)``. The loss is then that of its
+        criterion, including class weights.
 
     Returns
     -------
@@ -61,8 +61,9 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
             label above 1/2. With two classes, the predicted label is then correct; with
             more classes, this condition is sufficient but not necessary. For
             regressors, the threshold is 1, an error of `target_scale_`. ``<NA>`` if the
-            loss was never below the threshold, and for regressors with
-            ``standardize_target=False``, for which the scale of the target is unknown.
+            loss was never below the threshold, and for nets that are regressors and
+            regressors with ``standardize_target=False``, for which the scale of the
+            target is unknown.
         label_quality : float
             The mean confidence, in [0, 1]. A low value suggests a wrong label: samples
             with low confidence throughout the training are often mislabelled ([1]_,
@@ -73,9 +74,10 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     TypeError
-        If the estimator is not one of this package.
+        If the estimator is neither one of this package nor such a net.
     ValueError
-        If the estimator was fitted without ``record_losses=True``.
+        If the estimator was fitted without ``record_losses=True``, or the losses of a
+        net are negative.
     ImportError
         If pandas is not installed; it is part of the extra ``plot``.
 
@@ -102,96 +104,44 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     >>> suspects = dynamics.nsmallest(10, "label_quality").index
     """
     pandas = import_extra("pandas", "training_dynamics")
-    model = check_recorded(estimator)
-    losses = model.recorded_losses_  # (n_recorded, n_samples)
-    scales = _loss_scales(model)
-    threshold = _learned_below(model)
+    records = records_of(estimator)
+    scales = _loss_scales(records)
 
     # Welford's recurrence needs one pass over the epochs. For a large table, a second
     # array of the size of the recorded losses might not fit into memory.
-    n_samples = losses.shape[1]
+    n_recorded, n_samples = records.losses.shape
     mean_loss, confidence, squares = np.zeros((3, n_samples))
     learned = np.zeros(n_samples, dtype=np.int64)  # 0 means never
-    for k, epoch in enumerate(model.recorded_epochs_):
-        loss = losses[k].astype(np.float64)
-        current = np.exp(-loss / scales[k])
+    for k, epoch in enumerate(records.epochs):
+        loss = records.losses[k].astype(np.float64)
+        current = np.exp(-np.maximum(loss, 0) / scales[k])
         mean_loss += (loss - mean_loss) / (k + 1)
         deviation = current - confidence
         confidence += deviation / (k + 1)
         squares += deviation * (current - confidence)
-        learned[(learned == 0) & (loss < threshold)] = epoch
-    variability = np.sqrt(squares / len(losses))
+        learned[(learned == 0) & (loss < records.learned_below)] = epoch
+    variability = np.sqrt(squares / n_recorded)
 
     return pandas.DataFrame(
         {
             "mean_loss": mean_loss,
             "confidence": confidence,
             "variability": variability,
-            "times_chosen": model.times_chosen_,
+            "times_chosen": records.times_chosen,
             "first_learned": pandas.arrays.IntegerArray(learned, learned == 0),
             "label_quality": confidence,
         },
-        index=getattr(model, "sample_index_", None),
+        index=records.index,
     )
 
 
-def _loss_scales(model: Any) -> Floats:
+def _loss_scales(records: Records) -> Floats:
     """Return the divisor of the losses of each recorded epoch (n_recorded,)."""
-    if not is_regressor(model):
-        return np.ones(len(model.recorded_losses_))
-    weights = getattr(model, "recorded_weights_", None)
-    losses = model.recorded_losses_
-    if weights is None:
-        variance = losses.mean(axis=1, dtype=np.float64)
+    if not records.is_regression:
+        return np.ones(len(records.losses))
+    if records.weights is None:
+        variance = records.losses.mean(axis=1, dtype=np.float64)
     else:
-        variance = np.average(losses, axis=1, weights=weights)
+        variance = np.average(records.losses, axis=1, weights=records.weights)
     # If all losses are 0, any divisor gives a confidence of exp(-0) = 1.
     return np.where(variance > 0, 2 * variance, 1)
-
-
-def _learned_below(model: Any) -> float:
-    """Return the loss below which a sample counts as learned."""
-    if not is_regressor(model):
-        return math.log(2)
-    return 1.0 if model.standardize_target else -math.inf
-
-
-def last_step(estimator: Any) -> Any:
-    """Return the last step of a pipeline; other estimators as they are."""
-    if isinstance(estimator, Pipeline) and estimator.steps:
-        return estimator.steps[-1][1]
-    return estimator
-
-
-def rebatch_step(estimator: Any) -> Any:
-    """Return the re-Batch estimator.
-
-    It may be the end of a pipeline, or the best estimator of a search or a CV form.
-    """
-    last = last_step(estimator)
-    last = last_step(getattr(last, "best_estimator_", last))
-    if not isinstance(last, BaseReBatchCNN):
-        raise TypeError(
-            "The estimator must be a ReBatchCNNClassifier or ReBatchCNNRegressor, a "
-            "fitted CV form or search of one, or a Pipeline that ends in one, got "
-            f"{last!r}."
-        )
-    return last
-
-
-def final_step(estimator: Any) -> Any:
-    """Return what :func:`rebatch_step` returns, if it is fitted."""
-    last = rebatch_step(estimator)
-    check_is_fitted(last)
-    return last
-
-
-def check_recorded(estimator: Any) -> Any:
-    """Return the re-Batch estimator; raise ValueError if it has no recorded losses."""
-    last = final_step(estimator)
-    if not hasattr(last, "recorded_losses_"):
-        raise ValueError(
-            f"This {type(last).__name__} has no recorded losses. Set "
-            "record_losses=True and fit it again."
-        )
-    return last

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
-from sklearn.base import clone, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.multiclass import type_of_target
 
@@ -24,11 +24,8 @@ from skrebatch._utils.validation import find_labels
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._fitting import interrupts_raised
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
-from skrebatch.inspection._dynamics import (
-    check_recorded,
-    rebatch_step,
-    training_dynamics,
-)
+from skrebatch.inspection._dynamics import training_dynamics
+from skrebatch.inspection._records import is_net, rebatch_step, records_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +65,9 @@ def find_label_issues(
     from the median residual by more than 3.5 scaled median absolute deviations [3]_.
     The rows with the lowest quality are marked, as many as estimated. If the network
     predicts poorly, the estimate is too high; the order of the rows is then more useful
-    than the marks.
+    than the marks. An estimator without out-of-fold predictions, such as a net of
+    skorch, predicts rows that it was trained on; the estimate is too low if it has
+    learned their wrong labels.
 
     Parameters
     ----------
@@ -79,11 +78,13 @@ def find_label_issues(
         free text need the extra ``skrub``.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The labels or targets to check; without missing values.
-    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or Pipeline, default=None
+    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor, Pipeline or skorch net, \
+default=None
         Estimator, or a pipeline that ends in one. If it is fitted, it must have been
         fitted to `X` and `y` with ``record_losses=True``. Otherwise, a clone is
         fitted. None is an ensemble of ten multilayer perceptrons: a regressor if `y`
-        contains fractions, else a classifier.
+        contains fractions, else a classifier. A net of skorch must be fitted, with the
+        callback ``ReBatch(record_losses=True)``; see :func:`training_dynamics`.
     random_state : int, RandomState or None, default=None
         Replaces the `random_state` of an estimator that is not fitted, unless it is
         None.
@@ -110,8 +111,10 @@ def find_label_issues(
     ValueError
         If `y` has missing values, an array `X` contains text or dates, or the estimator
         was fitted to other rows or without ``record_losses=True``.
+    sklearn.exceptions.NotFittedError
+        If the estimator is a net that is not fitted.
     TypeError
-        If the estimator is not one of this package.
+        If the estimator is neither one of this package nor such a net.
     ImportError
         If pandas is not installed, or if columns need skrub and it is not installed.
 
@@ -137,6 +140,20 @@ def find_label_issues(
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
     >>> y[[10, 90]] = 2
     >>> issues = find_label_issues(X, y, random_state=0)
+    >>> sorted(issues.index[:2])
+    [10, 90]
+
+    The losses that a network of your own has had in its training:
+
+    >>> import torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from skrebatch import ReBatch
+    >>> inputs = X.to_numpy(dtype="float32")
+    >>> net = NeuralNetClassifier(
+    ...     torch.nn.Linear(4, 3), criterion=torch.nn.CrossEntropyLoss, lr=0.1,
+    ...     callbacks=[ReBatch(record_losses=True, random_state=0)], verbose=0,
+    ... )
+    >>> issues = find_label_issues(inputs, y, net.fit(inputs, y.to_numpy()))
     >>> sorted(issues.index[:2])
     [10, 90]
     """
@@ -192,8 +209,14 @@ def _fit_or_check(
         is_number = type_of_target(labels).startswith("continuous")
         cls = ReBatchCNNRegressor if is_number else ReBatchCNNClassifier
         estimator = cls(**_NETWORK)
-    if hasattr(rebatch_step(estimator), "module_"):
-        check_recorded(estimator)
+    last = rebatch_step(estimator)
+    if is_net(last) and labels.ndim > 1 and labels.shape[1] > 1 and is_classifier(last):
+        raise ValueError(
+            "y must have one label for each row if the estimator is a net of skorch, "
+            f"got y of shape {labels.shape}."
+        )
+    if is_net(last) or hasattr(last, "module_"):
+        records_of(estimator)  # raises an error if there are none
         return estimator
     model = clone(estimator)
     last = rebatch_step(model).set_params(record_losses=True)
@@ -244,15 +267,19 @@ def _judge_classes(
     model: Any, last: Any, X: Any, labels: NDArray[Any]
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """Return which rows confident learning counts as wrong, and the predictions."""
-    proba = _out_of_fold(last, "oof_decision_function_", lambda: model.predict_proba(X))
+    name = "oof_decision_function_"
+    proba = _out_of_fold(last, name, lambda: model.predict_proba(X), len(labels))
     if labels.ndim > 1 and labels.shape[1] > 1:
         columns = [
             count_confident(np.column_stack([1 - p, p]), given.astype(int))
             for p, given in zip(proba.T, labels.T, strict=True)
         ]
         return np.any(columns, axis=0), (proba > 0.5).astype(int)
-    codes = find_labels(labels.ravel(), last.classes_)
-    return count_confident(proba, codes), last.classes_[proba.argmax(axis=1)]
+    classes = last.classes_
+    if is_net(last):  # for which labels are the numbers of outputs
+        classes = np.arange(proba.shape[1]).astype(labels.dtype)
+    codes = find_labels(labels.ravel(), classes)
+    return count_confident(proba, codes), classes[proba.argmax(axis=1)]
 
 
 def count_confident(
@@ -282,7 +309,8 @@ def _judge_numbers(
     model: Any, last: Any, X: Any, labels: NDArray[Any]
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """Return which rows have an outlying residual, and the predictions."""
-    predicted = _out_of_fold(last, "oof_prediction_", lambda: model.predict(X))
+    name = "oof_prediction_"
+    predicted = _out_of_fold(last, name, lambda: model.predict(X), len(labels))
     given = to_floats(labels, "y").reshape(len(labels), -1)
     residuals = given - predicted.reshape(given.shape)
     deviations = np.abs(residuals - np.median(residuals, axis=0))
@@ -290,11 +318,18 @@ def _judge_numbers(
     return (deviations > limits).any(axis=1), predicted
 
 
-def _out_of_fold(last: Any, name: str, predict: Any) -> NDArray[np.floating]:
+def _out_of_fold(
+    last: Any, name: str, predict: Any, n_samples: int
+) -> NDArray[np.floating]:
     """Return out-of-fold predictions; where there are none, those of all networks."""
     found: NDArray[np.floating] | None = getattr(last, name, None)
     if found is None:
         predicted: NDArray[np.floating] = predict()
+        if len(predicted) != n_samples:
+            raise ValueError(
+                f"X has {len(predicted)} rows, but y has {n_samples}. Pass the X and y "
+                "that the estimator was fitted to."
+            )
         return predicted
     unknown = np.isnan(found)
     return np.where(unknown, predict(), found) if unknown.any() else found

@@ -11,8 +11,8 @@ from sklearn.base import is_regressor
 
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.validation import check_bool
-from skrebatch.inspection._dynamics import final_step
 from skrebatch.inspection._metrics import check_curve, loss_area, loss_trend
+from skrebatch.inspection._records import final_step, is_net
 from skrebatch.plots._style import (
     COLOURS,
     describe,
@@ -21,6 +21,7 @@ from skrebatch.plots._style import (
     resolve_aliases,
     write_number,
 )
+from skrebatch.sampling._skorch_losses import criteria_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Curves = dict[tuple[str, str], Floats]
 
+# The criteria of torch that are losses of the estimators, too.
+_LOSS_NAMES = {
+    "NLLLoss": "log loss",
+    "CrossEntropyLoss": "log loss",
+    "BCELoss": "log loss",
+    "BCEWithLogitsLoss": "log loss",
+    "MSELoss": "squared error",
+}
 _DASHES = {"training": "-", "validation": "--"}
 _FILLS: dict[str, dict[str, Any]] = {
     "training": {"alpha": 0.15, "linewidth": 0},
@@ -123,8 +132,9 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimators : estimator, sequence of estimators or dict of str to estimator
-            Fitted ReBatchCNNClassifier or ReBatchCNNRegressor, or pipelines that end in
-            one. The keys of a dict are the labels. The labels of a sequence are the
+            Fitted ReBatchCNNClassifier or ReBatchCNNRegressor, or NeuralNetClassifier,
+            NeuralNetBinaryClassifier or NeuralNetRegressor of skorch, or pipelines that
+            end in one. The keys of a dict are the labels. The labels of a sequence are the
             parameters in which the estimators differ.
         baseline : estimator, default=None
             Fitted estimator with which the others are compared. It is one of
@@ -147,7 +157,7 @@ class LossCurveDisplay:
         sklearn.exceptions.NotFittedError
             If an estimator is not fitted.
         TypeError
-            If an estimator is not one of this package.
+            If an estimator is not one of these.
         ValueError
             If there are no estimators, or their losses are not of the same kind.
         ImportError
@@ -174,10 +184,10 @@ class LossCurveDisplay:
             )
         curves = {}
         for name, model in models.items():
-            curves[name, "training"] = np.asarray(model.loss_curve_)
-            if hasattr(model, "validation_loss_curve_"):
-                valid = np.asarray(model.validation_loss_curve_)
-                curves[name, "validation"] = valid
+            training, validation = _curves_of(model)
+            curves[name, "training"] = training
+            if validation is not None:
+                curves[name, "validation"] = validation
         display = cls(curves, baseline=base_name, loss_name=loss_names[0])
         return display.plot(ax, fit_line=fit_line, **kwargs)
 
@@ -258,7 +268,7 @@ def _name_estimators(estimators: Any) -> dict[str, Any]:
         named = {str(name): final_step(model) for name, model in estimators.items()}
     elif isinstance(estimators, list | tuple):
         models = [final_step(model) for model in estimators]
-        names = describe([model.get_params(deep=False) for model in models])
+        names = describe([_params_of(model) for model in models])
         if len(set(names)) < len(names):
             names = [f"{i} {name}".rstrip() for i, name in enumerate(names, 1)]
         named = dict(zip(names, models, strict=True))
@@ -270,7 +280,34 @@ def _name_estimators(estimators: Any) -> dict[str, Any]:
     return named
 
 
+def _curves_of(model: Any) -> tuple[Floats, Floats | None]:
+    """Return the training and, if there is one, the validation curve."""
+    if not is_net(model):
+        validation = getattr(model, "validation_loss_curve_", None)
+        return (
+            np.asarray(model.loss_curve_),
+            None if validation is None else np.asarray(validation),
+        )
+    # An interrupted epoch has no losses.
+    training, validation = (
+        np.array([epoch.get(name, np.nan) for epoch in model.history.to_list()])
+        for name in ("train_loss", "valid_loss")
+    )
+    return training, None if np.isnan(validation).all() else validation
+
+
+def _params_of(model: Any) -> dict[str, Any]:
+    """Return the parameters by which a model is described."""
+    if not is_net(model):
+        return model.get_params(deep=False)
+    values = str | int | float | None  # not, say, a list of callbacks
+    return {n: v for n, v in model.get_params().items() if isinstance(v, values)}
+
+
 def _loss_name(model: Any) -> str:
+    if is_net(model):
+        names = [type(criterion).__name__ for criterion in criteria_of(model)]
+        return " + ".join(dict.fromkeys(_LOSS_NAMES.get(n, n) for n in names))
     if not is_regressor(model):
         return "log loss"
     scaled = " of the scaled target" if model.standardize_target else ""

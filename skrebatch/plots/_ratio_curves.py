@@ -25,8 +25,8 @@ from skrebatch._utils.validation import (
     check_integer,
     check_real,
 )
-from skrebatch.inspection._dynamics import last_step
 from skrebatch.inspection._intervals import corrected_intervals
+from skrebatch.inspection._records import last_step
 from skrebatch.model_selection._estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from skrebatch._utils.arrays import refuse_masked
 from skrebatch._utils.extras import import_extra
-from skrebatch.inspection._dynamics import check_recorded, training_dynamics
+from skrebatch.inspection._dynamics import training_dynamics
+from skrebatch.inspection._records import records_of
 from skrebatch.plots._style import get_axes, resolve_aliases
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ class SampleDynamicsDisplay:
 
         Parameters
         ----------
-        estimator : ReBatchCNNClassifier, ReBatchCNNRegressor or Pipeline
+        estimator : ReBatchCNNClassifier, ReBatchCNNRegressor, Pipeline or skorch net
             Estimator fitted with ``record_losses=True``, or a pipeline that ends in
-            one.
+            one, as for :func:`training_dynamics`.
         kind : {"map", "choices"}, default="map"
             "map" shows the confidence and variability of each sample, coloured by the
             number of epochs in which it was chosen. "choices" shows which samples each
@@ -119,7 +120,7 @@ class SampleDynamicsDisplay:
         Raises
         ------
         sklearn.exceptions.NotFittedError, TypeError
-            If the estimator is not fitted, or is not one of this package.
+            If the estimator is not fitted, or is not one of these.
         ValueError
             If the estimator was fitted without ``record_losses=True``, or `kind` is
             unknown.
@@ -129,10 +130,8 @@ class SampleDynamicsDisplay:
         """
         import_extra("matplotlib", cls.__name__)
         _check_kind(kind)
-        model = check_recorded(estimator)
-        display = cls(
-            training_dynamics(model), model.recorded_choices_, model.recorded_epochs_
-        )
+        records = records_of(estimator)
+        display = cls(training_dynamics(estimator), records.choices, records.epochs)
         return display.plot(ax, kind=kind, **kwargs)
 
     def plot(self, ax: Axes | None = None, *, kind: str = "map", **kwargs: Any) -> Self:

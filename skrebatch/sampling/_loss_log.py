@@ -12,6 +12,9 @@ from skrebatch._utils.typing import Floats, Indices
 
 MOST_EPOCHS = 100
 
+# Attributes made of logs, in the order of what mean_log returns.
+RECORDED = "recorded_epochs_", "recorded_losses_", "recorded_choices_", "times_chosen_"
+
 
 class LossLog:
     """Losses and choices of at most 100 epochs.
@@ -127,3 +130,8 @@ def mean_log(
         np.reshape(choices, shape).astype(bool, copy=False),
         times,
     )
+
+
+def recorded_attributes(logs: Sequence[LossLog]) -> dict[str, NDArray[Any]]:
+    """Return the attributes of `record_losses`, averaged over the networks."""
+    return dict(zip(RECORDED, mean_log(logs), strict=True))

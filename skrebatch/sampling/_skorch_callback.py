@@ -15,15 +15,20 @@ from skorch.callbacks import Callback
 
 from skrebatch._utils.arrays import refuse_masked
 from skrebatch._utils.settings import default_settings
+from skrebatch._utils.validation import check_bool
 from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import DynamicBatchSampler
 from skrebatch.sampling._interval import IntervalInsertionSampler
+from skrebatch.sampling._loss_log import RECORDED, LossLog, recorded_attributes
 from skrebatch.sampling._ratio_schedules import Schedule
 from skrebatch.sampling._selector import Selection, check_selection
 from skrebatch.sampling._skorch_losses import (
+    all_losses,
     by_sample,
     count_samples,
     criteria_of,
+    given_rows,
+    hash_rows,
     sample_losses,
 )
 from skrebatch.strategies import Strategy
@@ -73,6 +78,11 @@ default="constant"
     class_balanced : bool, default=False
         Whether to choose samples within each class, in proportion to its size. The
         targets must be class labels.
+    record_losses : bool, default=False
+        Whether to record the loss of every row after each epoch, for
+        :func:`training_dynamics` and :func:`find_label_issues`. At most 100 epochs are
+        stored: beyond that, every second one is dropped. Rows that the net holds out
+        for validation are recorded as well, which takes another pass over them.
     random_state : int, numpy.random.Generator or None, default=None
         Seed or generator for all random numbers.
 
@@ -84,6 +94,19 @@ default="constant"
         Loss of each training sample after the last epoch.
     chosen_ : ndarray of int
         Indices of the samples that the next epoch would redistribute.
+    recorded_epochs_ : ndarray of int, shape (n_recorded,)
+        Epochs after which `record_losses` recorded the losses.
+    recorded_losses_ : ndarray of shape (n_recorded, n_rows)
+        Loss of every row passed to the net after each of these epochs, as the criterion
+        returns it. If a `train_split` of your own does not return Subsets of torch,
+        these are the training rows only.
+    recorded_choices_ : ndarray of bool, shape (n_recorded, n_rows)
+        Whether each of these epochs redistributed a row, or did not contain it exactly
+        once.
+    times_chosen_ : ndarray of int, shape (n_rows,)
+        Number of epochs, of all, in which the row was chosen in this sense.
+    sample_index_ : pandas.Index
+        Index of X. Defined only with `record_losses`, and if X has an index.
 
     Raises
     ------
@@ -99,6 +122,12 @@ default="constant"
     --------
     ReBatchCNNClassifier : An estimator with a built-in network.
     IntervalInsertionSampler : The sampler without the callback, for any DataLoader.
+    find_label_issues : Finds wrong labels by the recorded losses of a net.
+
+    Notes
+    -----
+    `fit` begins new records. `partial_fit`, and `fit` with ``warm_start=True``,
+    continue the records if the net gets the same rows; otherwise they begin new ones.
 
     References
     ----------
@@ -119,6 +148,12 @@ default="constant"
     >>> _ = net.fit(X, X[:, :1])
     >>> rebatch.sample_losses_.shape, rebatch.chosen_.shape
     ((6,), (2,))
+
+    With ``record_losses=True``, the loss of each row is kept for every epoch:
+
+    >>> _ = net.set_params(callbacks__ReBatch__record_losses=True).fit(X, X[:, :1])
+    >>> rebatch.recorded_losses_.shape
+    (3, 6)
     """
 
     def __init__(
@@ -133,6 +168,7 @@ default="constant"
         loss_smoothing: float = 0.0,
         refresh_every: int = 1,
         class_balanced: bool = False,
+        record_losses: bool = False,
         random_state: int | np.random.Generator | None = None,
     ):
         self.ratio = ratio
@@ -144,6 +180,7 @@ default="constant"
         self.loss_smoothing = loss_smoothing
         self.refresh_every = refresh_every
         self.class_balanced = class_balanced
+        self.record_losses = record_losses
         self.random_state = random_state
 
     def on_train_begin(
@@ -154,9 +191,13 @@ default="constant"
             refuse_masked(values, name)
         refuse_masked(y, "y")
         self.strategy_ = clone(check_selection(self))
+        check_bool(self.record_losses, "record_losses")
         self.batches_ = self._check_net(net)
         if not (net.history and hasattr(self, "rng_")):  # not for partial_fit
             self.rng_ = np.random.default_rng(self.random_state)
+        if not (net.history and self.record_losses):
+            for name in (*RECORDED, "sample_index_", "log_", "data_hash_"):
+                self.__dict__.pop(name, None)
         # The net splits off its validation data later, so the number of training
         # samples is not known before the first epoch.
         self.sampler_ = IntervalInsertionSampler(
@@ -214,24 +255,26 @@ default="constant"
         for _, callback in rest:
             callback.on_train_begin(net, **kwargs)
 
-    def _train(self, net: NeuralNet, *args: Any, **kwargs: Any) -> Any:
+    def _train(self, net: NeuralNet, X: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the training loop of the net, and restore the net however it ends."""
         del net.fit_loop
         own = inspect.signature(net.fit_loop).parameters
         self.fit_params_ = {n: v for n, v in kwargs.items() if n not in own}
-        self.was_set_ = _SAMPLER in vars(net)
+        self.X_, self.was_set_ = X, _SAMPLER in vars(net)
         if self.batches_ is None:
             setattr(net, _SAMPLER, self.sampler_)
         else:
             self.batches_.sampler = self.sampler_
         try:
-            return net.fit_loop(*args, **kwargs)
+            return net.fit_loop(X, *args, **kwargs)
         finally:
             self._restore_sampler(net)
             if self.batches_ is not None:
                 self.batches_.sampler = None
             self._remove_hooks()
-            self.fit_params_ = {}
+            self.X_, self.fit_params_ = None, {}
+            if hasattr(self, "log_"):
+                self.__dict__.update(recorded_attributes([self.log_]))
 
     def _restore_sampler(self, net: NeuralNet) -> None:
         """Remove the sampler from the parameters of the net."""
@@ -242,7 +285,7 @@ default="constant"
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is valid only during the training, or during a batch."""
-        left_out = "hooks_", "fit_params_"
+        left_out = "hooks_", "fit_params_", "X_"
         return {n: value for n, value in vars(self).items() if n not in left_out}
 
     def on_epoch_begin(
@@ -278,6 +321,8 @@ default="constant"
             sampler=self.sampler_,
         )
         self.selection_.warn_of_no_effect()
+        if self.record_losses:
+            self._begin_records(net, dataset_train)
         if len(net.history) > 1:  # trained before, possibly on other data
             self._plan_next(net, dataset_train)
         else:
@@ -305,8 +350,26 @@ default="constant"
     def on_epoch_end(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
     ) -> None:
-        """Compute the losses and plan the next epoch."""
+        """Compute the losses, record them, and plan the next epoch."""
+        affected_samples = self.selection_.affected_samples  # before they change
         self._plan_next(net, dataset_train)
+        if self.record_losses:
+            dataset, rows = given_rows(dataset_train, self.X_)
+            losses = all_losses(
+                net, dataset, rows, self.sample_losses_, self.fit_params_
+            )
+            self.log_.add(len(net.history), losses, rows[affected_samples])
+
+    def _begin_records(self, net: NeuralNet, dataset_train: Any) -> None:
+        """Begin a log, or continue that of an earlier call with the same rows."""
+        dataset, _ = given_rows(dataset_train, self.X_)
+        data_hash = hash_rows(net, dataset)
+        if data_hash != getattr(self, "data_hash_", None):
+            self.log_, self.data_hash_ = LossLog(len(dataset)), data_hash
+        self.__dict__.pop("sample_index_", None)
+        index = getattr(self.X_, "index", None)
+        if not (index is None or callable(index)):  # lists have a method of this name
+            self.sample_index_ = index
 
     def _plan_next(self, net: NeuralNet, dataset_train: Any) -> None:
         by_length = None

@@ -1,7 +1,12 @@
-"""The loss of each sample under a skorch net."""
+"""The loss of each sample under a skorch net, and the rows that it was given."""
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -82,3 +87,61 @@ def _join(parts: list[torch.Tensor]) -> np.ndarray:
     """Return tensors as one array; numpy has no bfloat16."""
     joined = torch.cat(parts).cpu()
     return (joined.float() if joined.dtype == torch.bfloat16 else joined).numpy()
+
+
+def given_rows(dataset_train: Any, X: Any) -> tuple[Any, Indices]:
+    """Return the dataset that a net splits, and the indices of its training rows.
+
+    The dataset is known if the net trains on a Subset of it, as with all splits of
+    skorch. Otherwise, it is the training part itself.
+    """
+    if isinstance(dataset_train, Subset) and dataset_train is not X:
+        return dataset_train.dataset, np.asarray(dataset_train.indices)
+    return dataset_train, np.arange(len(dataset_train))
+
+
+def all_losses(
+    net: NeuralNet,
+    dataset: Any,
+    rows: Indices,
+    losses: np.ndarray,
+    fit_params: dict[str, Any],
+) -> np.ndarray:
+    """Return the losses of all rows of a dataset, given those of the training rows."""
+    whole = np.empty(len(dataset), dtype=losses.dtype)
+    whole[rows] = losses
+    others = np.setdiff1d(np.arange(len(dataset)), rows)
+    if len(others):
+        held_out = Subset(dataset, others.tolist())
+        with _torch_random_state_kept():
+            whole[others], _ = sample_losses(net, held_out, None, fit_params)
+    return whole
+
+
+def hash_rows(net: NeuralNet, dataset: Any) -> str:
+    """Return a hash of the rows of a dataset, whatever the size of the batches."""
+    hashes: defaultdict[int, Any] = defaultdict(hashlib.sha256)
+    with _torch_random_state_kept():
+        for batch in net.get_iterator(dataset, training=False):
+            for i, part in enumerate(_parts_of(batch)):
+                hashes[i].update(_bytes_of(part))
+    return "".join(part.hexdigest() for part in hashes.values())
+
+
+def _torch_random_state_kept() -> AbstractContextManager[None]:
+    """Restore torch's global generator afterwards; each DataLoader draws from it."""
+    return torch.random.fork_rng(devices=[])
+
+
+def _parts_of(batch: Any) -> list[Any]:
+    """Return the parts of a batch, such as inputs and targets, without nesting."""
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    if not isinstance(batch, Mapping | tuple | list):
+        return [batch]
+    return [inner for part in parts for inner in _parts_of(part)]
+
+
+def _bytes_of(part: Any) -> Any:
+    if isinstance(part, torch.Tensor) and part.layout == torch.strided:
+        return part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    return pickle.dumps(part)
