@@ -134,8 +134,8 @@ class LossCurveDisplay:
         estimators : estimator, sequence of estimators or dict of str to estimator
             Fitted ReBatchCNNClassifier or ReBatchCNNRegressor, or NeuralNetClassifier,
             NeuralNetBinaryClassifier or NeuralNetRegressor of skorch, or pipelines that
-            end in one. The keys of a dict are the labels. The labels of a sequence are the
-            parameters in which the estimators differ.
+            end in one. The keys of a dict are the labels. The labels of a sequence are
+            the parameters in which the estimators differ.
         baseline : estimator, default=None
             Fitted estimator with which the others are compared. It is one of
             `estimators`, or another estimator, which is labelled "baseline".
