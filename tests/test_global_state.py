@@ -243,12 +243,12 @@ def fused():
 
 def callback():
     X, y = (array.astype(np.float32) for array in make_data("multi-target", n=ROWS))
-    rebatch = ReBatch(0.25, "ohem", random_state=0)
+    rebatch = ReBatch(0.25, "ohem", record_losses=True, random_state=0)
     options = {"max_epochs": 3, "verbose": 0, "train_split": None}
     module = nn.Linear(5, 2, dtype=torch.float32)
     net = NeuralNetRegressor(module, callbacks=[rebatch], **options).fit(X, y)
     assert len(net.history) == 3
-    return rebatch.sample_losses_.shape
+    return rebatch.recorded_losses_.shape
 
 
 def samplers():

@@ -14,7 +14,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from skrebatch._utils.arrays import refuse_masked
-from skrebatch._utils.settings import default_settings
+from skrebatch._utils.settings import default_settings, with_default_settings
 from skrebatch._utils.validation import check_bool
 from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import DynamicBatchSampler
@@ -196,8 +196,7 @@ default="constant"
         if not (net.history and hasattr(self, "rng_")):  # not for partial_fit
             self.rng_ = np.random.default_rng(self.random_state)
         if not (net.history and self.record_losses):
-            for name in (*RECORDED, "sample_index_", "log_", "data_hash_"):
-                self.__dict__.pop(name, None)
+            self._drop_records()
         # The net splits off its validation data later, so the number of training
         # samples is not known before the first epoch.
         self.sampler_ = IntervalInsertionSampler(
@@ -273,8 +272,7 @@ default="constant"
                 self.batches_.sampler = None
             self._remove_hooks()
             self.X_, self.fit_params_ = None, {}
-            if hasattr(self, "log_"):
-                self.__dict__.update(recorded_attributes([self.log_]))
+            self.__dict__.update(self._recorded())
 
     def _restore_sampler(self, net: NeuralNet) -> None:
         """Remove the sampler from the parameters of the net."""
@@ -286,7 +284,8 @@ default="constant"
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is valid only during the training, or during a batch."""
         left_out = "hooks_", "fit_params_", "X_"
-        return {n: value for n, value in vars(self).items() if n not in left_out}
+        state = {n: value for n, value in vars(self).items() if n not in left_out}
+        return {**state, **self._recorded()}
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
@@ -358,18 +357,30 @@ default="constant"
             losses = all_losses(
                 net, dataset, rows, self.sample_losses_, self.fit_params_
             )
-            self.log_.add(len(net.history), losses, rows[affected_samples])
+            with default_settings():
+                self.log_.add(len(net.history), losses, rows[affected_samples])
 
     def _begin_records(self, net: NeuralNet, dataset_train: Any) -> None:
         """Begin a log, or continue that of an earlier call with the same rows."""
         dataset, _ = given_rows(dataset_train, self.X_)
         data_hash = hash_rows(net, dataset)
         if data_hash != getattr(self, "data_hash_", None):
+            self._drop_records()
             self.log_, self.data_hash_ = LossLog(len(dataset)), data_hash
         self.__dict__.pop("sample_index_", None)
         index = getattr(self.X_, "index", None)
         if not (index is None or callable(index)):  # lists have a method of this name
             self.sample_index_ = index
+
+    @with_default_settings
+    def _recorded(self) -> dict[str, Any]:
+        """Return the attributes of `record_losses`, if an epoch is recorded."""
+        log = getattr(self, "log_", None)
+        return recorded_attributes([log]) if log is not None and log.epochs else {}
+
+    def _drop_records(self) -> None:
+        for name in (*RECORDED, "sample_index_", "log_", "data_hash_"):
+            self.__dict__.pop(name, None)
 
     def _plan_next(self, net: NeuralNet, dataset_train: Any) -> None:
         by_length = None

@@ -21,6 +21,7 @@ from helpers.estimators import (
 from helpers.refusals import Fail
 from sklearn.base import clone
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
+from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
@@ -190,7 +191,7 @@ def test_records_of_an_earlier_fit_are_dropped():
     fail.on = True
     with pytest.raises(OSError, match="disk full"):
         net.fit(X, Y)
-    assert not records(net).recorded_epochs_.size
+    assert not hasattr(records(net), "recorded_epochs_")
 
 
 def test_a_pickled_net_keeps_its_records_and_goes_on():
@@ -203,11 +204,23 @@ def test_a_pickled_net_keeps_its_records_and_goes_on():
     assert records(twin).recorded_epochs_.tolist() == [1, 2, 3, 4]
 
 
+def test_a_copy_made_during_the_training_has_the_records_until_then():
+    class Copy(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            copies.append(pickle.loads(pickle.dumps(records(net))))
+
+    copies = []
+    make_net(callbacks=[Copy()]).fit(X, Y)
+    assert [len(copy.recorded_losses_) for copy in copies] == [1, 2, 3]
+
+
 def test_an_interrupted_training_keeps_its_records():
     net = make_net(callbacks=[Interrupt(3, 2)]).fit(X, Y)
     assert records(net).recorded_epochs_.tolist() == [1, 2]
     net.partial_fit(X, Y, epochs=1)
     assert records(net).recorded_epochs_.tolist() == [1, 2, 4]
+    net.set_params(callbacks=[records(net), Interrupt(1)]).fit(X, Y)
+    assert not hasattr(records(net), "recorded_epochs_")
 
 
 class Named(nn.Linear):
