@@ -145,16 +145,17 @@ default=None
 
     The losses that a network of your own has had in its training:
 
+    >>> import numpy as np
     >>> import torch
     >>> from skorch import NeuralNetClassifier
     >>> from skrebatch import ReBatch
-    >>> inputs = X.to_numpy(dtype="float32")
+    >>> inputs, labels = np.array(X, dtype="float32"), np.array(y)
     >>> _ = torch.manual_seed(0)
     >>> net = NeuralNetClassifier(
     ...     torch.nn.Linear(4, 3), criterion=torch.nn.CrossEntropyLoss, lr=0.1,
     ...     callbacks=[ReBatch(record_losses=True, random_state=0)], verbose=0,
     ... )
-    >>> issues = find_label_issues(inputs, y, net.fit(inputs, y.to_numpy()))
+    >>> issues = find_label_issues(inputs, labels, net.fit(inputs, labels))
     >>> 10 in issues.index[:2]
     True
     """
