@@ -237,7 +237,7 @@ def test_other_rows_are_refused(fitted):
     for args, message in [
         ((X[1:], y[1:]), "fitted to 60 rows, but y has 59"),
         ((X[1:], y), "X has 59 rows, but y has 60"),
-        ((X, y + 1), r"not fitted to: \[3\]"),
+        ((X, y + 1), r"not among the classes: \[3\]"),
         ((X, np.column_stack([y, y])), r"one label for each row .* \(60, 2\)"),
     ]:
         with pytest.raises(ValueError, match=message):
