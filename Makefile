@@ -15,9 +15,10 @@ demo: $(VENV)/.installed-demo
 demo-full: $(INSTALLED)
 	$(BIN)/python benchmarks/compare.py
 
-# One thread a worker: two workers with two threads each wait for one another.
+# One thread a worker: two workers with two threads each wait for one another. Each gets
+# half of the tests in a row, so that what tests of a file share is made once.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
