@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import copyreg
-import itertools
-import math
 import secrets
 from dataclasses import replace
 from typing import Any, Self, SupportsIndex
@@ -21,13 +19,10 @@ from skrebatch._engine.nn.prediction import Finish, predict
 from skrebatch._engine.nn.tabular_cnn import (
     Ensemble,
     TabularCNN,
-    as_module,
     networks_of,
 )
 from skrebatch._engine.tables.memmapped import MappedRows, map_rows
 from skrebatch._engine.tables.sharded import ShardedRows
-from skrebatch._engine.training.early_stopping import mean_over_networks
-from skrebatch._engine.training.members import Member
 from skrebatch._engine.training.net import ReBatchNet, make_net
 from skrebatch._engine.training.progress import epoch_reports
 from skrebatch._engine.training.run import Result, run_jobs
@@ -41,7 +36,6 @@ from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
 from skrebatch._utils.settings import with_default_settings
-from skrebatch._utils.typing import Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
     check_params,
@@ -49,6 +43,12 @@ from skrebatch._utils.validation import (
     locate_bad_columns,
 )
 from skrebatch.estimators._cv import make_splitting
+from skrebatch.estimators._fit_data import (
+    CheckedData,
+    EarlierFit,
+    FitState,
+    PreparedFit,
+)
 from skrebatch.estimators._fitting import (
     fingerprint_of,
     interrupts_raise,
@@ -66,13 +66,8 @@ from skrebatch.estimators._plain_state import (
     from_plain_state,
     to_plain_state,
 )
-from skrebatch.estimators._preparation import (
-    CheckedData,
-    EarlierFit,
-    FitState,
-    PreparedFit,
-    prepare_fit,
-)
+from skrebatch.estimators._preparation import prepare_fit
+from skrebatch.estimators._results import results_of
 from skrebatch.estimators._scales import warn_of_scales
 from skrebatch.estimators._sklearn_callbacks import (
     CallbackSupportMixin,
@@ -81,16 +76,10 @@ from skrebatch.estimators._sklearn_callbacks import (
     with_callbacks,
 )
 from skrebatch.estimators._targets import Targets
-from skrebatch.sampling._loss_log import RECORDED, recorded_attributes
+from skrebatch.sampling._loss_log import recorded_attributes
 
 # Attributes that scikit-learn's validate_data sets.
 _SEEN = "n_features_in_", "feature_names_in_"
-
-# Attributes that are set if networks hold out different rows.
-_OUT_OF_FOLD = "oof_decision_function_", "oof_prediction_", "oof_score_"
-
-# Attributes that are set with record_losses.
-_RECORDED = *RECORDED, "recorded_weights_", "sample_index_"
 
 
 class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameters):
@@ -420,8 +409,8 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         """
         result.raise_error()
         with unchanged_on_error(self):
-            attributes = self._fitted_attributes(prepared)
-            self.__rebatch_setstate__(attributes, attributes.pop("_fit_state"))
+            before = {n: v for n, v in vars(self).items() if _is_fitted(n)}
+            self.__rebatch_setstate__(*results_of(prepared, before))
             if net is not None:
                 self.net_, self.history_ = net, net.history
                 self.interrupted_ = net.interrupted_
@@ -438,48 +427,6 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
             "trained until then is kept.",
             ConvergenceWarning,
         )
-
-    def _fitted_attributes(self, prepared: PreparedFit) -> dict[str, Any]:
-        """Return all attributes that a fit sets."""
-        members, earlier = prepared.job.members, prepared.continues
-        first = members[0]
-        networks = [member.network for member in members if member.network is not None]
-        losses = [member.losses for member in members if member.losses is not None]
-        chosen = [m.rows[m.selection.affected_samples] for m in members]
-        trained = _mean_curve([member.curves["train_loss"] for member in members])
-        validated = _mean_curve([member.curves["valid_loss"] for member in members])
-        validated += [math.nan] * (len(trained) - len(validated))
-        attributes: dict[str, Any] = {}
-        if earlier is not None:
-            kept = {n: v for n, v in vars(self).items() if _is_fitted(n)}
-            for name in (*_RECORDED, *_OUT_OF_FOLD):
-                kept.pop(name, None)
-            unknown = [math.nan] * len(self.loss_curve_)
-            validated = kept.pop("validation_loss_curve_", unknown) + validated
-            trained = self.loss_curve_ + trained
-            attributes |= kept
-        attributes |= prepared.learned | {
-            "module_": as_module(networks),
-            "sample_losses_": np.mean(losses, axis=0),
-            "chosen_": _chosen_by_most(chosen, members),
-            "chosen_by_network_": chosen,
-            "n_redistributed_": first.selection.n_chosen,
-            "batch_size_": first.batch_size,
-            "loss_curve_": trained,
-            "n_iter_": len(trained),
-            "_fit_state": FitState(
-                rngs=[member.selection.rng for member in members],
-                lr_schedules=[member.lr_schedule for member in members],
-                selection_states=[m.selection.warm_start_state for m in members],
-                logs=[member.log for member in members],
-                split_seed=prepared.split_seed,
-                data_hash=prepared.data_hash,
-                max_epochs=prepared.max_epochs,
-            ),
-        }
-        if not np.isnan(validated).all():
-            attributes["validation_loss_curve_"] = validated
-        return attributes | _out_of_fold(prepared)
 
     def _summarise_logs(self) -> None:
         """Set the attributes of `record_losses`, averaged over the networks."""
@@ -546,35 +493,3 @@ def _is_fitted(name: str) -> bool:
     """Whether an attribute is set by a fit."""
     is_public = name.endswith("_") and not name.startswith("_")
     return is_public or name in ("_fit_state", "_is_1d")
-
-
-def _chosen_by_most(chosen: list[Indices], members: list[Member]) -> Indices:
-    """Return the rows chosen by at least half of the networks that train on them."""
-    if len(chosen) == 1:
-        return chosen[0]
-    size = 1 + max(int(member.rows.max()) for member in members)
-    times, trained = np.zeros(size, dtype=np.intp), np.zeros(size, dtype=np.intp)
-    for rows, member in zip(chosen, members, strict=True):
-        times[rows] += 1
-        trained[member.rows] += 1
-    return np.flatnonzero((times > 0) & (2 * times >= trained))
-
-
-def _out_of_fold(prepared: PreparedFit) -> dict[str, Any]:
-    """Return the attributes of out-of-fold predictions, if networks hold rows out."""
-    job = prepared.job
-    n_samples = len(job.X[0])
-    predictions = [m.held_out for m in job.members if m.held_out is not None]
-    rows = [m.valid_rows for m in job.members if m.valid_rows is not None]
-    if len(rows) < 2 or len(predictions) < 2 or rows[0][-1] >= n_samples:
-        return {}
-    means = mean_over_networks(predictions, rows, n_samples)
-    return prepared.targets.out_of_fold(means, job.targets[0], prepared.sample_weight)
-
-
-def _mean_curve(curves: list[list[float]]) -> list[float]:
-    """Average curves epoch by epoch, over the networks that reached the epoch."""
-    if len(curves) == 1:
-        return curves[0]
-    padded = itertools.zip_longest(*curves, fillvalue=math.nan)
-    return [float(np.nanmean(values)) for values in padded]

@@ -16,7 +16,7 @@ from skrebatch._engine.tables.memmapped import MappedRows
 from skrebatch._engine.tables.sharded import ShardedRows
 from skrebatch._engine.training.checkpointing import CheckpointWriter
 from skrebatch._engine.training.run import Result, run_jobs
-from skrebatch.estimators._preparation import PreparedFit
+from skrebatch.estimators._fit_data import PreparedFit
 from skrebatch.exceptions import DivergedError
 
 # Parameters that don't change the result of a fit, or are compared separately.

@@ -33,7 +33,7 @@ from skrebatch._engine.serialization.json_values import (
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch.estimators._preparation import FitState
+from skrebatch.estimators._fit_data import FitState
 
 # The names in a state for programs that save without code.
 PLAIN_STATE = {"plain", "arrays", "other"}

@@ -7,9 +7,6 @@ the training has succeeded.
 from __future__ import annotations
 
 import copy
-import itertools
-import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import joblib
@@ -26,10 +23,15 @@ from skrebatch._engine.optim.optimizers import resolve_optimizer
 from skrebatch._engine.training.early_stopping import EarlyStopping
 from skrebatch._engine.training.members import Job, Member
 from skrebatch._utils.dtypes import resolve_device, resolve_dtype, resolve_precision
-from skrebatch._utils.padding import row_lengths
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch.estimators._cv import Splitting
+from skrebatch.estimators._fit_data import (
+    CheckedData,
+    EarlierFit,
+    FitState,
+    PreparedFit,
+)
 from skrebatch.estimators._parameters import (
     Parameters,
     architecture_name,
@@ -37,17 +39,9 @@ from skrebatch.estimators._parameters import (
     optimizer_of,
     stops_early,
 )
-from skrebatch.estimators._splitting import (
-    Split,
-    check_sizes,
-    iter_folds,
-    make_split,
-    mean_one,
-    split_once,
-)
+from skrebatch.estimators._rows import Rows, choose_rows
+from skrebatch.estimators._splitting import mean_one
 from skrebatch.estimators._targets import Targets
-from skrebatch.sampling._by_length import check_lengths
-from skrebatch.sampling._interval import redistribution_size
 from skrebatch.sampling._loss_log import LossLog
 from skrebatch.sampling._selector import Selection
 from skrebatch.strategies import check_strategy
@@ -55,75 +49,6 @@ from skrebatch.strategies._planning import check_class_labels
 
 # Channels and positions to which "projected-cnn" projects the columns.
 _PROJECTION = 8, 16
-
-
-@dataclass
-class FitState:
-    """What a later fit needs, besides the networks, to continue a fit.
-
-    Each list has one entry per network.
-    """
-
-    rngs: list[np.random.Generator]
-    lr_schedules: list[LRSchedule | None]
-    selection_states: list[Any]  # for selections on the same samples
-    logs: list[LossLog | None]
-    split_seed: int | None = None  # seed of the validation split
-    data_hash: str | None = None  # hash of the data of selection states and logs
-    max_epochs: int | None = None  # length of the ratio schedule and of the strategy
-
-
-@dataclass(frozen=True)
-class EarlierFit:
-    """An earlier fit that is continued."""
-
-    networks: list[TabularCNN]
-    n_epochs: int
-    state: FitState
-
-
-@dataclass(frozen=True)
-class CheckedData:
-    """The data of a fit after all checks, and what was learned from them."""
-
-    key: tuple[Any, ...]  # identifies the data in a cache
-    X: list[Any]  # training data, and the validation set if one is given
-    y: list[NDArray[Any]]
-    rows: Indices  # indices of all training data; the same object for the same data
-    targets: Targets
-    learned: dict[str, Any]  # fitted attributes
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows that a fit uses, and the sizes of its batches."""
-
-    n_samples: int  # number of rows of the training data
-    used: Indices  # rows that at least one network trains on
-    splits: list[Split]  # one per network
-    weights: Floats | None  # (n_samples,), of all rows
-    batch_sizes: tuple[int, ...]  # one per network
-    lengths: Indices | None  # (N,), lengths of the rows, with max_elements
-    seed: int | None  # seed of the split
-
-    @property
-    def rotates(self) -> bool:
-        """Whether the networks train on different rows."""
-        return self.splits[0] is not self.splits[-1]
-
-
-@dataclass
-class PreparedFit:
-    """A fit that is ready to be trained."""
-
-    job: Job
-    learned: dict[str, Any]  # fitted attributes known before the training
-    targets: Targets
-    split_seed: int | None
-    data_hash: str | None
-    max_epochs: int  # length of the ratio schedule and of the strategy
-    continues: EarlierFit | None = field(default=None, repr=False)
-    sample_weight: Floats | None = None  # as the fit was given it
 
 
 def prepare_fit(
@@ -175,7 +100,16 @@ def prepare_fit(
             "cv has no effect without early stopping. Set early_stopping=True, or cv "
             "to None."
         )
-    rows = _choose_rows(params, data, weights, state, seeds, rngs[0], stops, splitting)
+    rows = choose_rows(
+        params,
+        data,
+        weights,
+        stops=stops,
+        seeds=seeds,
+        rng=rngs[0],
+        split_seed=None if state is None else state.split_seed,
+        splitting=splitting,
+    )
     targets = data.targets
     if earlier is None:
         used_weights = mean_one(weights, rows.used)
@@ -259,96 +193,6 @@ def _draw_seeds(
     return seeds, [np.random.default_rng(int(seed)) for seed in seeds]
 
 
-def _choose_rows(
-    params: Parameters,
-    data: CheckedData,
-    weights: Floats | None,
-    state: FitState | None,
-    seeds: NDArray[np.int_],
-    rng: np.random.Generator,
-    stops: bool,
-    splitting: Splitting | None,
-) -> Rows:
-    """Drop rows of weight 0, split validation rows off, and set the batch sizes."""
-    used, n_samples = data.rows, len(data.rows)
-    seed = None if state is None else state.split_seed
-    if weights is not None:
-        used = np.flatnonzero(weights > 0)
-    K, y = params.n_networks, data.y[0]
-    if len(data.X) > 1:
-        valid = np.arange(n_samples, n_samples + len(data.X[1]))
-        splits = [make_split(used, valid, weights)] * K
-    elif stops:
-        if seed is None and K == 1:
-            seed = int(rng.integers(2**31))
-        elif seed is None:
-            # Not from rng, so that each network equals one trained alone on its rows.
-            sequence = np.random.SeedSequence([int(seeds[0]), 0])
-            seed = int(sequence.generate_state(1)[0])
-        if K == 1 and params.cv is None:
-            strata = data.targets.strata(y[used])
-            fold = split_once(used, strata, params.validation_fraction, seed)
-            splits = [make_split(*fold, weights)]
-        else:
-            if splitting is not None:
-                folds = splitting.iter_splits(y, used, seed)
-            else:
-                strata = data.targets.strata(y[used])
-                folds = iter_folds(used, strata, _n_folds(params, len(used)), seed)
-            splits = [make_split(*fold, weights) for fold in itertools.islice(folds, K)]
-            if K > 1:
-                _warn_of_rows_never_held_out(params, splits, used)
-        is_trained = np.zeros(n_samples, dtype=bool)
-        for split in splits:
-            is_trained[split.train] = True
-        used = np.flatnonzero(is_trained)
-    elif (params.lr_schedule_params or {}).get("monitor") == "valid_loss":
-        raise ValueError(
-            'lr_schedule_params={"monitor": "valid_loss"} needs a validation set: '
-            "set early_stopping=True or pass X_val and y_val."
-        )
-    else:
-        splits = [make_split(used, None, weights)] * K
-    sizes, lengths = zip(
-        *(_size_batches(params, data.X[0], split.train) for split in splits),
-        strict=True,
-    )
-    return Rows(n_samples, used, splits, weights, sizes, lengths[0], seed)
-
-
-def _n_folds(params: Parameters, n_rows: int) -> int:
-    """Return into how many folds the rows are split."""
-    if params.cv is not None:
-        n_folds = int(params.cv)
-        if n_rows < max(3, n_folds):
-            raise ValueError(
-                f"cv={n_folds} needs at least {max(3, n_folds)} rows of positive "
-                f"weight, got {n_rows}."
-            )
-        return n_folds
-    n_folds = min(max(2, round(1 / params.validation_fraction)), n_rows)
-    n_valid = -(-n_rows // n_folds)
-    check_sizes(n_rows - n_valid, n_valid, params.validation_fraction)
-    return n_folds
-
-
-def _warn_of_rows_never_held_out(
-    params: Parameters, splits: list[Split], used: Indices
-) -> None:
-    held_out = [split.valid for split in splits if split.valid is not None]
-    n_missing = len(np.setdiff1d(used, np.concatenate(held_out)))
-    if n_missing:
-        advice = (
-            "Set n_networks to at least 1 / validation_fraction to hold out every row."
-            if params.cv is None
-            else "If cv has more splits than that, set n_networks to their number."
-        )
-        warn_user(
-            f"With n_networks={len(splits)}, no network holds out {n_missing} of "
-            f"{len(used)} rows, and they get no out-of-fold prediction. {advice}"
-        )
-
-
 def _early_stopping(
     params: Parameters, data: CheckedData, rows: Rows, targets: Targets
 ) -> EarlyStopping:
@@ -365,34 +209,6 @@ def _early_stopping(
         # A validation set that is passed has no weights.
         weights=rows.weights if len(data.X) == 1 else None,
     )
-
-
-def _size_batches(
-    params: Parameters, X: Any, rows: Indices
-) -> tuple[int, Indices | None]:
-    """Return the batch size and, with `max_elements`, the lengths of the rows."""
-    lengths = None
-    batch_size = params.batch_size
-    if batch_size == "ratio":
-        batch_size = min(redistribution_size(len(rows), params.ratio), 1024) or 32
-    elif batch_size == "auto":
-        batch_size = _auto_batch_size(len(rows))
-    if params.max_elements is not None:
-        lengths = check_lengths(row_lengths(X), params.max_elements)[rows]
-        batch_size = max(1, int(params.max_elements / lengths.mean()))
-    batch_size = min(int(batch_size), len(rows))
-    if params.batch_norm and batch_size < 2:
-        raise ValueError(
-            f"batch_norm needs mini-batches of at least 2 rows, but with batch_size="
-            f"{params.batch_size!r} and {len(rows)} rows they have {batch_size}. Set a "
-            "larger batch_size, or pass more rows."
-        )
-    return batch_size, lengths
-
-
-def _auto_batch_size(n_samples: int) -> int:
-    """Return the power of 2 next to a 40th of the rows, within 32 and 256."""
-    return int(np.clip(2 ** round(math.log2(n_samples / 40)), 32, 256))
 
 
 def _encode(data: CheckedData, targets: Targets, cache: dict[Any, Any]) -> list[Floats]:

@@ -26,12 +26,12 @@ from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.dtypes import resolve_device
 from skrebatch._utils.settings import with_default_settings
 from skrebatch.estimators._base import BaseReBatchCNN
+from skrebatch.estimators._fit_data import PreparedFit
 from skrebatch.estimators._fitting import (
     fingerprint_of,
     open_checkpoint,
     train_and_finish,
 )
-from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.model_selection._fused import reason_not_stackable
 
 T = TypeVar("T")

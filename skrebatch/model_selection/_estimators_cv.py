@@ -23,8 +23,8 @@ from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import check_integer, check_params
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._docstrings import fill_in
+from skrebatch.estimators._fit_data import PreparedFit
 from skrebatch.estimators._fitting import unchanged_on_error
-from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.model_selection._fused import fit_side_by_side, reason_not_stackable

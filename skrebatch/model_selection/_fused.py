@@ -22,8 +22,8 @@ from skrebatch._utils.validation import (
 )
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
+from skrebatch.estimators._fit_data import PreparedFit
 from skrebatch.estimators._fitting import unchanged_on_error
-from skrebatch.estimators._preparation import PreparedFit
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.estimators._sklearn_callbacks import is_watched

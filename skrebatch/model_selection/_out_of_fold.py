@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing
 from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch.estimators._preparation import PreparedFit
+from skrebatch.estimators._fit_data import PreparedFit
 
 
 class OutOfFoldScore:

@@ -8,7 +8,7 @@ from typing import Any
 
 from joblib.parallel import get_active_backend
 
-from skrebatch.estimators._preparation import PreparedFit
+from skrebatch.estimators._fit_data import PreparedFit
 from skrebatch.model_selection._folds import Task
 
 
