@@ -23,9 +23,9 @@ from skrebatch._engine.nn.linear import LinearLayout
 from skrebatch._engine.nn.short_rows import ShortStep, pair_parts
 from skrebatch._engine.nn.step import (
     FIRST_SCALE,
-    Layout,
     MixedStep,
     Step,
+    layout_of,
     update_scales,
 )
 from skrebatch._engine.nn.tabular_cnn import TabularCNN, draw_weights
@@ -74,7 +74,7 @@ class CNNStack(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.precision = None if precision == dtype else precision
-        self.layout = Layout(architecture)
+        self.layout = layout_of(architecture, torch.device(device))
         n_parameters = self.layout.n_parameters
         self.groups = nn.ParameterList(
             nn.Parameter(torch.zeros(size, n_parameters, dtype=dtype, device=device))
@@ -120,7 +120,7 @@ class CNNStack(nn.Module):
                 buffers[i] = share
             for i, buffer in enumerate(buffers):
                 setattr(self, f"running{i}", buffer)
-        self.layout.to(self.flat.device)
+        self.layout = layout_of(self.architecture, self.flat.device)
         self._workspaces: dict[bool, tuple[Workspace, dict[tuple[int, int], Step]]] = {}
         self._shorts: dict[Architecture, CNNStack] = {}
         self._short_steps: dict[Any, ShortStep] = {}
@@ -157,7 +157,6 @@ class CNNStack(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the parameters, and rebuild the views."""
         super().__setstate__(state)
-        self.layout = Layout(self.architecture)
         self._rebind_views()
 
     def step(self, K: int, b: int, forward_only: bool = False) -> Step:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 from skrebatch._engine.nn.architecture import Architecture
@@ -20,10 +22,17 @@ from skrebatch._utils.settings import with_default_settings
 
 
 class Layout:
-    """Where the parameters and running statistics of each layer are."""
+    """Where the parameters and running statistics of each layer are.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    device : torch.device or str, default="cpu"
+        Device of the index tables.
+    """
 
     @with_default_settings  # index tables are made on the CPU
-    def __init__(self, architecture: Architecture):
+    def __init__(self, architecture: Architecture, device: torch.device | str = "cpu"):
         self.architecture = architecture
         self.blocks: list[ConvPoolLayout] = []
         self.linears: list[LinearLayout] = []
@@ -57,11 +66,18 @@ class Layout:
                 )
                 self.norms.append(NormLayout(weight, bias, mean, variance))
         self.n_parameters = stop
+        for conv in self.blocks:
+            conv.to(torch.device(device))
 
-    def to(self, device: torch.device) -> None:
-        """Move the index tables to a device."""
-        for block in self.blocks:
-            block.to(device)
+
+@lru_cache(maxsize=16)
+def layout_of(architecture: Architecture, device: torch.device) -> Layout:
+    """Return a layout that all stacks of an architecture share.
+
+    To make it takes longer than to predict some rows. It has a megabyte or less, unless
+    layers are very wide.
+    """
+    return Layout(architecture, device)
 
 
 class Step:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
 
-from skrebatch._engine.nn.losses import Loss
 from skrebatch._engine.nn.stack import CNNStack
 from skrebatch._engine.nn.tabular_cnn import Ensemble, TabularCNN, as_module
 from skrebatch._engine.nn.threads import is_small
@@ -28,6 +26,13 @@ from skrebatch._engine.training.epoch_plan import (
     EpochPlan,
     plan_epoch,
     plan_orders,
+)
+from skrebatch._engine.training.evaluation import (
+    RowValue,
+    evaluate,
+    loss_alone,
+    loss_and_prediction,
+    prediction_alone,
 )
 from skrebatch._engine.training.history import (
     mean_history,
@@ -44,8 +49,6 @@ from skrebatch._engine.training.progress import EpochProgress, EpochTable
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch.exceptions import DivergedError
 
-# Number of activations of the loss pass that fit into the cache of a core.
-_CACHED_VALUES = 200_000
 # Callbacks that never stop a training early.
 _NEVER_STOP = {EpochTimer, EpochProgress, EpochTable, CheckpointWriter}
 
@@ -110,10 +113,8 @@ class ReBatchNet(NeuralNet):
 
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
         self.members = members
-        self._lr_and_decay, self._setup = (
-            _lr_and_decay_of(members[0]),
-            _setup_of(members[0]),
-        )
+        self._lr_and_decay = _lr_and_decay_of(members[0])
+        self._setup = _setup_of(members[0])
         super().__init__(*args, **kwargs)
 
     @property
@@ -244,7 +245,7 @@ class ReBatchNet(NeuralNet):
             for m in self.members
         ]
         if any(map(len, rows)):
-            predicted = self._evaluate(table, rows, _prediction_alone)
+            predicted = self._evaluate(table, rows, prediction_alone)
             for member, predictions in zip(self.members, predicted, strict=True):
                 member.held_out = predictions
 
@@ -508,7 +509,7 @@ class ReBatchNet(NeuralNet):
             The ids of the members for which this epoch is the best so far.
         """
         rows = [NO_ROWS if m.valid_rows is None else m.valid_rows for m in self.live]
-        validated = self._evaluate(table, rows, _loss_and_prediction)
+        validated = self._evaluate(table, rows, loss_and_prediction)
         predictions: dict[int, Floats] = {}
         for member, values in zip(self.live, validated, strict=True):
             if member.done or member.valid_rows is None:
@@ -578,85 +579,13 @@ class ReBatchNet(NeuralNet):
         -------
         losses : list of K ndarrays, shape (n_k,)
         """
-        return self._evaluate(table, rows, _loss_alone)
+        return self._evaluate(table, rows, loss_alone)
 
     def _evaluate(
-        self,
-        table: Table,
-        rows: list[Indices],
-        value: Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor],
+        self, table: Table, rows: list[Indices], value: RowValue
     ) -> list[Floats]:
-        """Compute values of given rows for each network.
-
-        Parameters
-        ----------
-        table : Table
-        rows : list of K ndarrays of int
-        value : callable
-            Maps a loss, outputs and targets (K, n, O) to values (K, n, ...).
-
-        Returns
-        -------
-        values : list of K ndarrays, shape (n_k, ...)
-        """
-        return table.per_row(partial(self._evaluate_local, table, value), rows)
-
-    def _evaluate_local(
-        self,
-        table: Table,
-        value: Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor],
-        rows: list[Indices],
-    ) -> list[Floats]:
-        """Compute values of rows that this process holds."""
-        module, loss = self.module_, self.criterion_
-        K, n = len(rows), max(map(len, rows))
-        padded = np.zeros((K, n), dtype=np.intp)
-        for k, (member_rows, member) in enumerate(zip(rows, self.live, strict=True)):
-            padded[k] = member.start + member.rows[0]
-            padded[k, : len(member_rows)] = member.start + member_rows
-        index = torch.from_numpy(padded).to(table.features.device)
-        shifts = torch.tensor([[m.shift] for m in self.live], device=index.device)
-        by_length = None
-        if module.architecture.variable_length:
-            # Sort by length, so that few chunks are as wide as the longest row.
-            by_length = table.features[index, -1].amax(0).argsort(stable=True)
-            index = index[:, by_length]
-        values = []
-        chunk = min(n, max(64, _CACHED_VALUES // (K * module.architecture.width)))
-        for part in index.split(chunk, dim=1) if n else []:
-            if by_length is None:
-                step = module.step(K, part.shape[1], forward_only=True)
-            else:
-                longest = int(table.features[part, -1].max())
-                step = module.short_step(K, part.shape[1], longest, forward_only=True)
-            table.read(part.reshape(-1), step.rows)
-            values.append(value(loss, step.forward(), table.targets[part + shifts]))
-        if not values:
-            empty = table.targets[:0].expand(K, 0, -1)
-            values = [value(loss, empty, empty)]
-        together = torch.cat(values, dim=1).cpu().numpy()
-        if by_length is not None:
-            together = together[:, by_length.argsort().cpu().numpy()]
-        return [kept[: len(r)] for kept, r in zip(together, rows, strict=True)]
-
-
-def _loss_alone(
-    loss: Loss, outputs: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
-    return loss.per_sample(outputs, targets)
-
-
-def _loss_and_prediction(
-    loss: Loss, outputs: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
-    losses = loss.per_sample(outputs, targets).unsqueeze(-1)
-    return torch.cat([losses, loss.link(outputs)], dim=-1)  # (K, n, 1 + O)
-
-
-def _prediction_alone(
-    loss: Loss, outputs: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
-    return loss.link(outputs).clone()  # the next chunk overwrites the outputs
+        """Compute values of given rows for each network; see :func:`evaluate`."""
+        return evaluate(self.module_, self.criterion_, self.live, table, rows, value)
 
 
 def _teams(members: list[Member]) -> list[list[Member]]:
