@@ -292,12 +292,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         return earlier
 
     def _fitted_targets(self) -> ClassTargets:
-        return ClassTargets(self.classes_, self._is_multilabel)
-
-    @property
-    def _is_multilabel(self) -> bool:
-        """Whether the last fit was multi-label."""
-        return self.n_outputs_ > 1 and self.out_activation_ == "logistic"
+        return ClassTargets(self.classes_, is_multilabel(self))
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute the logits.
@@ -363,7 +358,7 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         if self.out_activation_ == "softmax":
             return self.classes_[logits.argmax(axis=1)]
         codes = (logits > 0).astype(np.intp)
-        return codes if self._is_multilabel else self.classes_[codes]
+        return codes if is_multilabel(self) else self.classes_[codes]
 
     def _mean_logits(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map outputs (K, n, O) to the logits of the mean probabilities (n, O)."""
@@ -441,3 +436,8 @@ def _log_mean(log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(log_proba) == 1:
         return log_proba[0]
     return np.logaddexp.reduce(log_proba, axis=0) - math.log(len(log_proba))
+
+
+def is_multilabel(classifier: ReBatchCNNClassifier) -> bool:
+    """Return whether a classifier was fitted to several labels per row."""
+    return classifier.n_outputs_ > 1 and classifier.out_activation_ == "logistic"

@@ -255,9 +255,9 @@ def _state_to_names(state: FitState) -> dict[str, Any]:
     for a training with the same parameters, which a saved estimator no longer has.
     """
     values = {name: getattr(state, field) for name, field in _STATE.items()}
-    values["_rates"] = [own if is_plain(own) else None for own in state.lr_schedules]
+    values["_rates"] = [s if is_plain(s) else None for s in state.lr_schedules]
     values["_memories"] = [
-        own if is_plain(own) else (own[0], None, None) for own in state.selection_states
+        s if is_plain(s) else (s[0], None, None) for s in state.selection_states
     ]
     return {name: value for name, value in values.items() if value is not None}
 

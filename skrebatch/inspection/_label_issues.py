@@ -296,10 +296,10 @@ def count_confident(
         Index of the class that each row is labelled with.
     """
     n_classes = proba.shape[1]
-    own = proba[np.arange(len(codes)), codes]
+    given = proba[np.arange(len(codes)), codes]
     sizes = np.bincount(codes, minlength=n_classes)
     with np.errstate(invalid="ignore"):
-        thresholds = np.bincount(codes, own, minlength=n_classes) / sizes
+        thresholds = np.bincount(codes, given, minlength=n_classes) / sizes
     # By rounding, a mean may be above equal values. A class without rows has no mean.
     confident = proba >= np.nan_to_num(thresholds, nan=np.inf) * (1 - 1e-9)
     best = np.where(confident, proba, -1).argmax(axis=1)

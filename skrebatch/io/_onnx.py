@@ -16,6 +16,7 @@ from skrebatch._engine.nn.tabular_cnn import TabularCNN, networks_of
 from skrebatch._engine.serialization.atomic_write import replace_file
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
+from skrebatch.estimators._classifier import is_multilabel
 from skrebatch.io._model_files import check_savable, package_versions
 
 # These versions of 2021 and 2022 contain all operators that are needed, and many
@@ -124,7 +125,7 @@ def make_onnx_model(estimator: Any, input_kind: str = "FLOAT") -> Any:
         scales = estimator.target_mean_, estimator.target_scale_
         targets = [graph.add_network(net, *_unscaled(net, *scales)) for net in networks]
         graph.add("Mean", *targets, output="variable")
-    elif estimator._is_multilabel:
+    elif is_multilabel(estimator):
         logits = [graph.add_network(net, *_last_layer(net)) for net in networks]
         probas = [graph.add("Sigmoid", output) for output in logits]
         proba = graph.add("Mean", *probas, output="probabilities")
@@ -151,7 +152,7 @@ def outputs_of(estimator: Any) -> dict[str, tuple[Any, ...]]:
     if is_regressor(estimator):
         return {"variable": ("FLOAT", estimator.n_outputs_)}
     n_classes = len(estimator.classes_)
-    if estimator._is_multilabel:
+    if is_multilabel(estimator):
         label: tuple[Any, ...] = "INT64", n_classes
     else:
         is_text = _labels(estimator.classes_).dtype == object

@@ -148,7 +148,7 @@ def fit_distributed(
     given = estimator, X, y, sample_weight, X_val, y_val
     _, shares = gather_or_raise(partial(_share, *given), lambda share: share)
     _check_equal([share["settings"] for share in shares])
-    data, seed = _put_together(shares, X, X_val), shares[0]["seed"]
+    data, seed = _join_shares(shares, X, X_val), shares[0]["seed"]
     del shares  # before the training, since they are large
     checkpoint, seed = open_checkpoint(estimator.checkpoint_dir, seed, _open)
     prepared = _prepare(estimator, data, seed, checkpoint)
@@ -367,7 +367,7 @@ def _concatenate(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return whole
 
 
-def _put_together(shares: list[dict[str, Any]], X: Any, X_val: Any) -> dict[str, Any]:
+def _join_shares(shares: list[dict[str, Any]], X: Any, X_val: Any) -> dict[str, Any]:
     """Return the arguments of `fit`: X and X_val sharded, the others complete."""
     data: dict[str, Any] = {
         name: _concatenate([share[name] for share in shares])

@@ -361,7 +361,7 @@ def _tabulate(
                 values[i] = params[name]
         results[f"param_{name}"] = values
     results["params"] = candidates
-    results |= {f"split{k}_test_score": own for k, own in enumerate(by_fold.T)}
+    results |= {f"split{k}_test_score": fold for k, fold in enumerate(by_fold.T)}
     results["mean_test_score"] = overall
     results["std_test_score"] = by_fold.std(axis=1)
     ranks = rankdata(-np.nan_to_num(overall, nan=-np.inf), method="min")
@@ -422,7 +422,6 @@ class ReBatchCNNClassifierCV(ClassifierMixin, _ChoosesCandidate):
 
     _held = ReBatchCNNClassifier
     _soft = "generalized-cross-entropy"
-    _default_scoring = "area under the ROC curve"
 
     predict = _by_the_best(ReBatchCNNClassifier.predict)
     predict_proba = _by_the_best(ReBatchCNNClassifier.predict_proba)
@@ -482,7 +481,6 @@ class ReBatchCNNRegressorCV(RegressorMixin, _ChoosesCandidate):
 
     _held = ReBatchCNNRegressor
     _soft = "welsch"
-    _default_scoring = "neg_mean_absolute_error"
 
     predict = _by_the_best(ReBatchCNNRegressor.predict)
     score = _by_the_best(ReBatchCNNRegressor.score)

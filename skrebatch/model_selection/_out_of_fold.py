@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing
 from skrebatch._utils.arrays import as_array, keep_integers
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
+from skrebatch.estimators._classifier import is_multilabel
 from skrebatch.estimators._fit_data import PreparedFit
 
 
@@ -154,7 +155,7 @@ class HeldOutClassifier(ClassifierMixin, BaseEstimator):
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable classes, or the labels of probability above 0.5."""
         probabilities = self.predict_proba(X)
-        if self.model.out_activation_ == "logistic" and self.model.n_outputs_ > 1:
+        if is_multilabel(self.model):
             return (probabilities > 0.5).astype(np.intp)
         labels: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return labels

@@ -374,13 +374,21 @@ def _find_scores(search: Any, scoring: str | None) -> tuple[Floats, str, int]:
     if scoring == "score":
         scoring = search.scoring
         if scoring is None:
-            default = "R²" if is_regressor(search) else "accuracy"
-            scoring = getattr(search, "_default_scoring", default)
+            scoring = _default_scoring(search)
         elif not isinstance(scoring, str):
             scoring = "score"
     is_loss = scoring.startswith("neg_")
     name = scoring.removeprefix("neg_").replace("_", " ")
     return np.column_stack(scores), name, -1 if is_loss else 1
+
+
+def _default_scoring(search: Any) -> str:
+    """Return the name of the score that a search has without `scoring`."""
+    if isinstance(search, ReBatchCNNClassifierCV):
+        return "area under the ROC curve"
+    if isinstance(search, ReBatchCNNRegressorCV):
+        return "neg_mean_absolute_error"
+    return "R²" if is_regressor(search) else "accuracy"
 
 
 def _k_fold_ratio(cv: Any, n_splits: int) -> float:
