@@ -36,7 +36,7 @@ def make_splitting(cv: Any, X: Any, groups: Any, n_samples: int) -> Splitting | 
     Raises
     ------
     ValueError
-        If the groups are not one for each row, or `cv` has no use for groups.
+        If there is not one group for each row, or `cv` does not use groups.
     """
     if groups is not None:
         groups = as_array(groups, "groups")
@@ -83,8 +83,8 @@ class Splitting:
         ----------
         y : ndarray of shape (n_samples, ...)
         rows : ndarray of int
-            The rows to split. A splitter sees these alone. An iterable gives indices of
-            all rows; those that are not among `rows` are left out.
+            The rows to split. A splitter receives only these. An iterable gives indices
+            of all rows; those that are not among `rows` are left out.
         seed : int
             Seed of a splitter that shuffles and has no seed of its own.
         """

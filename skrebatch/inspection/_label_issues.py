@@ -37,7 +37,7 @@ _NETWORK: dict[str, Any] = {
     "hidden_layers": (128, 64),
 }
 # Text columns with more values than this are free text.
-_MOST_CATEGORIES = 40
+_MAX_CATEGORIES = 40
 _OUTLIER = 3.5  # in units of the scaled MAD
 
 
@@ -170,8 +170,8 @@ default=None
             f"{len(labels)}. Pass the X and y that it was fitted to."
         )
     last = rebatch_step(model)
-    judge = _judge_numbers if is_regressor(last) else _judge_classes
-    counted, predicted = judge(model, last, X, labels)
+    flag = _flag_targets if is_regressor(last) else _flag_labels
+    counted, predicted = flag(model, last, X, labels)
     is_issue = np.zeros(len(labels), dtype=bool)
     order = np.argsort(quality, kind="stable")
     is_issue[order[: counted.sum()]] = True
@@ -225,12 +225,12 @@ def _fit_or_check(
     if random_state is not None:
         last.set_params(random_state=random_state)
     if not isinstance(model, Pipeline):
-        model = make_pipeline(*_preparation(X), last)
+        model = make_pipeline(*_preprocessing_steps(X), last)
     with interrupts_raised():
         return model.fit(X, y)
 
 
-def _preparation(X: Any) -> list[Any]:
+def _preprocessing_steps(X: Any) -> list[Any]:
     """Return the steps that turn X into standardised numbers without gaps."""
     # Imported here because they would slow down the import of the package.
     from sklearn.compose import make_column_selector, make_column_transformer
@@ -262,10 +262,10 @@ def _needs_skrub(column: Any) -> bool:
     if column.dtype.kind in "mM":
         return True
     is_category = column.dtype.name == "category" or column.dtype.kind == "b"
-    return not is_category and column.nunique() > _MOST_CATEGORIES
+    return not is_category and column.nunique() > _MAX_CATEGORIES
 
 
-def _judge_classes(
+def _flag_labels(
     model: Any, last: Any, X: Any, labels: NDArray[Any]
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """Return which rows confident learning counts as wrong, and the predictions."""
@@ -303,11 +303,11 @@ def count_confident(
     # By rounding, a mean may be above equal values. A class without rows has no mean.
     confident = proba >= np.nan_to_num(thresholds, nan=np.inf) * (1 - 1e-9)
     best = np.where(confident, proba, -1).argmax(axis=1)
-    off: NDArray[np.bool_] = confident.any(axis=1) & (best != codes)
-    return off
+    is_counted: NDArray[np.bool_] = confident.any(axis=1) & (best != codes)
+    return is_counted
 
 
-def _judge_numbers(
+def _flag_targets(
     model: Any, last: Any, X: Any, labels: NDArray[Any]
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """Return which rows have an outlying residual, and the predictions."""

@@ -90,8 +90,8 @@ _ATTRIBUTES = """best_estimator_ : {held}
         `best_estimator_`, which has further attributes."""
 
 
-def _of_the_best(*names: str) -> Callable[[type[T]], type[T]]:
-    """Add read-only attributes to a class, which are those of `best_estimator_`."""
+def _delegate_attributes(*names: str) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that adds read-only attributes of `best_estimator_`."""
 
     def attribute(name: str) -> property:
         return property(lambda self: getattr(self.best_estimator_, name))
@@ -104,10 +104,10 @@ def _of_the_best(*names: str) -> Callable[[type[T]], type[T]]:
     return add
 
 
-def _by_the_best(
+def _delegate(
     method: Callable[Concatenate[Any, P], T],
 ) -> Callable[Concatenate[Any, P], T]:
-    """Return a method that calls the same method of `best_estimator_`."""
+    """Return a method that calls that of `best_estimator_`."""
 
     @functools.wraps(method)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -117,15 +117,15 @@ def _by_the_best(
     return call
 
 
-@_of_the_best(
+@_delegate_attributes(
     *("n_features_in_", "feature_names_in_", "n_iter_", "loss_curve_"),
     *("validation_loss_curve_", "sample_losses_", "oof_score_"),
 )
-class _ChoosesCandidate(LinkedMixin, BaseEstimator):
+class _BaseCandidateCV(LinkedMixin, BaseEstimator):
     """Base class of the classifier and the regressor."""
 
-    _held: type[Any]  # class of the estimator
-    _soft: str  # strategy among the robust candidates
+    _estimator_class: type[Any]
+    _robust_strategy: str  # among the robust candidates
 
     def __init__(
         self,
@@ -268,7 +268,7 @@ class _ChoosesCandidate(LinkedMixin, BaseEstimator):
         if not isinstance(grid, str):
             return grid
         if grid == "robust":
-            return [_PLAIN, {"strategy": [self._soft]}, _LEFT_OUT]
+            return [_PLAIN, {"strategy": [self._robust_strategy]}, _LEFT_OUT]
         if grid == "ratios":
             return {"ratio": [0, 0.03, 0.08, 0.15, 0.3]}
         raise ValueError(
@@ -280,10 +280,10 @@ class _ChoosesCandidate(LinkedMixin, BaseEstimator):
         """Return an unfitted estimator for each candidate."""
         check_integer(self.verbose, "verbose", at_least=0)
         base = self._base_estimator()
-        if not isinstance(base, self._held):
+        if not isinstance(base, self._estimator_class):
             raise ValueError(
-                f"estimator must be a {self._held.__name__}, got {base!r}. In a "
-                f"pipeline, {type(self).__name__} is the last step."
+                f"estimator must be a {self._estimator_class.__name__}, got {base!r}. "
+                f"In a pipeline, {type(self).__name__} is the last step."
             )
         base = clone(base)
         reason = reason_not_stackable(base)
@@ -308,7 +308,7 @@ class _ChoosesCandidate(LinkedMixin, BaseEstimator):
         return models
 
     def _base_estimator(self) -> Any:
-        return self._held() if self.estimator is None else self.estimator
+        return self._estimator_class() if self.estimator is None else self.estimator
 
     def __sklearn_tags__(self) -> Any:
         """Return the tags of the estimator."""
@@ -369,7 +369,7 @@ def _tabulate(
     return results
 
 
-@_of_the_best("classes_", "oof_decision_function_")
+@_delegate_attributes("classes_", "oof_decision_function_")
 @fill_in(
     parameters=_PARAMETERS.format(
         held="ReBatchCNNClassifier",
@@ -382,7 +382,7 @@ def _tabulate(
         held="ReBatchCNNClassifier", own="`classes_`, `oof_decision_function_`"
     ),
 )
-class ReBatchCNNClassifierCV(ClassifierMixin, _ChoosesCandidate):
+class ReBatchCNNClassifierCV(ClassifierMixin, _BaseCandidateCV):
     """Classifier that chooses among candidates by out-of-fold predictions.
 
     All candidates are trained side by side, with the same folds and initial weights:
@@ -420,17 +420,17 @@ class ReBatchCNNClassifierCV(ClassifierMixin, _ChoosesCandidate):
     True
     """
 
-    _held = ReBatchCNNClassifier
-    _soft = "generalized-cross-entropy"
+    _estimator_class = ReBatchCNNClassifier
+    _robust_strategy = "generalized-cross-entropy"
 
-    predict = _by_the_best(ReBatchCNNClassifier.predict)
-    predict_proba = _by_the_best(ReBatchCNNClassifier.predict_proba)
-    predict_log_proba = _by_the_best(ReBatchCNNClassifier.predict_log_proba)
-    decision_function = _by_the_best(ReBatchCNNClassifier.decision_function)
-    score = _by_the_best(ReBatchCNNClassifier.score)
+    predict = _delegate(ReBatchCNNClassifier.predict)
+    predict_proba = _delegate(ReBatchCNNClassifier.predict_proba)
+    predict_log_proba = _delegate(ReBatchCNNClassifier.predict_log_proba)
+    decision_function = _delegate(ReBatchCNNClassifier.decision_function)
+    score = _delegate(ReBatchCNNClassifier.score)
 
 
-@_of_the_best("oof_prediction_")
+@_delegate_attributes("oof_prediction_")
 @fill_in(
     parameters=_PARAMETERS.format(
         held="ReBatchCNNRegressor",
@@ -441,7 +441,7 @@ class ReBatchCNNClassifierCV(ClassifierMixin, _ChoosesCandidate):
     ),
     attributes=_ATTRIBUTES.format(held="ReBatchCNNRegressor", own="`oof_prediction_`"),
 )
-class ReBatchCNNRegressorCV(RegressorMixin, _ChoosesCandidate):
+class ReBatchCNNRegressorCV(RegressorMixin, _BaseCandidateCV):
     """Regressor that chooses among candidates by out-of-fold predictions.
 
     All candidates are trained side by side, with the same folds and initial weights:
@@ -479,8 +479,8 @@ class ReBatchCNNRegressorCV(RegressorMixin, _ChoosesCandidate):
     True
     """
 
-    _held = ReBatchCNNRegressor
-    _soft = "welsch"
+    _estimator_class = ReBatchCNNRegressor
+    _robust_strategy = "welsch"
 
-    predict = _by_the_best(ReBatchCNNRegressor.predict)
-    score = _by_the_best(ReBatchCNNRegressor.score)
+    predict = _delegate(ReBatchCNNRegressor.predict)
+    score = _delegate(ReBatchCNNRegressor.score)

@@ -3,8 +3,8 @@
 All networks predict a block together, as a stack. Blocks have fixed sizes, and the last
 one is filled up: matrix products of different sizes may add in different orders, and
 the prediction for a row must have the same bits whatever other rows are predicted with
-it. Threads predict different rows. No operation is divided among threads, because these
-would wait for one another thousands of times a second, for long on a busy machine.
+it. Threads predict different rows. No operation is divided among threads, because the
+threads would have to wait for one another at each operation.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ Float64s = NDArray[np.float64]
 Finish = Callable[[Float64s], Float64s]
 Steps = dict[tuple[Architecture, int], Step]
 
-# Most rows of a block, and most values of its widest layer, which caches should hold.
-# A GPU needs larger blocks.
+# Maximum number of rows of a block, and of values of its widest layer, so that it fits
+# in the cache. A GPU needs larger blocks.
 _BLOCK_ROWS, _BLOCK_VALUES = 128, 1_000_000
 _GPU_ROWS, _GPU_VALUES = 8192, 100_000_000
-# Rows of the smallest block. All sizes are its multiples: some libraries compute the
-# last rows of other sizes in another order.
+# Number of rows of the smallest block. All sizes are multiples of it: for other sizes,
+# some libraries sum the last rows in a different order.
 _FEW_ROWS = 4
-# Number of blocks that a thread predicts before it takes the next rows: fewer of wide
-# rows, which would take much memory.
+# Maximum number of blocks, and of their values, that a thread predicts before it takes
+# the next rows. The number of values limits the memory.
 _BLOCKS_AT_ONCE, _PART_VALUES = 32, 1_000_000
 
-# The predictors that are not at work, by module. They are no attributes, so copies and
-# files of a module or an estimator don't contain them.
+# The predictors that are not in use, by module. They are not attributes, so copies and
+# files of a module or an estimator do not contain them.
 _idle: WeakKeyDictionary[torch.nn.Module, list[Predictor]] = WeakKeyDictionary()
 
 
@@ -268,7 +268,7 @@ def _sizes_agree_for(
 ) -> bool:
     """Try with random rows and networks.
 
-    The order of the sums depends on the sizes alone. If it differs, random outputs do.
+    The order of the sums depends only on the sizes. If it differs, so do the outputs.
     """
     generator = torch.Generator().manual_seed(0)
     stack = CNNStack(architecture, (K,), dtype)
@@ -290,7 +290,7 @@ def _by_length(
 ) -> list[tuple[Architecture, Indices]]:
     """Group rows by the shortest network that predicts them.
 
-    It depends on the length of a row alone, not on the other rows.
+    The group depends only on the length of a row, not on the other rows.
     """
     shorts: dict[Architecture, list[float]] = {}
     for length in np.unique(lengths):
