@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pickle import PicklingError
-from typing import Any
+from typing import Any, Protocol
 
 import joblib
 import numpy as np
@@ -252,17 +252,30 @@ class Selection:
         self.plan = plan if settings == self._plan_settings else None
 
 
-def check_selection(estimator: Any) -> Strategy:
-    """Validate the parameters of an estimator or callback; return its strategy."""
-    check_ratio(estimator.ratio)
-    check_repeats(estimator.repeats)
-    strategy = check_strategy(estimator.strategy)
-    check_schedule(estimator.ratio_schedule)
-    check_integer(estimator.warmup_epochs, "warmup_epochs", at_least=0)
-    check_real(estimator.loss_smoothing, "loss_smoothing", at_least=0, below=1)
-    check_integer(estimator.refresh_every, "refresh_every")
-    check_bool(estimator.shuffle, "shuffle")
-    class_balanced = getattr(estimator, "class_balanced", False)
+class SelectionParameters(Protocol):
+    """The parameters of a selection, which estimators and the callback share."""
+
+    ratio: float
+    strategy: str | Strategy
+    repeats: int
+    shuffle: bool
+    ratio_schedule: Schedule
+    warmup_epochs: int
+    loss_smoothing: float
+    refresh_every: int
+
+
+def check_selection(params: SelectionParameters) -> Strategy:
+    """Raise an error if a parameter is invalid; return the strategy."""
+    check_ratio(params.ratio)
+    check_repeats(params.repeats)
+    strategy = check_strategy(params.strategy)
+    check_schedule(params.ratio_schedule)
+    check_integer(params.warmup_epochs, "warmup_epochs", at_least=0)
+    check_real(params.loss_smoothing, "loss_smoothing", at_least=0, below=1)
+    check_integer(params.refresh_every, "refresh_every")
+    check_bool(params.shuffle, "shuffle")
+    class_balanced = getattr(params, "class_balanced", False)
     check_bool(class_balanced, "class_balanced")
     if class_balanced:
         check_balances(strategy)
