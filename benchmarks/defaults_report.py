@@ -126,7 +126,7 @@ def difference_table(frame, task, n_splits):
         index=["table", "split"], columns="model", values=score
     )
     ratio = 1 / (n_splits - 1)
-    rows = [["", f"{SCORES[score][0]}, theirs − ours", "tables with ours lower"]]
+    rows = [["", f"{SCORES[score][0]}, theirs − ours", "data sets with ours lower"]]
     for model in pivot.columns.drop(OURS):
         gains = pivot[model] - pivot[OURS]
         intervals = [
