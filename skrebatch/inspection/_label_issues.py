@@ -101,10 +101,11 @@ default=None
         label_quality : float
             From 0 to 1; low values suggest a wrong label.
         given_label : object
-            The label in `y`. For several labels or targets per row, a tuple: the
-            columns with 1, or the targets.
+            The label in `y`. With several labels per row, a tuple of the columns
+            that are 1; with several targets, a tuple of the targets.
         predicted_label : object
-            The prediction, out of fold if possible, in the same form.
+            The prediction in the same form. It is an out-of-fold prediction if there
+            is one.
 
     Raises
     ------
