@@ -1,12 +1,13 @@
 """What all ways to fit share: the rollback, and what a later fit takes over."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from helpers.estimators import make, make_data
+from helpers.estimators import assert_same_bits, make, make_cv, make_data
 from skorch.callbacks import Callback
 
-from skrebatch import FusedGridSearchCV, Strategy, fit_fused
+from skrebatch import FusedGridSearchCV, Strategy, fit_fused, load_model, save_model
 
 
 class Failing(torch.optim.SGD):
@@ -142,3 +143,41 @@ def test_a_ratio_schedule_that_is_over_stays_over(how):
     else:
         model.partial_fit(X, y)
         assert notes == [whole]
+
+
+def fit_second(model, X, y):
+    """Fit side by side with another estimator, which checks the same data first."""
+    fit_fused([make(), model], X, y)
+
+
+FITS = {
+    "fit": (make, lambda model, X, y: model.fit(X, y)),
+    "fit_fused": (make, fit_second),
+    "CV form": (make_cv, lambda model, X, y: model.fit(X, y)),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("task", ["binary", "multi-label"])
+@pytest.mark.parametrize("way", FITS)
+def test_nothing_of_an_earlier_fit_survives(way, task, tmp_path):
+    create, fit = FITS[way]
+    X, y = make_data(task)
+    names = [f"row {i}" for i in range(len(X))]
+    model = create(max_epochs=2)
+    own = getattr(model, "estimator", model)
+    before = own.get_params()
+    own.set_params(record_losses=True, early_stopping=True)
+    fit(model, pd.DataFrame(X, names, list("abcde")), y)
+    own.set_params(**before)
+    other = X[:30, :4], (X[:30, 0] > 0).astype(int)
+    fit(model, *other)
+    new = create(max_epochs=2)
+    fit(new, *other)
+    assert vars(model).keys() == vars(new).keys()
+    best, expected = (getattr(m, "best_estimator_", m) for m in (model, new))
+    assert vars(best).keys() == vars(expected).keys()
+    assert_same_bits(best, expected)
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model").predict(other[0])
+    np.testing.assert_array_equal(loaded, model.predict(other[0]))
