@@ -327,6 +327,26 @@ def test_a_target_that_is_not_finite_is_refused(value, words):
     refused(lambda model: model.partial_fit(X, y), *words, task="regression")
 
 
+@pytest.mark.parametrize(
+    "missing, dtype",
+    [
+        (None, object),
+        (np.nan, object),
+        (pd.NA, "string"),
+        (pd.NaT, "datetime64[ns]"),
+    ],
+)
+def test_missing_labels_are_refused_by_row(missing, dtype):
+    X, y = make_data()
+    labels = pd.Series(y).astype(dtype)
+    labels[5] = missing
+    words = "y has missing values in 1 rows, first in row 5."
+    refused(lambda model: model.fit(X, labels), words)
+    refused(
+        lambda model: model.fit(X, y, None, X, labels), f"In X_val and y_val: {words}"
+    )
+
+
 def test_a_target_of_dates_is_refused():
     X, y = make_data("regression")
     dates = pd.date_range("2025-01-01", periods=len(y))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from numbers import Integral
 from typing import Any
 
@@ -80,6 +81,29 @@ def keep_integers(values: Any) -> Any:
         if limits.min <= min(items) and max(items) <= limits.max:
             return np.array(items, dtype=integers)
     return np.array(items, dtype=object)
+
+
+def refuse_missing(y: Any) -> None:
+    """Raise ValueError for missing values among objects, dates and times of `y`."""
+    try:
+        array = np.asarray(y)
+    except (TypeError, ValueError):  # rows of different lengths, refused later
+        return
+    missing: NDArray[np.bool_] = np.zeros(1, dtype=bool)
+    if array.dtype.kind in "mM":
+        missing = np.isnat(array)
+    elif array.dtype == object and array.ndim:
+        pandas = sys.modules.get("pandas")
+        if pandas is None:
+            missing = np.array([v is None or v != v for v in array.ravel()], dtype=bool)
+        else:
+            missing = pandas.isna(array)
+    if missing.any():
+        rows = np.flatnonzero(missing.reshape(len(array), -1).any(axis=1))
+        raise ValueError(
+            f"y has missing values in {len(rows)} rows, first in row {rows[0]}. Remove "
+            "these rows from X and y."
+        )
 
 
 def to_values(X: Any) -> NDArray[Any]:

@@ -29,6 +29,7 @@ from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.arrays import (
     as_array,
     keep_integers,
+    refuse_missing,
     refuse_non_numbers,
     to_floats,
 )
@@ -135,6 +136,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
         dtype = numpy_dtype(resolve_dtype(kwargs.pop("dtype", self.dtype)))
         if "y" in kwargs:
             kwargs["y"] = keep_integers(as_array(kwargs["y"], "y"))
+            refuse_missing(kwargs["y"])
             kwargs |= self._y_checks(kwargs["y"])
         if kwargs.get("y_numeric"):
             refuse_non_numbers(kwargs["y"], "y")

@@ -15,6 +15,7 @@ from skrebatch._utils.arrays import (
     as_array,
     keep_integers,
     refuse_masked,
+    refuse_missing,
     refuse_non_numbers,
     to_floats,
 )
@@ -194,13 +195,7 @@ def _check_labels(y: Any) -> NDArray[Any]:
     """Return the labels as an array; raise ValueError if some are missing."""
     y = keep_integers(as_array(y, "y"))
     labels: NDArray[Any] = y.toarray() if issparse(y) else np.asarray(y)
-    missing = import_extra("pandas", "find_label_issues").isna(labels)
-    if missing.any():
-        rows = np.flatnonzero(missing.reshape(len(labels), -1).any(axis=1))
-        raise ValueError(
-            f"y has missing values in {len(rows)} rows, first in row {rows[0]}. Remove "
-            "these rows from X and y."
-        )
+    refuse_missing(labels.astype(object))  # as objects, NaN is refused with its row
     return labels
 
 
