@@ -1,5 +1,6 @@
 """Estimators with batch norm, dropout, more hidden layers, or no convolution."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -207,12 +208,15 @@ def exact(option):
     return {**option, "optimizer": "sgd" if has_both else "adam"}
 
 
-@options
-@pytest.mark.parametrize("task", ["binary", "multi-target"])
+@pytest.mark.parametrize(
+    "task, option",
+    zip(itertools.cycle(["binary", "multi-target"]), OPTIONS.values()),
+    ids=OPTIONS,
+)
 def test_every_network_of_a_stack_equals_its_twin(task, option):
     X, y = make_data(task, n=ROWS)
     folds = make_folds()
-    shared = {"dtype": "float64", "max_epochs": 10, "batch_size": 24, **exact(option)}
+    shared = {"dtype": "float64", "max_epochs": 8, "batch_size": 24, **exact(option)}
     models = [make(task, **{**shared, **own}) for own in VARIED]
     fit_fused(models, X, y, folds)
     twins = fit_alone(models, X, y, folds)
