@@ -1,4 +1,7 @@
-"""Any two options together: in a stack as alone, pickled, weighted, epoch by epoch."""
+"""Any two options together: in a stack as alone, pickled, weighted, epoch by epoch.
+
+The task is one of the options: each has a share of the pairs.
+"""
 
 import itertools
 import pickle
@@ -6,15 +9,7 @@ import pickle
 import numpy as np
 import pytest
 from helpers.estimators import TASKS, assert_close, make, make_data
-from helpers.options import (
-    APART,
-    OPTIONS,
-    OWN_OPTIONS,
-    SHARED,
-    WEIGHING,
-    covering_rows,
-    models_of,
-)
+from helpers.options import SHARED, WEIGHING, covering_rows, models_of, rows_of
 from helpers.twins import assert_twins, predictions_of
 from sklearn.base import clone
 from sklearn.metrics import get_scorer
@@ -51,7 +46,7 @@ def test_the_rows_cover_every_pair():
 def test_in_a_stack_as_alone_then_epoch_by_epoch(task):
     X, y = make_data(task)
     models = models_of(task)
-    assert len(models) < 200
+    assert 10 < len(models) < 50
     fit_fused(models, X, y)
     twins = [clone(model).fit(X, y) for model in models]
     for model, twin in zip(models, twins, strict=True):
@@ -63,7 +58,7 @@ def test_in_a_stack_as_alone_then_epoch_by_epoch(task):
 
 
 @pytest.mark.filterwarnings("ignore:lr_schedule=.* is finished")
-@pytest.mark.parametrize("task", ["multiclass", "regression"])
+@pytest.mark.parametrize("task", TASKS)
 def test_with_weights_and_after_pickling(task):
     X, y = make_data(task)
     weights = np.random.default_rng(1).uniform(0, 3, size=len(X)).round(1)
@@ -83,7 +78,7 @@ def test_with_weights_and_after_pickling(task):
 
 def test_in_a_search():
     X, y = make_data()
-    rows = covering_rows({**OPTIONS, **OWN_OPTIONS["classifier"]}, APART)
+    rows = rows_of("binary")
     grid = [{name: [value] for name, value in row.items()} for row in rows]
     model = make(**SHARED)
     split = np.arange(30), np.arange(30, len(X))
@@ -97,7 +92,7 @@ def test_in_a_search():
         for row in rows
     ]
     assert_close(found, expected, 1e-8)
-    assert len(set(found)) > 0.9 * len(rows)
+    assert len(set(found)) > 0.8 * len(rows)
 
 
 @pytest.mark.parametrize("strategy", WEIGHING)

@@ -1,10 +1,11 @@
 """Combinations of the estimators' options."""
 
 import itertools
+from functools import cache
 
 import torch
 
-from helpers.estimators import CLASSIFICATION, make
+from helpers.estimators import CLASSIFICATION, TASKS, make
 from skrebatch.strategies import STRATEGIES
 
 SHARED = {"dtype": "float64", "lr": 0.02, "conv_channels": (3,)}
@@ -101,8 +102,43 @@ def covering_rows(options, apart):
     return rows
 
 
-def models_of(task):
+def options_of(task):
+    """Return the options that a task has of its own; the first value is the default."""
     kind = "classifier" if task in CLASSIFICATION else "regressor"
-    kind = task if task in OWN_OPTIONS else kind
-    rows = covering_rows({**OPTIONS, **OWN_OPTIONS[kind]}, APART)
-    return [make(task, **SHARED, **row) for row in rows]
+    return OWN_OPTIONS[task if task in OWN_OPTIONS else kind]
+
+
+@cache
+def rows_of_all_tasks():
+    """Return settings in which any two options stand together, the task one of them."""
+    own = OWN_OPTIONS["classifier"] | OWN_OPTIONS["regressor"]
+    of_one, of_other = (
+        [
+            (name, value)
+            for name, values in OWN_OPTIONS[kind].items()
+            for value in values[1:]
+        ]
+        for kind in ("classifier", "regressor")
+    )
+    apart = {(*one, *other) for one in of_one for other in of_other}
+    apart |= {
+        (name, value, "task", task)
+        for task in TASKS
+        for name, value in of_one + of_other
+        if name not in options_of(task)
+    }
+    return covering_rows({**OPTIONS, **own, "task": TASKS}, APART | apart)
+
+
+def rows_of(task):
+    """Return the settings for a task, with what is an option for it."""
+    names = OPTIONS.keys() | options_of(task).keys()
+    return [
+        {name: value for name, value in row.items() if name in names}
+        for row in rows_of_all_tasks()
+        if row["task"] == task
+    ]
+
+
+def models_of(task):
+    return [make(task, **SHARED, **row) for row in rows_of(task)]

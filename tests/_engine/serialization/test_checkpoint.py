@@ -13,9 +13,9 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from helpers.estimators import CLASSIFICATION, make, make_data
+from helpers.estimators import TASKS, make, make_data
 from helpers.facts import facts_of, repr_of
-from helpers.options import APART, OPTIONS, OWN_OPTIONS, SHARED, covering_rows
+from helpers.options import models_of
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import EarlyStopping
@@ -69,21 +69,12 @@ def assert_resumed(model, X, y, tmp_path, written, every=1, first=0, **data):
 
 
 @pytest.mark.filterwarnings("ignore:lr_schedule.*is finished")
-@pytest.mark.parametrize(
-    "task, dtype, start",
-    [
-        ("binary", "float32", 0),
-        ("multiclass", "float64", 1),
-        ("regression", "float32", 0),
-    ],
-)
-def test_with_any_two_options(task, dtype, start, tmp_path, written):
+@pytest.mark.parametrize("task", TASKS)
+def test_with_any_two_options(task, tmp_path, written):
     X, y = make_data(task)
-    kind, step = ("classifier", 2) if task in CLASSIFICATION else ("regressor", 1)
-    rows = covering_rows({**OPTIONS, **OWN_OPTIONS[kind]}, APART)
-    for row in rows[start::step]:  # half of a classifier's for each kind of target
+    for i, model in enumerate(models_of(task)):
+        model.set_params(dtype=("float32", "float64")[i % 2])
         # From the middle alone: from all epochs in the test below.
-        model = make(task, **SHARED, **row).set_params(dtype=dtype)
         whole, resumed, _ = assert_resumed(model, X, y, tmp_path, written, 2, 1)
         written.clear()
         for each in (whole, resumed):
@@ -532,11 +523,11 @@ def test_killed_at_random_moments(tmp_path):
     output = tmp_path / "kills.json"
     cases = ["infobatch, records", "search"]
     script = ROOT / "benchmarks/kills.py"
-    command = [sys.executable, script, "--kills", "10", "--output", output]
+    command = [sys.executable, script, "--kills", "6", "--output", output]
     command += [word for case in cases for word in ("--case", case)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run(command, check=True, env=environment, capture_output=True)
     total = json.loads(output.read_text("utf-8"))["total"]
-    assert total["kills"] >= 10
+    assert total["kills"] >= 6
     assert total["runs_equal_to_the_bit"] == total["runs"] >= 2
     assert total["files_torn"] == total["files_left_over"] == 0
