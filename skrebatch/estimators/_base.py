@@ -10,7 +10,6 @@ from typing import Any, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -36,10 +35,10 @@ from skrebatch._utils.arrays import (
 from skrebatch._utils.doc_links import LinkedMixin
 from skrebatch._utils.dtypes import numpy_dtype, resolve_dtype
 from skrebatch._utils.padding import row_lengths, to_width
+from skrebatch._utils.rollback import CheckedParams, unchanged_on_error
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import (
-    check_params,
     check_weights,
     locate_bad_columns,
 )
@@ -55,7 +54,6 @@ from skrebatch.estimators._fitting import (
     interrupts_raise,
     open_checkpoint,
     train_and_finish,
-    unchanged_on_error,
 )
 from skrebatch.estimators._parameters import (
     Parameters,
@@ -83,7 +81,7 @@ from skrebatch.sampling._loss_log import recorded_attributes
 _SEEN = "n_features_in_", "feature_names_in_"
 
 
-class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameters):
+class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, CheckedParams, Parameters):
     """Base class of the classifier and the regressor.
 
     Other modules fit and save estimators through the methods ``__rebatch_*__``.
@@ -91,29 +89,6 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, BaseEstimator, Parameter
 
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters; those of a strategy as ``strategy__name``.
-
-        Parameters
-        ----------
-        **params : dict
-            Values by parameter name.
-
-        Returns
-        -------
-        self : estimator
-            The estimator itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter does not exist; the message suggests the most similar name.
-            No parameter is set then.
-        """
-        check_params(params, self)
-        with unchanged_on_error(self):
-            return super().set_params(**params)
 
     def _y_checks(self, y: Any) -> dict[str, Any]:
         """Return arguments of scikit-learn's validate_data for the targets."""

@@ -62,18 +62,6 @@ def interrupts_raise() -> bool:
     return _interrupts_raise.get()
 
 
-@contextlib.contextmanager
-def unchanged_on_error(*estimators: Any) -> Iterator[None]:
-    """Restore the attributes of estimators if an error is raised."""
-    before = [estimator.__dict__.copy() for estimator in estimators]
-    try:
-        yield
-    except BaseException:
-        for estimator, state in zip(estimators, before, strict=True):
-            estimator.__dict__ = state
-        raise
-
-
 def open_checkpoint(
     folder: Any, seed: int, read: Callable[[Path], Checkpoint] = Checkpoint
 ) -> tuple[Checkpoint | None, int]:

@@ -10,21 +10,21 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skrebatch._utils.doc_links import LinkedMixin
+from skrebatch._utils.rollback import CheckedParams, unchanged_on_error
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch._utils.validation import check_integer, check_params
+from skrebatch._utils.validation import check_integer
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._docstrings import fill_in
 from skrebatch.estimators._fit_data import PreparedFit
-from skrebatch.estimators._fitting import unchanged_on_error
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.model_selection._fused import fit_side_by_side, reason_not_stackable
@@ -121,7 +121,7 @@ def _delegate(
     *("n_features_in_", "feature_names_in_", "n_iter_", "loss_curve_"),
     *("validation_loss_curve_", "sample_losses_", "oof_score_"),
 )
-class _BaseCandidateCV(LinkedMixin, BaseEstimator):
+class _BaseCandidateCV(LinkedMixin, CheckedParams):
     """Base class of the classifier and the regressor."""
 
     _estimator_class: type[Any]
@@ -141,28 +141,6 @@ class _BaseCandidateCV(LinkedMixin, BaseEstimator):
         self.scoring = scoring
         self.random_state = random_state
         self.verbose = verbose
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters; those of the estimator as ``estimator__name``.
-
-        Parameters
-        ----------
-        **params : dict
-            Values by parameter name.
-
-        Returns
-        -------
-        self : estimator
-            The estimator itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter does not exist. No parameter is set then.
-        """
-        check_params(params, self)
-        with unchanged_on_error(self):
-            return super().set_params(**params)
 
     @with_default_settings
     def fit(

@@ -15,6 +15,7 @@ from skrebatch._engine.training.members import Job
 from skrebatch._engine.training.progress import epoch_reports
 from skrebatch._engine.training.run import run_jobs
 from skrebatch._utils.arrays import as_array, keep_integers
+from skrebatch._utils.rollback import unchanged_on_error
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.validation import (
     check_integer,
@@ -23,7 +24,6 @@ from skrebatch._utils.validation import (
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._fit_data import PreparedFit
-from skrebatch.estimators._fitting import unchanged_on_error
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.estimators._sklearn_callbacks import is_watched

@@ -29,9 +29,10 @@ from skrebatch._engine.training.progress import epoch_reports
 from skrebatch._engine.training.run import Result, run_jobs
 from skrebatch._utils.arrays import as_array, refuse_masked
 from skrebatch._utils.doc_links import LinkedMixin
+from skrebatch._utils.rollback import unchanged_on_error
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch.estimators._fit_data import PreparedFit
-from skrebatch.estimators._fitting import interrupts_raised, unchanged_on_error
+from skrebatch.estimators._fitting import interrupts_raised
 from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.estimators._sklearn_callbacks import is_watched
 from skrebatch.model_selection._folds import FoldData, Task, check_splits

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from skrebatch._utils.doc_links import LinkedMixin
+from skrebatch._utils.rollback import CheckedParams
 from skrebatch._utils.typing import Indices
-from skrebatch._utils.validation import check_params
 
 Losses = NDArray[np.floating]
 
@@ -113,7 +112,7 @@ class Plan:
     weights: NDArray[np.floating] | None = None
 
 
-class Strategy(LinkedMixin, BaseEstimator):
+class Strategy(LinkedMixin, CheckedParams):
     """Base class of all strategies; a subclass defines one of the two methods.
 
     :meth:`plan` uses the losses of all samples to determine the samples of the next
@@ -189,27 +188,6 @@ class Strategy(LinkedMixin, BaseEstimator):
             minimised. Each row must depend only on the same row of `losses`.
         """
         raise NotImplementedError
-
-    def set_params(self, **params: Any) -> Self:
-        """Set the parameters of this strategy.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameter names and their values.
-
-        Returns
-        -------
-        self : Strategy
-            The strategy itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter does not exist. The message suggests a similar name.
-        """
-        check_params(params, self)
-        return super().set_params(**params)
 
     def check(self) -> None:
         """Raise ValueError for invalid parameters; called before training."""
