@@ -27,7 +27,7 @@ def refuses(strategy, name, value):
         assert repr(value) in str(error.value)
 
 
-def finite_losses(min_size=1, max_size=30):
+def finite_losses(min_size=1, max_size=16):
     """Draw losses of either precision, many of them equal."""
     return st.sampled_from([32, 64]).flatmap(
         lambda width: arrays(
@@ -46,6 +46,6 @@ def losses_and_sizes(draw, unique=False):
     if not unique:
         elements |= st.sampled_from([0.0, -0.0, 0.5, 1.0, np.inf])
     losses = draw(
-        arrays(f"float{width}", st.integers(1, 30), elements=elements, unique=unique)
+        arrays(f"float{width}", st.integers(1, 16), elements=elements, unique=unique)
     )
     return losses, draw(st.integers(0, len(losses)))
