@@ -79,8 +79,7 @@ def find_label_issues(
         free text need the extra ``skrub``.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The labels or targets to check; without missing values.
-    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor, Pipeline or skorch net, \
-default=None
+    estimator : estimator of this package, Pipeline or skorch net, default=None
         Estimator, or a pipeline that ends in one. If it is fitted, it must have been
         fitted to `X` and `y` with ``record_losses=True``. Otherwise, a clone is
         fitted. None is an ensemble of ten multilayer perceptrons: a regressor if `y`
