@@ -210,7 +210,7 @@ def exact(option):
 
 @pytest.mark.parametrize(
     "task, option",
-    zip(itertools.cycle(["binary", "multi-target"]), OPTIONS.values()),
+    [*zip(itertools.cycle(["binary", "multi-target"]), OPTIONS.values())],
     ids=OPTIONS,
 )
 def test_every_network_of_a_stack_equals_its_twin(task, option):

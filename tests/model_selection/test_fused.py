@@ -96,7 +96,9 @@ def test_after_many_epochs_every_network_equals_its_twin(task):
 
 
 @pytest.mark.filterwarnings("ignore:ratio_schedule has no effect")
-@pytest.mark.parametrize("task, max_stack", zip(TASKS, itertools.cycle([100, "auto"])))
+@pytest.mark.parametrize(
+    "task, max_stack", [*zip(TASKS, itertools.cycle([100, "auto"]))]
+)
 def test_every_method_in_a_stack_equals_its_twin(task, max_stack):
     X, y = make_data(task, n=ROWS)
     shared = {"dtype": "float64", "conv_channels": (4, 6), "max_epochs": 9}
