@@ -100,8 +100,16 @@ def skip_member(app, what, name, member, skip, options):
     return skip or routing or name.startswith("on_")
 
 
+def list_references(app, pagename, templatename, context, doctree):
+    """Make references the items of their list, in place of an obsolete role."""
+    if "body" in context:
+        obsolete, item = 'role="doc-biblioentry"', 'role="listitem"'
+        context["body"] = context["body"].replace(obsolete, item)
+
+
 def setup(app):
-    """Register the formulas, and what the API leaves out."""
+    """Register the formulas, what the API leaves out and the role of references."""
     renderers = show_formula, None
     app.add_html_math_renderer("mathml", renderers, renderers)
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("html-page-context", list_references)

@@ -41,6 +41,8 @@ def test_every_public_name_shows_an_example(name):
 def test_every_public_name_is_explained_and_points_to_its_relatives(name):
     paragraphs = inspect.getdoc(getattr(skrebatch, name)).split("\n\n")
     assert "---" not in paragraphs[1], "more than a line before the first section"
+    # The overview of the API shows the first line, up to a full stop or a reference.
+    assert not re.search(r"\.\s|\]_", paragraphs[0])
     (relatives,) = [part for part in paragraphs if part.startswith("See Also\n")]
     named = re.findall(r"^(\w+) : ", relatives, re.MULTILINE)
     assert named and name not in named

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @with_default_settings
 def loss_area(baseline: ArrayLike, losses: ArrayLike) -> float:
-    r"""Compute the area between two loss curves, eq. 3 of the paper.
+    r"""Compute the area between two loss curves (equation 3 of the paper).
 
     The area is the sum over epochs of the baseline's loss :math:`\alpha` minus the
     compared loss :math:`\beta` [1]_. If it is positive, the compared loss was lower on

@@ -45,7 +45,7 @@ def check_repeats(repeats: Any) -> int:
 
 
 def redistribution_size(n_samples: int, ratio: float) -> int:
-    """Return the number of samples that an epoch redistributes, B of eq. 2.
+    """Return B, the number of samples that an epoch redistributes (equation 2).
 
     It is ``floor(n_samples * ratio / (1 + ratio))`` [1]_, computed exactly from the
     decimal representation of the ratio. In floating-point arithmetic, the result would
