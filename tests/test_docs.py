@@ -99,3 +99,24 @@ def test_every_page_is_in_a_table_of_contents():
             listed |= set(tree.split())
     pages = {path.stem for path in [*DOCS.glob("*.md"), *DOCS.glob("*.rst")]}
     assert pages - {"index"} <= listed
+
+
+EXAMPLES = sorted((DOCS / "examples").glob("plot_*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_asks_a_question_and_ends_with_a_conclusion(path):
+    text = path.read_text("utf-8")
+    _, introduction, _ = text.split('"""', 2)
+    last = text.rpartition("# %%\n")[2]
+    assert "?" in introduction
+    assert last.startswith("# Conclusion\n# ----------\n")
+    assert all(line.startswith("#") for line in last.splitlines())
+
+
+def test_the_examples_show_every_display():
+    text = "".join(path.read_text("utf-8") for path in EXAMPLES)
+    shown = set(re.findall(r"\b(\w+Display)\.from_", text))
+    assert {
+        name for name in skrebatch.plots.__all__ if name.endswith("Display")
+    } <= shown

@@ -2,53 +2,68 @@
 A first fit, and its loss curves
 ================================
 
-Train a network with and without re-Batch on the same rows, from the same initial
-weights, and look at what happened from epoch to epoch.
+I have a table and want to classify its rows. How do I train a network, how good is it,
+and does re-Batch make it better?
 """
 
 # %%
-# The network wants features of similar scale. Labels may be of any type.
+# The table has 569 tumours, described by 30 numbers; the labels say which are benign. A
+# network wants features of similar scale, so a scaler comes first.
 
+import pandas as pd
 from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-X, y = load_breast_cancer(return_X_y=True)
-X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
-scaler = StandardScaler().fit(X_train)
-X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
-
-# %%
-# ``ratio=0`` is plain training. The other network sees the easiest quarter of the
-# rows twice in each epoch: B = floor(N r / (1 + r)) of them, with r = 0.3. A fixed
-# ``batch_size`` keeps the effect of the ratio apart from that of the size of the
-# batches. The test rows are given as validation set here, to be drawn; they choose
-# nothing.
 
 from skrebatch import LossCurveDisplay, ReBatchCNNClassifier
 
-models = {
-    name: ReBatchCNNClassifier(
-        ratio=ratio, repeats=2, batch_size=32, max_epochs=40, random_state=0
-    ).fit(X_train, y_train, X_val=X_test, y_val=y_test)
-    for name, ratio in [("no re-Batch", 0), ("easiest twice", 0.3)]
+X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+model = make_pipeline(StandardScaler(), ReBatchCNNClassifier(random_state=0))
+model.fit(X_train, y_train)
+
+# %%
+# The estimator is an ensemble of ten networks. Each holds out other training rows, so
+# ``oof_score_`` estimates the accuracy on new rows without a test set.
+
+linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(X_train, y_train)
+print(f"estimated accuracy         {model[-1].oof_score_:.3f}")
+print(f"accuracy on the test rows  {model.score(X_test, y_test):.3f}")
+print(f"logistic regression        {linear.score(X_test, y_test):.3f}")
+
+# %%
+# Three ensembles with the same initial weights: plain training (``ratio=0``), the
+# easiest rows twice in each epoch, and as many random rows twice, as a control.
+
+settings = {
+    "plain": {"ratio": 0},
+    "easiest twice": {"ratio": 0.3, "repeats": 2},
+    "random twice": {"ratio": 0.3, "repeats": 2, "strategy": "random"},
 }
-for name, model in models.items():
-    print(f"{name}: accuracy {model.score(X_test, y_test):.3f}")
-models["easiest twice"]
+models = {
+    name: make_pipeline(
+        StandardScaler(), ReBatchCNNClassifier(random_state=0, **setting)
+    ).fit(X_train, y_train)
+    for name, setting in settings.items()
+}
+display = LossCurveDisplay.from_estimator(models, baseline=models["plain"])
+pd.DataFrame(
+    {
+        name: {
+            "test accuracy": fitted.score(X_test, y_test),
+            "lowest validation loss": min(fitted[-1].validation_loss_curve_),
+        }
+        for name, fitted in models.items()
+    }
+).round(3)
 
 # %%
-# How many rows were chosen, and which are the hardest after training:
-
-model = models["easiest twice"]
-print(f"{model.n_redistributed_} of {len(X_train)} rows in each epoch")
-print("hardest rows:", model.sample_losses_.argsort()[-5:])
-
-# %%
-# The shaded areas are the paper's loss area (eq. 3): the baseline's curve minus the
-# other one. The training loss counts the repeated rows twice, which lowers it by
-# itself; trust the validation loss.
-
-display = LossCurveDisplay.from_estimator(models, baseline=models["no re-Batch"])
-for part in ("training", "validation"):
-    print(f"loss area, {part}: {display.areas_['easiest twice', part]:.2f}")
+# Conclusion
+# ----------
+#
+# The network is good without any tuning, and ``oof_score_`` is close to the score on
+# the test rows. Re-Batch brings no gain here: the lowest validation loss and the test
+# accuracy are those of plain training. The models differ by one or two of the 143 test
+# rows, which does not show which of them is best.

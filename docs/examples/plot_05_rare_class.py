@@ -2,25 +2,30 @@
 A rare class
 ============
 
-On imbalanced data the hardest rows *are* the rare class. What leaves them out unlearns
-it, unless it chooses within each class.
+One class of my table is rare, and it is the one that I need. Does the model find it,
+and what helps?
 """
 
 # %%
-# Five of a hundred rows are of class 1.
+# Half of the benign tumours (1) and only 12 malignant ones (0) are used for training.
+# All others are test rows.
 
-from sklearn.datasets import make_classification
-from sklearn.model_selection import train_test_split
+import numpy as np
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import StandardScaler
 
-X, y = make_classification(
-    1500, 10, n_informative=5, weights=[0.95], flip_y=0, random_state=0
-)
-X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+X, y = load_breast_cancer(return_X_y=True)
+is_train = np.zeros(len(y), dtype=bool)
+is_train[np.flatnonzero(y == 1)[::2]] = True
+is_train[np.flatnonzero(y == 0)[:12]] = True
+scaler = StandardScaler().fit(X[is_train])
+X_train, X_test = scaler.transform(X[is_train]), scaler.transform(X[~is_train])
+y_train, y_test = y[is_train], y[~is_train]
+print(f"rare class: {np.mean(y_train == 0):.0%} of {len(y_train)} training rows")
 
 # %%
-# Four trainings that differ in one thing each.
-
-from sklearn.metrics import balanced_accuracy_score, recall_score
+# Four trainings. A rare class has high losses, so leaving out the hardest rows may
+# leave out the class. With ``class_balanced=True`` they are chosen within each class.
 
 from skrebatch import ReBatchCNNClassifier
 
@@ -31,33 +36,31 @@ settings = {
     "hardest out": hardest_out,
     "hardest out,\nwithin classes": {**hardest_out, "class_balanced": True},
 }
-models = {
-    name: ReBatchCNNClassifier(
-        batch_size=32, max_epochs=30, random_state=0, **setting
-    ).fit(X_train, y_train)
+predicted = {
+    name: ReBatchCNNClassifier(random_state=0, **setting)
+    .fit(X_train, y_train)
+    .predict(X_test)
     for name, setting in settings.items()
 }
-predicted = {name: model.predict(X_test) for name, model in models.items()}
 
 # %%
-# Accuracy would hide it all: predicting class 0 for everyone has .95.
+# The recall of a class is the share of its rows that are found.
 
 import matplotlib.pyplot as plt
+from sklearn.metrics import recall_score
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained", sharey=True)
-for ax, (title, score) in zip(
-    axes,
-    {
-        "recall of the rare class": recall_score,
-        "balanced accuracy": balanced_accuracy_score,
-    }.items(),
-    strict=True,
-):
-    bars = ax.barh(list(predicted), [score(y_test, p) for p in predicted.values()])
+figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained", sharey=True)
+for ax, label, title in zip(axes, [0, 1], ["rare", "common"], strict=True):
+    recalls = [recall_score(y_test, p, pos_label=label) for p in predicted.values()]
+    bars = ax.barh(list(predicted), recalls)
     ax.bar_label(bars, fmt="%.2f", padding=3)
-    ax.set(title=title, xlim=(0, 1.1))
+    ax.set(title=f"recall of the {title} class", xlim=(0, 1.15))
 axes[0].invert_yaxis()
 
 # %%
-# One table and one seed. :doc:`/methods` measures it with intervals, and
-# :doc:`/imbalance` adds samplers such as SMOTE.
+# Conclusion
+# ----------
+#
+# Class weights find more of the rare class, and cost a few rows of the common one.
+# Leaving out the hardest rows loses the rare class altogether, unless they are chosen
+# within each class. This is one table; :doc:`/imbalance` adds samplers such as SMOTE.

@@ -1,0 +1,65 @@
+"""
+Ship a pipeline
+===============
+
+The model is trained. How do I give it to somebody else, with its preprocessing, and do
+they get the same predictions?
+"""
+
+# %%
+# A pipeline for the 150 irises, with the names of the species as labels. Some
+# measurements are missing, which the imputer fills.
+
+import numpy as np
+from sklearn.datasets import load_iris
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skrebatch import ReBatchCNNClassifier
+
+iris = load_iris()
+X, y = iris.data.astype("float32"), iris.target_names[iris.target]
+X[np.random.default_rng(0).random(X.shape) < 0.05] = np.nan
+pipeline = make_pipeline(
+    SimpleImputer(), StandardScaler(), ReBatchCNNClassifier(random_state=0)
+).fit(X, y)
+print(f"estimated accuracy {pipeline[-1].oof_score_:.3f}")
+
+# %%
+# **For Python: skops.** Loading runs no code from the file. The types that skops does
+# not know must be named; read this list before you trust it.
+
+import skops.io
+
+file = skops.io.dumps(pipeline)
+names = skops.io.get_untrusted_types(data=file)
+loaded = skops.io.loads(file, trusted=names)
+same = (loaded.predict_proba(X) == pipeline.predict_proba(X)).all()
+print(f"{len(file) / 1024:.0f} KiB, to be trusted: {names}")
+print(f"same probabilities: {same}")
+
+# %%
+# **For any language: ONNX.** A runtime needs neither scikit-learn nor torch.
+
+import onnxruntime
+import skl2onnx
+
+from skrebatch import register_onnx_converters
+
+register_onnx_converters()
+graph = skl2onnx.to_onnx(pipeline, X[:1], options={"zipmap": False})
+file = graph.SerializeToString()
+session = onnxruntime.InferenceSession(file)
+labels, probabilities = session.run(None, {"X": X})
+difference = np.abs(probabilities - pipeline.predict_proba(X)).max()
+print(f"{len(file) / 1024:.0f} KiB, largest difference {difference:.0e}")
+print(f"same labels: {(labels == pipeline.predict(X)).all()}")
+
+# %%
+# Conclusion
+# ----------
+#
+# Both files hold the whole pipeline. The skops file gives the same probabilities to the
+# last bit, for Python with the same packages; the ONNX graph gives them up to rounding,
+# for any language. :doc:`/save` says which file suits whom.

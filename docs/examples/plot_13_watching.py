@@ -1,0 +1,62 @@
+"""
+Watch a training in TensorBoard
+===============================
+
+A long training runs. How can I see how it goes before it ends?
+"""
+
+# %%
+# A callback of skorch writes the losses of each epoch to a folder while the training
+# runs. ``tensorboard --logdir`` of this folder shows the curves in a browser. Callbacks
+# are a parameter of the estimator.
+
+import tempfile
+
+from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import TensorBoard
+from torch.utils.tensorboard import SummaryWriter
+
+from skrebatch import ReBatchCNNClassifier
+
+X, y = load_breast_cancer(return_X_y=True)
+X, X_val, y, y_val = train_test_split(X, y, test_size=0.3, stratify=y, random_state=0)
+scaler = StandardScaler().fit(X)
+folder = tempfile.mkdtemp()
+with SummaryWriter(folder) as writer:
+    model = ReBatchCNNClassifier(
+        n_networks=1,
+        max_epochs=30,
+        callbacks=[TensorBoard(writer, close_after_train=False)],
+        random_state=0,
+    ).fit(scaler.transform(X), y, X_val=scaler.transform(X_val), y_val=y_val)
+
+# %%
+# Here the files are read back, to draw what TensorBoard shows.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+events = EventAccumulator(folder).Reload()
+figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+for name in ("train_loss", "valid_loss"):
+    points = events.Scalars(f"Loss/{name}")
+    ax.plot([p.step for p in points], [p.value for p in points], label=name)
+ax.set(xlabel="epoch", ylabel="log loss")
+_ = ax.legend()
+
+written = [point.value for point in points]
+print(f"same as in the model: {np.allclose(written, model.validation_loss_curve_)}")
+print(f"validation loss: lowest {min(written):.3f} in epoch {np.argmin(written) + 1},")
+print(f"                 last   {written[-1]:.3f}")
+
+# %%
+# Conclusion
+# ----------
+#
+# The curves show early what the last loss shows late: the validation loss rises after a
+# few epochs while the training loss still falls. Stop this training, or use early
+# stopping, which several networks do by default. What one network shows on one split
+# says nothing about other learning rates.
