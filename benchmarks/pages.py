@@ -33,9 +33,9 @@ def minus(text):
 
 
 def as_interval(interval, spec=".3f"):
-    """Format a mean and its interval: ``0.50 [0.25, 0.75]`` with ".2f"."""
+    """Format a mean and its interval, if it has one: ``0.50 [0.25, 0.75]``."""
     mean, low, high = (f"{value:{spec}}" for value in interval)
-    return f"{mean} [{low}, {high}]"
+    return mean if np.isnan(interval[1]) else f"{mean} [{low}, {high}]"
 
 
 def as_quartiles(values, base=1, spec=None):
