@@ -178,7 +178,7 @@ CHOICE = [
 ]
 
 
-if __name__ == "__main__":
+def main():
     run_script(
         __doc__,
         "label_noise",
@@ -190,3 +190,9 @@ if __name__ == "__main__":
         n_networks=PLAIN.n_networks,
         left_out=LEFT_OUT,
     )
+
+
+if __name__ == "__main__":
+    import label_noise  # so that its classes have a module, by which the cache knows them
+
+    label_noise.main()

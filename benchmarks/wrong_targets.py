@@ -126,7 +126,7 @@ CHOICE = [
 ]
 
 
-if __name__ == "__main__":
+def main():
     run_script(
         __doc__,
         "wrong_targets",
@@ -138,3 +138,9 @@ if __name__ == "__main__":
         n_networks=PLAIN.n_networks,
         left_out=LEFT_OUT,
     )
+
+
+if __name__ == "__main__":
+    import wrong_targets  # so that its classes have a module, by which the cache knows them
+
+    wrong_targets.main()
