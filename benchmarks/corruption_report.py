@@ -162,7 +162,7 @@ def chosen_table(frame, names):
 
 def draw(frame, score, kind, styles, what, label, unit=1):
     """Draw the mean score over the tables by the share of wrong rows."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4), layout="constrained")
     ax = figure.subplots()
     own = frame[frame["kind"].isin([kind, SOUND])]
     by_split = own.groupby(["model", "rate", "split"])[score].mean() * unit
@@ -183,7 +183,7 @@ def draw(frame, score, kind, styles, what, label, unit=1):
     ax.set_xlabel(f"wrong training {what}, %")
     ax.set_ylabel(label)
     ax.set_xticks(100 * intervals.index)
-    ax.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 
@@ -192,8 +192,8 @@ def count_splits(frame, main):
     own = frame.groupby("condition")["split"].nunique()
     others = own.drop([main, SOUND])
     return (
-        f"{own[main]} of the {FOLDS} splits at {main}, {own[SOUND]} on sound rows, and "
-        f"{others.min()} in the other conditions"
+        f"{own[main]} of the {FOLDS} splits at {main}, {own[SOUND]} of them on sound "
+        f"rows, and {others.min()} in the other conditions"
     )
 
 

@@ -80,6 +80,19 @@ class Recorded(BaseEstimator):
         return self
 
 
+class OutOfFold(BaseEstimator):
+    """The probability of each label by the networks that hold its row out."""
+
+    def __init__(self, estimator, random_state=None):
+        self.estimator = estimator
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        model = with_seed(self.estimator, self.random_state).fit(X, y)
+        self.quality_ = model.oof_decision_function_[np.arange(len(y)), y]
+        return self
+
+
 def score(model, X, y):
     """Score predicted probabilities on right labels."""
     probabilities = model.predict_proba(X)
@@ -172,9 +185,22 @@ CHOICE = [
                 )
                 for ratio, warmup in ((0.15, 5), (0.3, 2), (0.3, 5))
             },
+            "plain, 20 networks": network(ratio=0, n_networks=20),
+            "plain, dropout": network(ratio=0, dropout=0.3),
+            "plain, weight decay": network(ratio=0, weight_decay=0.01),
+            "soft, longer patience": network(**SOFT, n_iter_no_change=20),
+            "left out, longer patience": network(**LEFT_OUT, n_iter_no_change=20),
         },
         EXTREMES,
-    )
+    ),
+    (
+        {
+            "find_label_issues": Issues(),
+            "out of fold only": OutOfFold(PLAIN),
+            "one network": FINDERS["recording, one network"],
+        },
+        [MAIN, ("symmetric", 0.1, 1)],
+    ),
 ]
 
 

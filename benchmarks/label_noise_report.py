@@ -150,6 +150,8 @@ def write_page(compared, chosen, docs=DOCS):
     """Write docs/label_noise.md and its picture from the results."""
     frame, choice = load(compared), load(chosen)
     models = [*STYLES, SINGLE, CLEANED]
+    trained = choice[choice["accuracy"].notna()]
+    sought = choice[choice["average_precision"].notna()]
     own = frame[frame["accuracy"].notna()]
     others = [
         m for m in own.loc[own["condition"] == MAIN, "model"].unique() if m != OURS
@@ -175,8 +177,9 @@ def write_page(compared, chosen, docs=DOCS):
             [m for m in finders if m != FINDER],
             ours=FINDER,
         ),
-        choice=score_table(choice, "accuracy", MAIN),
-        choice_loss=score_table(choice, "log_loss", MAIN),
+        choice=score_table(trained, "accuracy", MAIN),
+        choice_loss=score_table(trained, "log_loss", MAIN),
+        choice_found=score_table(sought, "average_precision", MAIN),
         tables=describe(compared["tables"]),
         development=describe(chosen["tables"]),
         splits=count_splits(frame, MAIN),

@@ -120,6 +120,8 @@ CHOICE = [
                 )
                 for ratio, warmup in ((0.15, 5), (0.3, 2), (0.3, 5))
             },
+            "welsch, longer patience": network(strategy="welsch", n_iter_no_change=20),
+            "left out, longer patience": network(**LEFT_OUT, n_iter_no_change=20),
         },
         EXTREMES,
     )
