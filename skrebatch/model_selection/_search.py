@@ -122,7 +122,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> search = FusedGridSearchCV(
     ...     make_pipeline(
-    ...         StandardScaler(), ReBatchCNNClassifier(max_epochs=10, random_state=0)
+    ...         StandardScaler(),
+    ...         ReBatchCNNClassifier(n_networks=1, max_epochs=10, random_state=0),
     ...     ),
     ...     {"rebatchcnnclassifier__ratio": [0.03, 0.08, 0.15, 0.3]},
     ... )

@@ -113,7 +113,7 @@ class RatioCurveDisplay:
     ... )
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> search = FusedGridSearchCV(
-    ...     ReBatchCNNClassifier(max_epochs=5, random_state=0),
+    ...     ReBatchCNNClassifier(n_networks=1, max_epochs=5, random_state=0),
     ...     {"ratio": [0.08, 0.15, 0.3], "strategy": ["min-loss", "max-loss"]},
     ...     scoring="neg_log_loss",
     ... )
