@@ -132,9 +132,10 @@ class GeneralizedCrossEntropy(Strategy):
 
     Parameters
     ----------
-    q : float, default=0.7
-        How strongly high losses are reduced, above 0. The source uses 0.7; values above
-        1 also learn less from samples of average loss.
+    q : float, default=0.3
+        How strongly high losses are reduced, above 0. The source uses 0.7; on
+        development data, 0.3 is better on right and on wrong labels. Values above 1
+        also learn less from samples of average loss.
 
     Raises
     ------
@@ -162,7 +163,7 @@ class GeneralizedCrossEntropy(Strategy):
 
     uses_ratio = False
 
-    def __init__(self, q: float = 0.7):
+    def __init__(self, q: float = 0.3):
         self.q = q
 
     def check(self) -> None:
