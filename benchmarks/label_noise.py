@@ -219,6 +219,7 @@ def main():
 
 
 if __name__ == "__main__":
-    import label_noise  # so that its classes have a module, by which the cache knows them
+    # The cache can store classes of a module, but not those of a script.
+    import label_noise
 
     label_noise.main()

@@ -143,6 +143,7 @@ def main():
 
 
 if __name__ == "__main__":
-    import wrong_targets  # so that its classes have a module, by which the cache knows them
+    # The cache can store classes of a module, but not those of a script.
+    import wrong_targets
 
     wrong_targets.main()
