@@ -82,6 +82,8 @@ html_theme_options = {
 }
 # Browsers know MathML: formulas need neither a script nor a network.
 html_math_renderer = "mathml"
+# The theme's class for boxes that scroll by themselves.
+SCROLLS = "pst-scrollable-table-container"
 
 
 def show_formula(translator, node):
@@ -89,7 +91,7 @@ def show_formula(translator, node):
     display = node.tagname == "math_block"
     formula = tex2mathml(node.astext(), as_block=display)
     if display:
-        formula = f'<div class="formula">{formula}</div>'
+        formula = f'<div class="{SCROLLS}">{formula}</div>'
     translator.body.append(formula)
     raise SkipNode  # what is inside is the formula's source
 
@@ -100,16 +102,22 @@ def skip_member(app, what, name, member, skip, options):
     return skip or routing or name.startswith("on_")
 
 
-def list_references(app, pagename, templatename, context, doctree):
-    """Make references the items of their list, in place of an obsolete role."""
-    if "body" in context:
-        obsolete, item = 'role="doc-biblioentry"', 'role="listitem"'
-        context["body"] = context["body"].replace(obsolete, item)
+def correct_html(app, pagename, templatename, context, doctree):
+    """Correct the HTML of docutils and the gallery for screen readers and keyboards.
+
+    References become the items of their list. Tables that scroll get the theme's class,
+    by which the keyboard reaches them.
+    """
+    for written, correct in {
+        'role="doc-biblioentry"': 'role="listitem"',
+        'class="output_subarea output_html': f'class="{SCROLLS} output_html',
+    }.items():
+        context["body"] = context.get("body", "").replace(written, correct)
 
 
 def setup(app):
-    """Register the formulas, what the API leaves out and the role of references."""
+    """Register the formulas, what the API leaves out and the corrections."""
     renderers = show_formula, None
     app.add_html_math_renderer("mathml", renderers, renderers)
     app.connect("autodoc-skip-member", skip_member)
-    app.connect("html-page-context", list_references)
+    app.connect("html-page-context", correct_html)

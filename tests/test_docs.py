@@ -39,7 +39,9 @@ def test_every_public_name_shows_an_example(name):
 
 @pytest.mark.parametrize("name", public_names())
 def test_every_public_name_is_explained_and_points_to_its_relatives(name):
-    paragraphs = inspect.getdoc(getattr(skrebatch, name)).split("\n\n")
+    documentation = inspect.getdoc(getattr(skrebatch, name))
+    assert "\\\n" not in documentation, "a line broken in a raw string"
+    paragraphs = documentation.split("\n\n")
     assert "---" not in paragraphs[1], "more than a line before the first section"
     # The overview of the API shows the first line, up to a full stop or a reference.
     assert not re.search(r"\.\s|\]_", paragraphs[0])

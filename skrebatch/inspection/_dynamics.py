@@ -30,8 +30,7 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    estimator : ReBatchCNNClassifier, ReBatchCNNRegressor, CV form, search, Pipeline \
-or skorch net
+    estimator : estimator of this package, Pipeline or skorch net
         Estimator fitted with ``record_losses=True``, or a pipeline that ends in one.
         Of a CV form or a search, it is the `best_estimator_`. A net of skorch must be a
         NeuralNetClassifier, NeuralNetBinaryClassifier or NeuralNetRegressor with the
