@@ -895,6 +895,7 @@ def huge_table():
     return X / np.abs(X).max() * 3e38
 
 
+@pytest.mark.filterwarnings("ignore:The scale of these columns of X")
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_a_fit_that_diverges_leaves_no_trace(task):
     X, y = make_data(task)

@@ -568,7 +568,7 @@ ISSUES = pd.DataFrame(
     }
 )
 ISSUE_FINDER = ReBatchCNNClassifier(n_networks=1, max_epochs=2)
-ERRORS = {name for name in skrebatch.__all__ if name.endswith("Error")}
+ERRORS = {name for name in skrebatch.__all__ if name.endswith(("Error", "Warning"))}
 STRATEGIES = [
     each
     for each in vars(skrebatch).values()

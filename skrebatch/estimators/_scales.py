@@ -16,7 +16,8 @@ from skrebatch._utils.typing import Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch.exceptions import ScaleWarning
 
-_MOST_ROWS = 1000  # that are examined
+# That are examined: the memory is bounded for wide tables, too.
+_MOST_ROWS, _MOST_VALUES = 1000, 250_000
 _MOST_NAMES = 5  # in the message
 
 # None outside of `one_scale_warning`; inside, the warnings that were issued.
@@ -52,7 +53,8 @@ def warn_of_scales(X: Any, names: NDArray[Any] | None, limit: float | None) -> N
         if X.start > 0:  # the first process warns
             return
         X = X.local
-    rows = np.unique(np.linspace(0, len(X) - 1, _MOST_ROWS).astype(np.intp))
+    n_rows = min(_MOST_ROWS, max(20, _MOST_VALUES // X.shape[1]))
+    rows = np.unique(np.linspace(0, len(X) - 1, n_rows).astype(np.intp))
     values = X.read(rows) if isinstance(X, MappedRows) else X[rows]
     columns = find_unscaled(values, limit)
     if not len(columns):
