@@ -187,13 +187,19 @@ def draw(frame, score, kind, styles, what, label, unit=1):
     return figure
 
 
+def as_splits(n):
+    """Write a number of splits, in the singular or the plural."""
+    return f"{n} split" if n == 1 else f"{n} splits"
+
+
 def count_splits(frame, main):
     """Say how many of the splits were run."""
     own = frame.groupby("condition")["split"].nunique()
     others = own.drop([main, SOUND])
     return (
-        f"{own[main]} of the {FOLDS} splits at {main}, {own[SOUND]} of them on sound "
-        f"rows, and {others.min()} in the other conditions"
+        f"{own[main]} of the {FOLDS} splits at {main}, "
+        f"{as_splits(own[SOUND])} without errors, "
+        f"and {as_splits(others.min())} in each of the other conditions"
     )
 
 

@@ -22,8 +22,8 @@ _PARAMETERS = {
 default="min-loss"
         How samples are chosen for the next epoch. "min-loss" and "max-loss" choose
         those of lowest or highest loss, "random" chooses at random (the control); the
-        others are further methods. A Strategy object sets parameters of a method, or
-        is a custom strategy.
+        others are further methods. Pass a Strategy object to set the parameters of a
+        method, or to use a strategy of your own.
     repeats : int, default=1
         How many times the next epoch contains each chosen sample. 0 leaves these
         samples out, and 1 only moves them, as in the equations of the paper.
@@ -156,8 +156,8 @@ default=None
         used if `fit` is given a validation set. One network holds out a single set of
         rows{lone}. With several networks, the rows are split into
         round(1 / `validation_fraction`) folds, at least 2, and each network holds out
-        another fold. When each fold has been held out, the rows are shuffled and split
-        again.
+        a different fold. When each fold has been held out, the rows are shuffled and
+        split again.
     cv : int, splitter or iterable, default=None
         Which rows each of several networks trains on and holds out, instead of
         `validation_fraction`: a number of such folds; a splitter of scikit-learn, such
@@ -259,9 +259,9 @@ _ATTRIBUTES = """n_features_in_ : int
     interrupted_ : bool
         Whether the last training was interrupted by Ctrl-C.
     net_ : skorch.NeuralNet
-        The net that trained the network.
+        The skorch net with which the network was trained.
     history_ : skorch.history.History
-        Training history of the net."""
+        Training history of `net_`."""
 
 
 def fill_in(**fragments: str) -> Callable[[type[T]], type[T]]:

@@ -91,9 +91,9 @@ def iter_folds(
 ) -> Iterator[tuple[Indices, Indices]]:
     """Yield the training and the validation rows of one network after another.
 
-    Each network holds out another one of `n_folds` folds. When all folds have been held
-    out, the rows are shuffled and split again. The folds differ in size by at most one
-    row, in total and within each class.
+    Each network holds out a different one of `n_folds` folds. When all folds have been
+    held out, the rows are shuffled and split again. The folds differ in size by at most
+    one row, in total and within each class.
     """
     rng = np.random.default_rng(seed)
     while True:

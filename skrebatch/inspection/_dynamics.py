@@ -32,10 +32,10 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     ----------
     estimator : estimator of this package, Pipeline or skorch net
         Estimator fitted with ``record_losses=True``, or a pipeline that ends in one.
-        Of a CV form or a search, it is the `best_estimator_`. A net of skorch must be a
-        NeuralNetClassifier, NeuralNetBinaryClassifier or NeuralNetRegressor with the
-        callback ``ReBatch(record_losses=True)``. The loss is then that of its
-        criterion, including class weights.
+        A CV form or a search may be passed as well; its `best_estimator_` is used then.
+        A net of skorch must be a NeuralNetClassifier, NeuralNetBinaryClassifier or
+        NeuralNetRegressor with the callback ``ReBatch(record_losses=True)``. The loss
+        is then that of its criterion, including class weights.
 
     Returns
     -------

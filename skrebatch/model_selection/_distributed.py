@@ -98,13 +98,14 @@ def fit_distributed(
     RuntimeError
         If there is no process group.
     ValueError
-        If, in any process, the data or parameters can't be used, the parameters differ
-        from those of rank 0, or the plan of an epoch differs. All processes raise it.
-        Also if `batch_norm`, `dropout`, `n_augments`, `variable_length`, callbacks or
-        a splitter as `cv` are used, or if the fit would continue an earlier one.
+        If the data or parameters of any process can't be used, or if its parameters or
+        its plan of an epoch differ from those of rank 0. All processes raise this
+        error. Also if `batch_norm`, `dropout`, `n_augments`, `variable_length`,
+        callbacks or a splitter as `cv` are used, or if the fit would continue an
+        earlier one.
     CheckpointError
         If `checkpoint_dir` contains a checkpoint that the fit can't resume from. All
-        processes raise it.
+        processes raise this error.
     ConnectionError
         If another process is lost. The estimator is left unchanged. If a custom
         strategy raises an error in one process only, that process raises it and the

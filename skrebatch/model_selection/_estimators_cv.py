@@ -363,10 +363,11 @@ def _tabulate(
 class ReBatchCNNClassifierCV(ClassifierMixin, _BaseCandidateCV):
     """Classifier that chooses among candidates by out-of-fold predictions.
 
-    All candidates are trained side by side, with the same folds and initial weights:
-    each network holds out another fold. The candidate with the best predictions for
-    the rows that its networks did not train on is kept, and it is not fitted again. By
-    default the candidates are plain training and methods that withstand wrong labels.
+    All candidates are trained side by side, with the same folds and the same
+    initial weights. Within a candidate, each network holds out a different fold. The
+    candidate with the best predictions for the rows that its networks did not train on
+    is kept, and it is not fitted again. By default, the candidates are plain training
+    and methods that withstand wrong labels.
 
     Parameters
     ----------
@@ -422,10 +423,11 @@ class ReBatchCNNClassifierCV(ClassifierMixin, _BaseCandidateCV):
 class ReBatchCNNRegressorCV(RegressorMixin, _BaseCandidateCV):
     """Regressor that chooses among candidates by out-of-fold predictions.
 
-    All candidates are trained side by side, with the same folds and initial weights:
-    each network holds out another fold. The candidate with the best predictions for
-    the rows that its networks did not train on is kept, and it is not fitted again. By
-    default the candidates are plain training and methods that withstand wrong targets.
+    All candidates are trained side by side, with the same folds and the same
+    initial weights. Within a candidate, each network holds out a different fold. The
+    candidate with the best predictions for the rows that its networks did not train on
+    is kept, and it is not fitted again. By default, the candidates are plain training
+    and methods that withstand wrong targets.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ class Selection:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether no epoch redistributes more than B samples."""
+        """Whether every epoch redistributes at most B samples."""
         # The factor of a callable schedule may exceed 1.
         return self.strategy.uses_ratio and not callable(self.schedule)
 
