@@ -305,8 +305,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         Returns
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            With two classes the logit of ``classes_[1]``, else one logit per class or
-            label. With several networks, the logits of their mean probabilities.
+            With two classes, the logit of ``classes_[1]``; otherwise, one logit per
+            class or label. With several networks, the logits of their mean probabilities.
         """
         logits = self._predict(X, self._mean_logits)
         return logits[:, 0] if self.n_outputs_ == 1 else logits
@@ -406,8 +406,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         Returns
         -------
         score : float
-            Share of the samples whose label is predicted, weighted. For a multi-label
-            `y`, of those whose labels are all predicted.
+            Weighted share of the samples whose label is predicted correctly. For a
+            multi-label `y`, all labels of a sample must be predicted correctly.
 
         Raises
         ------

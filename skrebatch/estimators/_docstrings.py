@@ -20,13 +20,13 @@ _PARAMETERS = {
 "curriculum", "self-paced", "breed", "small-loss", "infobatch", \
 "selective-backprop", "generalized-cross-entropy", "welsch"}} or Strategy, \
 default="min-loss"
-        How samples are chosen for the next epoch. "min-loss" and "max-loss" choose
-        those of lowest or highest loss, "random" chooses at random (the control); the
-        others are further methods. Pass a Strategy object to set the parameters of a
+        How samples are chosen for the next epoch. "min-loss" chooses the samples of
+        lowest loss, "max-loss" those of highest loss, and "random" chooses at random,
+        as a control. The other names are further methods. Pass a Strategy object to set the parameters of a
         method, or to use a strategy of your own.
     repeats : int, default=1
-        How many times the next epoch contains each chosen sample. 0 leaves these
-        samples out, and 1 only moves them, as in the equations of the paper.
+        How many times the next epoch contains each chosen sample. 0 leaves the chosen
+        samples out. 1 only moves them, as in the equations of the paper.
     ratio_schedule : {{"constant", "linear", "cosine", "step"}} or callable, \
 default="constant"
         How the ratio changes over the epochs: "linear" and "cosine" rise from 0 to
@@ -45,13 +45,13 @@ default="constant"
     shuffle : bool, default=True
         Whether to shuffle the other samples in every epoch after the first. False
         leaves them in their original order, as the paper does. The first epoch of a new
-        network has a random order, also with False.""",
+        network always has a random order.""",
     "network": """architecture : {{"auto", "cnn", "projected-cnn", "mlp"}}, \
 default="auto"
         "cnn" has convolution blocks, which read the features in their order, and a
         head. "projected-cnn" is for features without order: before the blocks, a
         linear layer and a ReLU project all features to 8 channels of 16 positions.
-        "mlp" is a multilayer perceptron: only the head, which reads the features. It
+        "mlp" is a multilayer perceptron: the head alone, applied to the features. It
         ignores the parameters of the blocks, from `conv_channels` to `padding`. "auto"
         is "projected-cnn", or "cnn" with `variable_length`.
     conv_channels : tuple of int, default=(8, 16)
@@ -78,13 +78,13 @@ default="auto"
         Dropout probability of the hidden layers of the head, in [0, 1).
     input_clip : float, "auto" or None, default="auto"
         Limit c of a smooth clipping of the features, x / sqrt(1 + (x / c)²), before
-        the network, in training and prediction. It hardly changes values near 0 and
-        limits outliers to the range from -c to c. Features should be standardised:
+        the network, in training and prediction. The clipping hardly changes values near
+        0 and limits outliers to the range from -c to c. Features should be standardised:
         values far above c become nearly equal. "auto" is 10, or None with the
         architecture "cnn". None disables clipping.
     variable_length : bool, default=False
-        Whether rows may end in NaN padding; the length of a row is the number of
-        values before it. The padding does not change results: convolutions and the
+        Whether rows may end in NaN padding. The length of a row is the number of
+        values before the padding. The padding does not change results: convolutions and the
         head read zeros beyond the end of a row, and pools ignore these positions. In
         prediction, X may have fewer columns than in `fit`, or further columns of NaN.
         Not supported with `n_augments`, `batch_norm`, `dropout`, a `precision` of 16
@@ -111,12 +111,13 @@ default="auto"
     lr_schedule : {{"step", "plateau", "cosine", "exponential", "one-cycle"}} or type, \
 default=None
         Learning-rate schedule, by name or as a class of
-        :mod:`torch.optim.lr_scheduler`. None is a constant rate. The schedules with
-        names end after `max_epochs`: "step" divides the rate by 10 after one third and
-        after two thirds of them, "plateau" after 5 epochs without improvement (of the
-        validation loss if there is a validation set, else of the training loss),
-        "cosine" lowers it to 0, "exponential" to a hundredth, and "one-cycle" raises
-        it to `lr` and lowers it again, changing it after every step. After the end of
+        :mod:`torch.optim.lr_scheduler`. None is a constant rate. The named schedules
+        end after `max_epochs`. "step" divides the rate by 10 after one third and after
+        two thirds of the epochs. "plateau" divides it by 10 after 5 epochs without
+        improvement of the validation loss, or of the training loss if there is no
+        validation set. "cosine" lowers the rate to 0, and "exponential" to a hundredth.
+        "one-cycle" raises the rate to `lr`, then lowers it, and changes it after every
+        step. After the end of
         the schedule the rate is constant, also in `partial_fit` and warm starts.
     lr_schedule_params : dict, default=None
         Arguments of the schedule, such as ``{{"step_size": 20}}``. Also `step_every`
@@ -136,7 +137,7 @@ default=None
         Whether `fit` continues from the network of an earlier `fit`.
     random_state : int, numpy.random.RandomState or None, default=None
         Source of the randomness of initial weights, validation split and the order of
-        samples. Pass an int for bit-identical results across calls.""",
+        samples. With an int, repeated calls give bit-identical results.""",
     "early stopping": """early_stopping : bool or "auto", default="auto"
         Whether to stop when the score on the validation rows has not improved for
         `n_iter_no_change` epochs, and to restore the parameters of the best epoch.
@@ -147,10 +148,10 @@ default=None
         Number of epochs without improvement after which `early_stopping` stops.
     stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
         Score of an epoch for `early_stopping`; lower is better. With several networks
-        it is the score of their out-of-fold predictions: for each row, the mean over
-        the networks that hold it out. The best epoch is the one with the best running
+        it is the score of their out-of-fold predictions. The out-of-fold prediction of
+        a row is the mean over the networks that hold out this row. The best epoch is the one with the best running
         mean of these scores. "auto" is "loss" for one network and {bounded_text} for
-        several, which a wrong {label} affects less than the loss.
+        several. A wrong {label} affects that score less than the loss.
     validation_fraction : float, default=0.2
         Fraction of the training rows that `early_stopping` holds out{stratified}. Not
         used if `fit` is given a validation set. One network holds out a single set of
@@ -159,50 +160,50 @@ default=None
         a different fold. When each fold has been held out, the rows are shuffled and
         split again.
     cv : int, splitter or iterable, default=None
-        Which rows each of several networks trains on and holds out, instead of
-        `validation_fraction`: a number of such folds; a splitter of scikit-learn, such
-        as :class:`~sklearn.model_selection.GroupKFold` (with `groups` in `fit`) or
+        With several networks, the rows that each network trains on and holds out,
+        instead of `validation_fraction`: a number of folds; a splitter of scikit-learn,
+        such as :class:`~sklearn.model_selection.GroupKFold` (with `groups` in `fit`) or
         :class:`~sklearn.model_selection.TimeSeriesSplit`; or a list of pairs of row
         indices. Network k uses split k. With more networks than splits, a list is used
-        again and a splitter splits again: into other parts if it shuffles and its
-        `random_state` is None, which then is drawn from that of the estimator.
-        `X_val` takes precedence. Without early stopping, `cv` has no effect, and a
+        again, and a splitter splits again. The new parts differ if the splitter
+        shuffles and its `random_state` is None, because its seed is then drawn from the
+        `random_state` of the estimator. `X_val` takes precedence. Without early stopping, `cv` has no effect, and a
         warning says so.""",
     "ensemble": """n_networks : int, default=10
         Number of networks, trained side by side from different seeds. Predictions are
         the mean of their probabilities or targets. Training K networks takes far less
         than K times as long as one.
     choose : {{"own", "together"}}, default="own"
-        With several networks, whether each chooses samples by its losses ("own"), or
-        all choose by the mean of their losses ("together").""",
+        With several networks, whether each network chooses samples by its own losses
+        ("own"), or all networks choose by the mean of their losses ("together").""",
     "device": """device : str or torch.device, default="cpu"
         Device to train on; "auto" is the fastest device available.
     dtype : {{"float32", "float64"}}, default="float32"
         Data type of data and network.
     precision : {{"float32", "bf16", "fp16"}}, default="float32"
         Precision of the training steps. "float32" uses `dtype`; "bf16" and "fp16" need
-        ``dtype="float32"``. Parameters, optimizer state, validation, predictions and
-        the losses of samples don't use 16 bits. With "fp16", gradients are scaled, and
+        ``dtype="float32"``. Only the training steps use 16 bits, not the parameters,
+        optimizer state, validation, predictions or losses of samples. With "fp16", gradients are scaled, and
         steps in which they overflow are skipped.""",
     "files and reports": """checkpoint_dir : str or path-like, default=None
-        Folder in which `fit` saves a checkpoint. If `fit` is interrupted, calling it
-        again with the same arguments resumes from there and gives the same result as
+        Folder in which `fit` saves a checkpoint. If `fit` is interrupted, a second call
+        with the same arguments resumes from the checkpoint. The result is the same as
         without interruption. None saves nothing. Needs the extra ``files``. Not used
         by `partial_fit`.
     checkpoint_every : int, default=10
         Number of epochs between checkpoints.
     record_losses : bool, default=False
         Whether to record the loss of every row after each epoch. At most 100 epochs
-        are stored: beyond that, every second one is dropped. This takes up to 500
-        bytes per row for each network, and as many for the attributes. See
-        :func:`training_dynamics`.
+        are stored: beyond that, every second one is dropped. The record takes up to 500
+        bytes per row for each network. The attributes take up to 500 bytes per row
+        more. See :func:`training_dynamics`.
     callbacks : list of skorch.callbacks.Callback, default=None
         Callbacks of skorch, called in each epoch. Those that compute scores or change
         single parameters are not supported. Callbacks of scikit-learn (1.9 or newer)
         are passed to ``set_callbacks``.
     verbose : int, default=0
-        0 is silent. 1 shows a progress bar with the losses, 2 a table with a row for
-        each epoch: the losses, the score of `stopping_score` and the seconds.""",
+        0 is silent. 1 shows a progress bar with the losses. 2 shows a table with a row
+        for each epoch: the losses, the score of `stopping_score` and the seconds.""",
 }
 
 _ATTRIBUTES = """n_features_in_ : int
@@ -212,12 +213,12 @@ _ATTRIBUTES = """n_features_in_ : int
     n_iter_ : int
         Number of epochs trained.
     loss_curve_ : list of float
-        Mean training loss of each epoch, from the batches during training, and over
-        the networks. With several networks and `early_stopping`, this and the other
-        attributes of epochs end with the best epoch.
+        Training loss of each epoch, the mean over its batches during training and over
+        the networks. With several networks and `early_stopping`, this and all other
+        attributes with a value per epoch end with the best epoch.
     validation_loss_curve_ : list of float
-        Loss on the validation rows after each epoch, if there are any; NaN for epochs
-        of earlier or later calls without them. Weighted if the validation rows have
+        Loss on the validation rows after each epoch, if there are validation rows. NaN
+        for epochs of earlier or later calls without validation rows. Weighted if the validation rows have
         weights.
     {oof}
     oof_score_ : float
@@ -306,7 +307,7 @@ CLASSIFIER = _estimator_text(
     specific="""class_weight : dict, "balanced" or None, default=None
         Weights of the classes. Classes missing from a dict have weight 1. "balanced"
         uses weights inversely proportional to the sum of the sample weights in each
-        class, in `partial_fit` those of the call. For a multi-label `y`, "balanced"
+        class. In `partial_fit`, these are the weights of the call. For a multi-label `y`, "balanced"
         multiplies the weights of the columns, and a dict is not supported.""",
     oof="""oof_decision_function_ : ndarray of shape (n_samples, n_classes)
         Out-of-fold probabilities of the training rows: the mean over the networks
@@ -323,8 +324,9 @@ REGRESSOR = _estimator_text(
     specific="""standardize_target : bool or "robust", default="robust"
         Whether to scale the target for training. Losses then refer to the scaled
         target. True scales it to mean 0 and variance 1. "robust" uses the median and
-        1.4826 times the median absolute deviation (MAD) instead, which outliers hardly
-        change; if the MAD is 0, 1.2533 times the mean absolute deviation. False trains
+        1.4826 times the median absolute deviation (MAD), because outliers hardly change
+        them. If the MAD is 0, it is replaced by the mean absolute deviation, with the
+        factor 1.2533. False trains
         on the unscaled target, as the paper does.""",
     oof="""oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Out-of-fold predictions of the training rows: the mean over the networks that

@@ -45,8 +45,8 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
         Number of targets.
     target_mean_, target_scale_ : ndarray of shape (n_outputs,)
         Centre and scale of the training targets, by which `standardize_target` scales
-        them: mean and standard deviation, or median and scaled MAD; 0 and 1 without
-        it. A constant target has scale 1.
+        them: mean and standard deviation, or median and scaled MAD. They are 0 and 1 if
+        the targets are not scaled. A constant target has scale 1.
     {attributes}
 
     See Also
@@ -224,8 +224,8 @@ class ReBatchCNNRegressor(RegressorMixin, BaseReBatchCNN):
 
         If the network has been trained before, the samples are chosen by their losses
         under that network. With the same data, `max_epochs` calls give the result of
-        one call of `fit`. The targets are scaled as in the first call, which needs two
-        rows, unless `standardize_target` is False.
+        one call of `fit`. The targets are scaled as in the first call. The first call
+        needs two rows, unless `standardize_target` is False.
 
         Parameters
         ----------

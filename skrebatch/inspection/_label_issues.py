@@ -66,9 +66,9 @@ def find_label_issues(
     from the median residual by more than 3.5 scaled median absolute deviations [3]_.
     The rows with the lowest quality are marked, as many as estimated. If the network
     predicts poorly, the estimate is too high; the order of the rows is then more useful
-    than the marks. An estimator without out-of-fold predictions, such as a net of
-    skorch, predicts rows that it was trained on; the estimate is too low if it has
-    learned their wrong labels.
+    than the marks. Without out-of-fold predictions, as for a net of skorch, the
+    estimate uses predictions for rows of the training data. If the network has learned
+    their wrong labels, the estimate is too low.
 
     Parameters
     ----------

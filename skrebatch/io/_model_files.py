@@ -68,8 +68,8 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     The file has the safetensors format [1]_ and contains only numbers and text: the
     parameters, the networks and the fitted attributes. The loaded estimator returns
-    bit-identical predictions and can continue training. Only `net_` is not saved; the
-    next training creates it again. Writing is atomic: if it fails, an existing file is
+    bit-identical predictions and can continue training. Only `net_` is not saved; it is
+    created again when training continues. Writing is atomic: if it fails, an existing file is
     left unchanged.
 
     Parameters
@@ -101,7 +101,7 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     -----
     UserWarning
         If the file can't hold `sample_index_`, for example an index of objects other
-        than text and numbers. It is left out.
+        than text and numbers. The file is then saved without `sample_index_`.
 
     See Also
     --------
@@ -170,8 +170,8 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
 def load_model(path: str | os.PathLike[str]) -> Any:
     """Load an estimator saved by :func:`save_model`.
 
-    Nothing in the file is executed, and the sizes given in the file are checked before
-    memory is allocated. This also holds for files from untrusted sources. The networks
+    No code from the file is executed, and the sizes given in the file are checked
+    before memory is allocated. Files from untrusted sources can therefore be loaded. The networks
     are loaded to the CPU.
 
     Parameters

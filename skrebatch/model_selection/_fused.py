@@ -128,7 +128,7 @@ def fit_fused(
     """Fit estimators side by side, with the results of separate fits.
 
     Networks of the same architecture, loss, optimizer and precision are trained
-    in one stack; everything else may differ between them. In float64, the fitted
+    in one stack; all other settings may differ between them. In float64, the fitted
     parameters equal those of a separate `fit` up to rounding. In float32, differences
     can grow over the epochs, because rounding can change which samples are selected.
     If an estimator of a stack is verbose, a progress bar or a table shows the mean
@@ -150,8 +150,8 @@ def fit_fused(
         weights of the rows in `indices` are used; validation rows are not weighted.
     val_indices : sequence of array-like of int, default=None
         Row indices that each estimator is validated on, as with ``X_val`` and
-        ``y_val`` of its `fit`. Rows are copied once for entries that are the same
-        object.
+        ``y_val`` of its `fit`. If entries are the same object, their rows are copied
+        only once.
     groups : array-like of shape (n_samples,), default=None
         Groups of the rows of X, for estimators whose `cv` splits by them.
     max_stack : int or "auto", default="auto"

@@ -64,16 +64,16 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     scoring : str, callable, list, tuple, dict or None, default=None
         Score or scores to evaluate, as for ``GridSearchCV``.
     n_jobs : int or None, default=None
-        Number of stacks to train in parallel, with any joblib backend. Results do not
-        depend on it.
+        Number of stacks to train in parallel, with any joblib backend. The results do
+        not depend on this number.
     refit : bool, str or callable, default=True
         Whether to fit the best candidate on all data, and how to choose it, as for
         ``GridSearchCV``.
     cv : int, splitter, iterable or None, default=None
         Cross-validation splitter. None is five folds.
     verbose : int, default=0
-        0 is silent. From 1 on, a progress bar over all fits is shown, and the number
-        of fits that can't share a stack. `verbose` of the estimator shows the mean
+        0 is silent. 1 or more shows a progress bar over all fits and the number of
+        fits that can't share a stack. `verbose` of the estimator shows the mean
         losses of each stack.
     pre_dispatch : int or str, default="2*n_jobs"
         Number of stacks to dispatch to the workers ahead of time.
@@ -87,8 +87,8 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
         in the cache of a processor core.
     checkpoint_dir : str or path-like, default=None
         Folder in which `fit` saves the scores of each finished stack. A search that is
-        interrupted and called again with the same arguments trains only the other
-        stacks. None saves nothing. Needs the extra ``files``. The estimator's
+        interrupted and called again with the same arguments trains only the stacks that
+        are not finished. None saves nothing. Needs the extra ``files``. The estimator's
         `checkpoint_dir` is used by the final fit on all data, not by the stacks.
 
     Attributes

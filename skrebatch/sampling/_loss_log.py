@@ -67,7 +67,7 @@ class LossLog:
             self.choices = [self.choices[i] for i in every]
 
     def rewind(self, epoch: int, times_chosen: Indices) -> None:
-        """Return to the state after an epoch, when the choices had been counted so."""
+        """Return to the state after an epoch, with the given counts of choices."""
         n = int(np.searchsorted(self.epochs, epoch, side="right"))
         del self.epochs[n:], self.losses[n:], self.choices[n:]
         self.times_chosen = times_chosen

@@ -53,15 +53,15 @@ class ReBatch(Callback):
     strategy : str or Strategy, default="min-loss"
         Strategy that selects the samples of each epoch: one of the names that
         :class:`ReBatchCNNClassifier` accepts, or an object. It uses the losses that the
-        criterion returns with ``reduction="none"``, including class weights. The
-        weights of a strategy are multiplied with them.
+        criterion returns with ``reduction="none"``, including class weights. If the
+        strategy returns weights, they multiply these losses.
     repeats : int, default=1
         How often the next epoch contains each chosen sample; 0 leaves out the chosen
         samples.
     shuffle : bool, default=True
         Whether to shuffle the other samples before each epoch after the first. If
-        False, they keep their natural order. The order of the first epoch is random,
-        also with False.
+        False, they keep their natural order. The order of the first epoch is always
+        random.
     ratio_schedule : {"constant", "linear", "cosine", "step"} or callable, \
 default="constant"
         Schedule of the ratio over the epochs. A callable maps the progress in (0, 1] to
@@ -104,7 +104,8 @@ default="constant"
         Whether each of these epochs redistributed a row, or did not contain it exactly
         once.
     times_chosen_ : ndarray of int, shape (n_rows,)
-        Number of epochs, of all, in which the row was chosen in this sense.
+        Number of epochs in which the row was chosen, in the sense of
+        `recorded_choices_`, including epochs that were not recorded.
     sample_index_ : pandas.Index
         Index of X. Defined only with `record_losses`, and if X has an index.
 
@@ -112,7 +113,7 @@ default="constant"
     ------
     ValueError
         If a parameter is out of range, or if the net's training iterator shuffles or
-        has a sampler, or if the net has another ReBatch.
+        has a sampler, or if the net has a second ReBatch callback.
     DivergedError
         If a loss becomes NaN or infinite.
     TypeError
@@ -127,7 +128,8 @@ default="constant"
     Notes
     -----
     `fit` begins new records. `partial_fit`, and `fit` with ``warm_start=True``,
-    continue the records if the net gets the same rows; otherwise they begin new ones.
+    continue the records if the net gets the same rows. Otherwise, these calls begin new
+    records.
 
     References
     ----------

@@ -82,8 +82,8 @@ class MaxLoss(Strategy):
 class RandomChoice(Strategy):
     """Choose samples at random, independently of their losses.
 
-    This is the control for the other strategies: an improvement over it is an effect
-    of the losses, and an improvement that it shares is an effect of the order.
+    This is the control for the other strategies. If another strategy improves on this
+    one, the losses are the cause. An improvement that both have comes from the order.
 
     See Also
     --------
