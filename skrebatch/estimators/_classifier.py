@@ -306,7 +306,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
             With two classes, the logit of ``classes_[1]``; otherwise, one logit per
-            class or label. With several networks, the logits of their mean probabilities.
+            class or label. With several networks, the logits of their mean
+            probabilities.
         """
         logits = self._predict(X, self._mean_logits)
         return logits[:, 0] if self.n_outputs_ == 1 else logits

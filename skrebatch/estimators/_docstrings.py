@@ -22,8 +22,8 @@ _PARAMETERS = {
 default="min-loss"
         How samples are chosen for the next epoch. "min-loss" chooses the samples of
         lowest loss, "max-loss" those of highest loss, and "random" chooses at random,
-        as a control. The other names are further methods. Pass a Strategy object to set the parameters of a
-        method, or to use a strategy of your own.
+        as a control. The other names are further methods. Pass a Strategy object to set
+        the parameters of a method, or to use a strategy of your own.
     repeats : int, default=1
         How many times the next epoch contains each chosen sample. 0 leaves the chosen
         samples out. 1 only moves them, as in the equations of the paper.
@@ -77,14 +77,14 @@ default="auto"
     dropout : float, default=0.0
         Dropout probability of the hidden layers of the head, in [0, 1).
     input_clip : float, "auto" or None, default="auto"
-        Limit c of a smooth clipping of the features, x / sqrt(1 + (x / c)²), before
-        the network, in training and prediction. The clipping hardly changes values near
-        0 and limits outliers to the range from -c to c. Features should be standardised:
+        Limit c of a smooth clipping of the features, x / sqrt(1 + (x / c)²), before the
+        network, in training and prediction. The clipping hardly changes values near 0
+        and limits outliers to the range from -c to c. Features should be standardised:
         values far above c become nearly equal. "auto" is 10, or None with the
         architecture "cnn". None disables clipping.
     variable_length : bool, default=False
-        Whether rows may end in NaN padding. The length of a row is the number of
-        values before the padding. The padding does not change results: convolutions and the
+        Whether rows may end in NaN padding. The length of a row is the number of values
+        before the padding. The padding does not change results: convolutions and the
         head read zeros beyond the end of a row, and pools ignore these positions. In
         prediction, X may have fewer columns than in `fit`, or further columns of NaN.
         Not supported with `n_augments`, `batch_norm`, `dropout`, a `precision` of 16
@@ -149,9 +149,10 @@ default=None
     stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
         Score of an epoch for `early_stopping`; lower is better. With several networks
         it is the score of their out-of-fold predictions. The out-of-fold prediction of
-        a row is the mean over the networks that hold out this row. The best epoch is the one with the best running
-        mean of these scores. "auto" is "loss" for one network and {bounded_text} for
-        several. A wrong {label} affects that score less than the loss.
+        a row is the mean over the networks that hold out this row. The best epoch is
+        the one with the best running mean of these scores. "auto" is "loss" for one
+        network and {bounded_text} for several. A wrong {label} affects that score less
+        than the loss.
     validation_fraction : float, default=0.2
         Fraction of the training rows that `early_stopping` holds out{stratified}. Not
         used if `fit` is given a validation set. One network holds out a single set of
@@ -167,8 +168,8 @@ default=None
         indices. Network k uses split k. With more networks than splits, a list is used
         again, and a splitter splits again. The new parts differ if the splitter
         shuffles and its `random_state` is None, because its seed is then drawn from the
-        `random_state` of the estimator. `X_val` takes precedence. Without early stopping, `cv` has no effect, and a
-        warning says so.""",
+        `random_state` of the estimator. `X_val` takes precedence. Without early
+        stopping, `cv` has no effect, and a warning says so.""",
     "ensemble": """n_networks : int, default=10
         Number of networks, trained side by side from different seeds. Predictions are
         the mean of their probabilities or targets. Training K networks takes far less
@@ -183,8 +184,8 @@ default=None
     precision : {{"float32", "bf16", "fp16"}}, default="float32"
         Precision of the training steps. "float32" uses `dtype`; "bf16" and "fp16" need
         ``dtype="float32"``. Only the training steps use 16 bits, not the parameters,
-        optimizer state, validation, predictions or losses of samples. With "fp16", gradients are scaled, and
-        steps in which they overflow are skipped.""",
+        optimizer state, validation, predictions or losses of samples. With "fp16",
+        gradients are scaled, and steps in which they overflow are skipped.""",
     "files and reports": """checkpoint_dir : str or path-like, default=None
         Folder in which `fit` saves a checkpoint. If `fit` is interrupted, a second call
         with the same arguments resumes from the checkpoint. The result is the same as
@@ -218,8 +219,8 @@ _ATTRIBUTES = """n_features_in_ : int
         attributes with a value per epoch end with the best epoch.
     validation_loss_curve_ : list of float
         Loss on the validation rows after each epoch, if there are validation rows. NaN
-        for epochs of earlier or later calls without validation rows. Weighted if the validation rows have
-        weights.
+        for epochs of earlier or later calls without validation rows. Weighted if the
+        validation rows have weights.
     {oof}
     oof_score_ : float
         `score` of the out-of-fold predictions.
@@ -307,8 +308,9 @@ CLASSIFIER = _estimator_text(
     specific="""class_weight : dict, "balanced" or None, default=None
         Weights of the classes. Classes missing from a dict have weight 1. "balanced"
         uses weights inversely proportional to the sum of the sample weights in each
-        class. In `partial_fit`, these are the weights of the call. For a multi-label `y`, "balanced"
-        multiplies the weights of the columns, and a dict is not supported.""",
+        class. In `partial_fit`, these are the weights of the call. For a multi-label
+        `y`, "balanced" multiplies the weights of the columns, and a dict is not
+        supported.""",
     oof="""oof_decision_function_ : ndarray of shape (n_samples, n_classes)
         Out-of-fold probabilities of the training rows: the mean over the networks
         that held out the row, or NaN without such networks. Defined only with several

@@ -25,7 +25,7 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     :math:`e^{-l}` for the loss :math:`l`. A data map [1]_ shows the mean and the
     standard deviation of the confidence over the epochs. For a regressor with squared
     error :math:`l`, the confidence is :math:`e^{-l / (2 s^2)}`, the density of a normal
-    distribution relative to its maximum, where :math:`s^2` is the mean loss of all
+    distribution relative to its maximum. Here, :math:`s^2` is the mean loss of all
     samples after the epoch, weighted by the `sample_weight` of the fit.
 
     Parameters
@@ -57,12 +57,11 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
         first_learned : Int64
             First recorded epoch after which the loss was below a threshold. For
             classifiers, the threshold is log 2, that is, a predicted probability of the
-            label above 1/2. With two classes, the predicted label is then correct; with
-            more classes, this condition is sufficient but not necessary. For
-            regressors, the threshold is 1, an error of `target_scale_`. ``<NA>`` if the
-            loss was never below the threshold, and for nets that are regressors and
-            regressors with ``standardize_target=False``, for which the scale of the
-            target is unknown.
+            label above 1/2. The predicted label is then correct; with more than two
+            classes, it can also be correct above the threshold. For regressors, the
+            threshold is 1, an error of `target_scale_`. ``<NA>`` if the loss was never
+            below the threshold. Also ``<NA>`` if the scale of the target is unknown:
+            for skorch regressors, and with ``standardize_target=False``.
         label_quality : float
             The mean confidence, in [0, 1]. A low value suggests a wrong label: samples
             with low confidence throughout the training are often mislabelled ([1]_,
@@ -73,7 +72,7 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     TypeError
-        If the estimator is neither one of this package nor such a net.
+        If the estimator is neither an estimator of this package nor such a net.
     ValueError
         If the estimator was fitted without ``record_losses=True``, or the losses of a
         net are negative.
@@ -83,7 +82,7 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
     See Also
     --------
     SampleDynamicsDisplay : Plots of the training dynamics.
-    find_label_issues : Finds wrong labels by them.
+    find_label_issues : Finds wrong labels by the training dynamics.
 
     References
     ----------

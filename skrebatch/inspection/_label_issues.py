@@ -59,16 +59,17 @@ def find_label_issues(
     The number of issues is estimated from the out-of-fold predictions. For class
     labels, it is the number of rows that confident learning [2]_ counts as wrong. Each
     class has a threshold: the mean of its predicted probability over the rows with this
-    label. A row is counted if the most probable class, among those that reach their
-    threshold, is not its label. The thresholds depend on neither the number of classes
-    nor their sizes. With several labels per row, a row is counted if one of its labels
-    is counted. For numbers, the estimate is the number of rows whose residual differs
-    from the median residual by more than 3.5 scaled median absolute deviations [3]_.
-    The rows with the lowest quality are marked, as many as estimated. If the network
-    predicts poorly, the estimate is too high; the order of the rows is then more useful
-    than the marks. Without out-of-fold predictions, as for a net of skorch, the
-    estimate uses predictions for rows of the training data. If the network has learned
-    their wrong labels, the estimate is too low.
+    label. Of the classes that reach their threshold for a row, the most probable one is
+    considered. The row is counted if this class is not its label. The thresholds depend
+    on neither the number of classes nor their sizes. With several labels per row, a row
+    is counted if one of its labels is counted. For numbers, the estimate is the number
+    of rows whose residual differs from the median residual by more than 3.5 scaled
+    median absolute deviations [3]_. The rows with the lowest quality are marked; their
+    number is the estimate. If the network predicts poorly, the estimate is too high;
+    the order of the rows is then more useful than the marks. Without out-of-fold
+    predictions, as for a net of skorch, the estimate uses predictions for rows of the
+    training data. If the network has learned their wrong labels, the estimate is too
+    low.
 
     Parameters
     ----------
@@ -86,8 +87,7 @@ def find_label_issues(
         contains fractions, else a classifier. A net of skorch must be fitted, with the
         callback ``ReBatch(record_losses=True)``; see :func:`training_dynamics`.
     random_state : int, RandomState or None, default=None
-        Replaces the `random_state` of an estimator that is not fitted, unless it is
-        None.
+        If not None, it replaces the `random_state` of an estimator that is not fitted.
 
     Returns
     -------
@@ -104,8 +104,8 @@ def find_label_issues(
             The label in `y`. With several labels per row, a tuple of the columns
             that are 1; with several targets, a tuple of the targets.
         predicted_label : object
-            The prediction in the same form. It is an out-of-fold prediction if there
-            is one.
+            The prediction in the same form: the out-of-fold prediction, if there is
+            one.
 
     Raises
     ------
@@ -115,14 +115,14 @@ def find_label_issues(
     sklearn.exceptions.NotFittedError
         If the estimator is a net that is not fitted.
     TypeError
-        If the estimator is neither one of this package nor such a net.
+        If the estimator is neither an estimator of this package nor a net of skorch.
     ImportError
         If pandas is not installed, or if columns need skrub and it is not installed.
 
     See Also
     --------
     LabelIssuesDisplay : A plot of the result.
-    training_dynamics : All that the recorded losses say about the rows.
+    training_dynamics : Statistics of the recorded losses of each row.
 
     References
     ----------

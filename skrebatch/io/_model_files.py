@@ -69,8 +69,8 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     The file has the safetensors format [1]_ and contains only numbers and text: the
     parameters, the networks and the fitted attributes. The loaded estimator returns
     bit-identical predictions and can continue training. Only `net_` is not saved; it is
-    created again when training continues. Writing is atomic: if it fails, an existing file is
-    left unchanged.
+    created again when training continues. Writing is atomic: if it fails, an existing
+    file is left unchanged.
 
     Parameters
     ----------
@@ -171,8 +171,8 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     """Load an estimator saved by :func:`save_model`.
 
     No code from the file is executed, and the sizes given in the file are checked
-    before memory is allocated. Files from untrusted sources can therefore be loaded. The networks
-    are loaded to the CPU.
+    before memory is allocated. Files from untrusted sources can therefore be loaded.
+    The networks are loaded to the CPU.
 
     Parameters
     ----------

@@ -14,10 +14,10 @@ from skrebatch.io._onnx import OPSET, make_onnx_model, outputs_of
 def register_onnx_converters() -> None:
     """Enable ``skl2onnx.to_onnx`` for pipelines with the estimators of this package.
 
-    Call this function once before the export. The part of the graph that belongs to the estimator
-    is that of :func:`to_onnx`: it computes in float32 and needs opset 15 or newer.
-    sklearn-onnx [1]_ converts the other steps. The sklearn-onnx options ``zipmap`` (True or False)
-    and ``output_class_labels`` are supported.
+    Call this function once before the export. The part of the graph that belongs to the
+    estimator is that of :func:`to_onnx`: it computes in float32 and needs opset 15 or
+    newer. sklearn-onnx [1]_ converts the other steps. The sklearn-onnx options
+    ``zipmap`` (True or False) and ``output_class_labels`` are supported.
 
     Raises
     ------

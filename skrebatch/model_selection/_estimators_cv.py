@@ -48,15 +48,15 @@ _LEFT_OUT = {
 _PARAMETERS = """estimator : {held} or None, default=None
         The estimator whose parameters the candidates change; None is
         ``{held}()``. It must have several networks and early stopping, as
-        by default, and no `callbacks` and `checkpoint_dir`. It is cloned, and left
-        unchanged.
+        by default, and neither `callbacks` nor `checkpoint_dir`. A clone of it is
+        fitted; the estimator itself is left unchanged.
     candidates : {{"robust", "ratios"}}, dict or list of dict, default="robust"
-        "robust" is plain training (``ratio=0``), the strategy
-        "{soft}", and leaving out the samples of highest loss.
-        Plain training is kept unless the score of another candidate is higher by more
-        than the standard error of the difference over the folds. "ratios" is the ratios
-        0, 0.03, 0.08, 0.15 and 0.3: those of the paper [1]_, and 0. A dict or a list of
-        dicts is a grid of parameters of the estimator, as for
+        "robust" is three candidates: plain training (``ratio=0``), the strategy
+        "{soft}", and leaving out the samples of highest loss. Plain training is kept
+        unless the score of a different candidate is higher by more than the standard
+        error of the difference over the folds. "ratios" is the ratios 0, 0.03, 0.08,
+        0.15 and 0.3: those of the paper [1]_, and 0. A dict or a list of dicts is a
+        grid of parameters of the estimator, as for
         :class:`~sklearn.model_selection.GridSearchCV`. All candidates must hold out the
         same rows.
     scoring : str, callable or None, default=None
@@ -67,7 +67,7 @@ _PARAMETERS = """estimator : {held} or None, default=None
         weights. None is that of `estimator`.
     verbose : int, default=0
         0 is silent, unless `estimator` is verbose. 1 shows a progress bar with the mean
-        losses of each stack of networks, 2 a table with a row for each epoch."""
+        losses of each stack of networks. 2 shows a table with a row for each epoch."""
 
 _ATTRIBUTES = """best_estimator_ : {held}
         The best candidate, fitted.
@@ -79,11 +79,11 @@ _ATTRIBUTES = """best_estimator_ : {held}
     best_score_ : float
         The score of the best candidate.
     cv_results_ : dict of str to ndarray
-        Parameters, times and scores, as of ``GridSearchCV``. ``mean_test_score`` is
-        the score of the out-of-fold predictions of all rows, and
-        ``split<k>_test_score`` that of the rows which network k holds out, NaN where
-        it is not defined. A candidate whose fit failed has the score NaN. The fit time
-        of a stack is divided among its fits.
+        Parameters, times and scores, as of ``GridSearchCV``. ``mean_test_score`` is the
+        score of the out-of-fold predictions of all rows, and ``split<k>_test_score`` is
+        the score of the rows that network k holds out, or NaN if it is not defined. A
+        candidate whose fit failed has the score NaN. The fit time of a stack is divided
+        among its fits.
     n_features_in_, feature_names_in_, oof_score_, loss_curve_, ...
         {own}, `n_features_in_`, `feature_names_in_`, `oof_score_`, `loss_curve_`,
         `validation_loss_curve_`, `sample_losses_` and `n_iter_` are those of

@@ -137,8 +137,8 @@ class LossCurveDisplay:
             end in one. The keys of a dict are the labels. The labels of a sequence are
             the parameters in which the estimators differ.
         baseline : estimator, default=None
-            Fitted estimator with which the others are compared. It is one of
-            `estimators`, or another estimator, which is labelled "baseline".
+            Fitted estimator with which the others are compared. An estimator
+            that is not one of `estimators` is labelled "baseline".
         fit_line : bool, default=False
             Whether to draw the line fitted to each curve.
         ax : matplotlib.axes.Axes, default=None

@@ -121,8 +121,8 @@ class DynamicBatchSampler(Sampler[list[int]]):
 
     Notes
     -----
-    The number of batches depends on the order of the epoch. The sampler therefore has
-    no length, and neither has a DataLoader that uses it.
+    The number of batches depends on the order of the epoch. The sampler and
+    a DataLoader that uses it therefore have no length.
 
     References
     ----------

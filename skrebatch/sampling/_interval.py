@@ -108,7 +108,7 @@ def interval_insertion(
     """Insert the chosen indices among the remaining ones at regular intervals.
 
     One chosen index follows every ``floor(len(remaining) / (repeats * len(chosen)))``
-    remaining indices. The remaining indices that are left follow at the end. For
+    remaining indices. Any further remaining indices follow at the end. For
     ``repeats=1``, this is eq. 1 [1]_. For more repeats, the sequence of chosen indices
     is repeated as a whole, so that the copies of one sample are far apart. If there are
     more indices to insert than remaining ones, each remaining index is followed by one
@@ -186,7 +186,7 @@ class IntervalInsertionSampler(Sampler[int]):
         False, they keep their natural order, as in the paper. The order of the first
         epoch is always random.
     random_state : int, numpy.random.Generator or None, default=None
-        Seed or generator for the shuffling. A generator is used without copying it.
+        Seed or generator for the shuffling. A generator is not copied.
 
     Attributes
     ----------

@@ -125,10 +125,10 @@ class GeneralizedCrossEntropy(Strategy):
 
     With cross-entropy, the weight is the probability of the label to the power of q.
     Since no gradient flows through the weights, training minimises the generalized
-    cross-entropy ``(1 - p ** q) / q`` [1]_: for q near 0 this is the cross-entropy,
-    for q = 1 the error ``1 - p``. For several labels per sample, p is the product of
-    their probabilities. The weights are not scaled to mean 1, which would change the
-    loss; on development data, scaling made no difference.
+    cross-entropy ``(1 - p ** q) / q`` [1]_. For q near 0, it is the cross-entropy; for
+    q = 1, it is the error ``1 - p``. For several labels per sample, p is the product of
+    their probabilities. The weights are not scaled to mean 1, because scaling would
+    change the loss. On development data, scaling made no difference.
 
     Parameters
     ----------
@@ -178,11 +178,11 @@ class GeneralizedCrossEntropy(Strategy):
 class Welsch(Strategy):
     """Weight each sample by exp(-loss / (2 c²)), so that wrong targets count less.
 
-    With squared error, training minimises the Welsch loss ``1 - exp(-(e / c)² / 2)``
-    of the error e [1]_, up to a factor: nearly the squared error for errors well below
-    c, and nearly constant for errors of several c. The formula is that of
-    :class:`GeneralizedCrossEntropy` with ``q = 1 / (2 c²)``. For several targets, e² is
-    the mean of their squared errors.
+    With squared error, training minimises the Welsch loss ``1 - exp(-(e / c)² / 2)`` of
+    the error e [1]_, up to a factor. This loss is nearly proportional to the squared
+    error if e is well below c, and nearly constant if e is several times c. The formula
+    is that of :class:`GeneralizedCrossEntropy` with ``q = 1 / (2 c²)``. For several
+    targets, e² is the mean of their squared errors.
 
     Parameters
     ----------
