@@ -117,8 +117,8 @@ default=None
         improvement of the validation loss, or of the training loss if there is no
         validation set. "cosine" lowers the rate to 0, and "exponential" to a hundredth.
         "one-cycle" raises the rate to `lr`, then lowers it, and changes it after every
-        step. After the end of
-        the schedule the rate is constant, also in `partial_fit` and warm starts.
+        step. After the end of the schedule the rate is constant, also in `partial_fit`
+        and warm starts.
     lr_schedule_params : dict, default=None
         Arguments of the schedule, such as ``{{"step_size": 20}}``. Also `step_every`
         ("epoch" or "batch") and, for "plateau", `monitor` ("train_loss" or
@@ -149,10 +149,10 @@ default=None
     stopping_score : {{"auto", "{bounded}", "loss"}}, default="auto"
         Score of an epoch for `early_stopping`; lower is better. With several networks
         it is the score of their out-of-fold predictions. The out-of-fold prediction of
-        a row is the mean over the networks that hold out this row. The best epoch is
-        the one with the best running mean of these scores. "auto" is "loss" for one
-        network and {bounded_text} for several. A wrong {label} affects that score less
-        than the loss.
+        a row is the mean prediction of the networks that hold out this row. The best
+        epoch is the one with the best running mean of these scores. "auto" is "loss"
+        for one network and {bounded_text} for several. A wrong {label} affects that
+        score less than the loss.
     validation_fraction : float, default=0.2
         Fraction of the training rows that `early_stopping` holds out{stratified}. Not
         used if `fit` is given a validation set. One network holds out a single set of
@@ -254,7 +254,7 @@ _ATTRIBUTES = """n_features_in_ : int
         Index of X. Defined only with `record_losses`, and if X has an index.
     batch_size_ : int
         Number of rows in a mini-batch; with `max_elements`, approximately their mean.
-        With several networks, that of the first one.
+        With several networks, the value of the first network.
     module_ : TabularCNN or torch.nn.Module
         The fitted network, a plain module in evaluation mode. With several networks, a
         module with the list `networks`.
@@ -328,8 +328,7 @@ REGRESSOR = _estimator_text(
         target. True scales it to mean 0 and variance 1. "robust" uses the median and
         1.4826 times the median absolute deviation (MAD), because outliers hardly change
         them. If the MAD is 0, it is replaced by the mean absolute deviation, with the
-        factor 1.2533. False trains
-        on the unscaled target, as the paper does.""",
+        factor 1.2533. False trains on the unscaled target, as the paper does.""",
     oof="""oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Out-of-fold predictions of the training rows: the mean over the networks that
         held out the row, or NaN without such networks. Defined only with several

@@ -67,9 +67,9 @@ def find_label_issues(
     median absolute deviations [3]_. The rows with the lowest quality are marked; their
     number is the estimate. If the network predicts poorly, the estimate is too high;
     the order of the rows is then more useful than the marks. Without out-of-fold
-    predictions, as for a net of skorch, the estimate uses predictions for rows of the
-    training data. If the network has learned their wrong labels, the estimate is too
-    low.
+    predictions, as for a net of skorch, the estimate uses predictions for rows that the
+    network was trained on. If the network has learned their wrong labels, the estimate
+    is too low.
 
     Parameters
     ----------

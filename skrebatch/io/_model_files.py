@@ -171,8 +171,8 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     """Load an estimator saved by :func:`save_model`.
 
     No code from the file is executed, and the sizes given in the file are checked
-    before memory is allocated. Files from untrusted sources can therefore be loaded.
-    The networks are loaded to the CPU.
+    before memory is allocated. Files from untrusted sources can therefore be loaded
+    safely. The networks are loaded to the CPU.
 
     Parameters
     ----------

@@ -157,7 +157,7 @@ class _BaseCandidateCV(LinkedMixin, CheckedParams):
         X : array-like of shape (n_samples, n_features)
             Training data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels or targets, as those of the estimator.
+            Labels or targets, as for `fit` of the estimator.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples in the loss and in the score. A weight of 0 excludes
             the row.

@@ -68,7 +68,7 @@ class LossCurveDisplay:
     lines_, fit_lines_ : dict of (str, str) to matplotlib.lines.Line2D
         The curves and the lines fitted to them, with the keys of `curves`.
     fills_ : dict of (str, str) to matplotlib collection
-        The shaded areas between the curves and those of the baseline.
+        The shaded areas between the curves and the curves of the baseline.
     slopes_, intercepts_ : dict of (str, str) to float
         Parameters of the line fitted to each curve by least squares, as in the paper
         [1]_: the change of the loss per epoch and the value at epoch 0. NaN for a curve

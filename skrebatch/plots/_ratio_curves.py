@@ -251,7 +251,7 @@ class RatioCurveDisplay:
             Fitted estimator, or a pipeline that ends in one.
         test_train_ratio : float, default=None
             Number of test rows divided by number of training rows of a split. If None,
-            that of the folds of the estimator.
+            the value for the folds of the estimator.
         confidence : float, default=0.95
             Confidence level of the intervals.
         max_lines : int, default=6

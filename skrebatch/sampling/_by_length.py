@@ -71,15 +71,15 @@ class DynamicBatchSampler(Sampler[list[int]]):
 
     This is dynamic batching [1]_. A batch is padded to the length of its longest row.
     The number of its elements, (number of rows) x (longest length), is at most
-    `max_elements`. Batches of long rows therefore contain few rows, batches of short
-    rows contain many, and there is little padding. Rows are grouped only with rows that
-    are near in the order of the epoch:
+    `max_elements`. Batches of long rows therefore contain few rows, and batches of
+    short rows contain many. As rows of a batch have similar lengths, there is little
+    padding. Rows are grouped only with rows that are near in the order of the epoch:
 
     1. Divide the order into parts of equal length, as few as possible, with at most
        `stretch` entries each.
     2. Sort each part by length, longest first. The sort is stable.
-    3. Divide each sorted part into batches, from the start, with as many rows in each
-       batch as `max_elements` allows.
+    3. Divide each sorted part into batches, from the start. Each batch contains as many
+       rows as `max_elements` allows.
     4. Shuffle the batches within each part.
 
     Each entry of the order occurs as often as before and moves by less than `stretch`

@@ -33,7 +33,7 @@ class Curriculum(Strategy):
     ``sqrt(t)``, ``floor(t)``, ``(exp(10 t) - 1) / (exp(10) - 1)`` or
     ``1 + log(t + exp(-10)) / 10``. With ``shuffle=False``, each epoch starts with the
     easiest sample. The first epoch contains all samples, because there are no losses
-    before it; so do the epochs of a warm-up.
+    before it. The epochs of a warm-up also contain all samples.
 
     Parameters
     ----------
@@ -98,11 +98,12 @@ class SelfPaced(Strategy):
     """Train on the samples whose loss is below a growing threshold.
 
     This is self-paced learning [1]_. The threshold of the e-th planned epoch is
-    ``threshold * growth ** (e - 1)``. If no loss is below it, the epoch contains only
-    the easiest sample. The first epoch contains all samples, because there are no
-    losses before it; so do the epochs of a warm-up. If the initial threshold is below
-    most losses, training starts with a few samples, mostly of one class, and other
-    samples may never be added. In this case, use a higher threshold or a warm-up.
+    ``threshold * growth ** (e - 1)``. If no loss is below the threshold, the epoch
+    contains only the easiest sample. The first epoch contains all samples, because
+    there are no losses before it. The epochs of a warm-up also contain all samples. If
+    the initial threshold is below most losses, training starts with a few samples,
+    mostly of one class. Other samples may then never be added. In this case, use a
+    higher threshold or a warm-up.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class InfoBatch(Strategy):
     """Leave out a random part of the easy samples and reweight the rest.
 
     In InfoBatch [1]_, a sample whose loss is below the mean is left out with
-    probability `prune`. If it is not left out, its loss is multiplied by
+    probability `prune`. If the sample is not left out, its loss is multiplied by
     ``1 / (1 - prune)``, which keeps the expected gradient equal to that of all samples.
     The last epochs use all samples. The method aims to save time without changing the
     result.
@@ -127,8 +127,8 @@ class SelectiveBackprop(Strategy):
     """Use each sample with a probability that increases with its loss.
 
     The probability is ``F ** beta``, where F is the fraction of samples whose loss is
-    not higher than that of the sample. The published method [1]_ selects samples during
-    the epoch, by recent losses. This class selects them before the epoch.
+    not higher than the loss of this sample. The published method [1]_ selects samples
+    during the epoch, by recent losses. This class selects them before the epoch.
 
     Parameters
     ----------
