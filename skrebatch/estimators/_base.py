@@ -284,8 +284,11 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, CheckedParams, Parameter
             seed=seed,
         )
         if not incremental:
-            names = data.learned.get("feature_names_in_")
-            warn_of_scales(data.X[0], names, input_limit(self))
+            names, limit = data.learned.get("feature_names_in_"), input_limit(self)
+            key = "scales", data.key, limit
+            if key not in cache:  # fits of the same data are examined once
+                cache[key] = None
+                warn_of_scales(data.X[0], names, limit)
         prepared.sample_weight = weights
         if self.record_losses and weights is not None:
             prepared.learned["recorded_weights_"] = weights

@@ -124,10 +124,11 @@ def _iter_splits(
 ) -> Iterator[tuple[Indices, Indices]]:
     """Yield the training and the validation rows of one network after another."""
     y = data.y[0]
-    strata = data.targets.strata(y[rows])
     if splitting is not None:
         yield from splitting.iter_splits(y, rows, seed)
-    elif params.n_networks == 1 and params.cv is None:
+        return
+    strata = data.targets.strata(y[rows])
+    if params.n_networks == 1 and params.cv is None:
         yield split_once(rows, strata, params.validation_fraction, seed)
     else:
         yield from iter_folds(rows, strata, _n_folds(params, len(rows)), seed)
