@@ -79,6 +79,18 @@ def corrupt(X, y, kind, rate, seed):
     return wrong, wrong != y
 
 
+class Wrapper(BaseEstimator):
+    """Base class of models around an estimator, to which they hand their seed."""
+
+    def __init__(self, estimator, random_state=None):
+        self.estimator = estimator
+        self.random_state = random_state
+
+    def seeded(self):
+        """Clone the estimator, with the seed."""
+        return with_seed(self.estimator, self.random_state)
+
+
 class Issues(BaseEstimator):
     """What `find_label_issues` says about the training rows."""
 

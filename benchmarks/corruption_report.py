@@ -4,16 +4,16 @@ from textwrap import fill
 
 import numpy as np
 import pandas as pd
-from corruption import FOLDS, SOUND
+from corruption import FOLDS, MOST_ROWS, SOUND
 from evidence import Interval, holm
 from harness import load_frame
 from matplotlib.figure import Figure
-from pages import as_interval, as_table
+from pages import as_interval, as_table, where
 from scipy.stats import wilcoxon
 
 from skrebatch.inspection._intervals import corrected_intervals
 
-OURS = "CV form"
+OURS, FINDER = "CV form", "find_label_issues"
 BETTER_IF_LESS = {"log_loss", "brier", "ece", "mae", "rmse", "fit_cpu", "find_cpu"}
 
 
@@ -185,6 +185,36 @@ def draw(frame, score, kind, styles, what, label, unit=1):
     ax.set_xticks(100 * intervals.index)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return figure
+
+
+def shared_parts(frame, compared, chosen, main, candidates):
+    """Return the parts that both pages have, by their names in the templates."""
+    finders = frame.loc[frame["average_precision"].notna(), "model"].unique()
+    return {
+        "chosen": chosen_table(frame, candidates),
+        "found": found_table(frame, main),
+        "found_differences": difference_table(
+            frame,
+            "average_precision",
+            main,
+            [m for m in finders if m != FINDER],
+            ours=FINDER,
+        ),
+        "tables": describe(compared["tables"]),
+        "development": describe(chosen["tables"]),
+        "splits": count_splits(frame, main),
+        "most_rows": MOST_ROWS,
+        "n_networks": compared["n_networks"],
+        "left_out": list_parameters(compared["left_out"]),
+        "n_tables": len(compared["tables"]),
+        "where": where(compared["environment"]),
+    }
+
+
+def rivals_of(frame, score, condition):
+    """Name the models that are compared with ours."""
+    own = frame[frame[score].notna() & (frame["condition"] == condition)]
+    return [m for m in own["model"].unique() if m != OURS]
 
 
 def as_splits(n):

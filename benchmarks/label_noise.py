@@ -12,9 +12,9 @@ get the same splits, the same wrong labels and the same preprocessing. Needs cle
 import time
 
 import numpy as np
-from corruption import SOUND, Issues, Shuffled, run_script, with_seed
+from corruption import SOUND, Issues, Shuffled, Wrapper, run_script
 from label_noise_report import write_page
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -33,22 +33,18 @@ from skrebatch import (
 )
 
 
-class Cleaned(ClassifierMixin, BaseEstimator):
+class Cleaned(ClassifierMixin, Wrapper):
     """cleanlab's CleanLearning around a model: it finds wrong labels, and fits without.
 
     Its own clone of the model gets the seed.
     """
-
-    def __init__(self, model, random_state=None):
-        self.model = model
-        self.random_state = random_state
 
     def fit(self, X, y):
         from cleanlab.classification import CleanLearning
 
         start = time.process_time()
         self.cleaner_ = CleanLearning(
-            with_seed(self.model, self.random_state),
+            self.seeded(),
             seed=self.random_state,
             find_label_issues_kwargs={"n_jobs": 1},
         )
@@ -67,28 +63,20 @@ class Cleaned(ClassifierMixin, BaseEstimator):
         return self.cleaner_.predict_proba(X)
 
 
-class Recorded(BaseEstimator):
+class Recorded(Wrapper):
     """The label quality of `training_dynamics` after a fit of an estimator."""
 
-    def __init__(self, estimator, random_state=None):
-        self.estimator = estimator
-        self.random_state = random_state
-
     def fit(self, X, y):
-        model = with_seed(self.estimator, self.random_state)
+        model = self.seeded()
         self.quality_ = training_dynamics(model.fit(X, y))["label_quality"]
         return self
 
 
-class OutOfFold(BaseEstimator):
+class OutOfFold(Wrapper):
     """The probability of each label by the networks that hold its row out."""
 
-    def __init__(self, estimator, random_state=None):
-        self.estimator = estimator
-        self.random_state = random_state
-
     def fit(self, X, y):
-        model = with_seed(self.estimator, self.random_state).fit(X, y)
+        model = self.seeded().fit(X, y)
         self.quality_ = model.oof_decision_function_[np.arange(len(y)), y]
         return self
 

@@ -1,31 +1,29 @@
 """The page of label_noise.py, and its picture."""
 
-from corruption import MOST_ROWS, SOUND
+from corruption import SOUND
 from corruption_report import (
+    FINDER,
     OURS,
     by_table,
-    chosen_table,
-    count_splits,
-    describe,
     difference_table,
     differences,
     draw,
-    found_table,
     interval_of,
-    list_parameters,
     list_sentences,
     load,
     means_of,
     promise_table,
+    rivals_of,
     score_table,
     scores_table,
+    shared_parts,
 )
 from harness import DOCS
-from pages import as_interval, fill_template, save_figure, where
+from pages import as_interval, fill_template, save_figure
 
 MAIN = "20% symmetric"
 SINGLE, CLEANED = "one network", "cleanlab, ten networks"
-FINDER, FOREST = "find_label_issues", "cleanlab, RandomForest"
+FOREST = "cleanlab, RandomForest"
 RECORDED = "recording, ten networks"
 CANDIDATES = "plain", "generalized-cross-entropy", "max-loss, left out"
 OTHERS = (
@@ -152,13 +150,9 @@ def write_page(compared, chosen, docs=DOCS):
     models = [*STYLES, SINGLE, CLEANED]
     trained = choice[choice["accuracy"].notna()]
     sought = choice[choice["average_precision"].notna()]
-    own = frame[frame["accuracy"].notna()]
-    others = [
-        m for m in own.loc[own["condition"] == MAIN, "model"].unique() if m != OURS
-    ]
+    others = rivals_of(frame, "accuracy", MAIN)
     figure = draw(frame, "accuracy", "symmetric", STYLES, "labels", "accuracy, %", 100)
     save_figure(figure, docs / "images/label_noise/accuracy.png", dpi=100)
-    finders = frame.loc[frame["average_precision"].notna(), "model"].unique()
     page = fill_template(
         "label_noise",
         summary=summary(frame),
@@ -168,25 +162,9 @@ def write_page(compared, chosen, docs=DOCS):
         accuracies=difference_table(frame, "accuracy", MAIN, others, 100, "+.1f"),
         losses=difference_table(frame, "log_loss", MAIN, others),
         by_table=by_table(frame, "accuracy", MAIN, models),
-        chosen=chosen_table(frame, CANDIDATES),
-        found=found_table(frame, MAIN),
-        found_differences=difference_table(
-            frame,
-            "average_precision",
-            MAIN,
-            [m for m in finders if m != FINDER],
-            ours=FINDER,
-        ),
         choice=score_table(trained, "accuracy", MAIN),
         choice_loss=score_table(trained, "log_loss", MAIN),
         choice_found=score_table(sought, "average_precision", MAIN),
-        tables=describe(compared["tables"]),
-        development=describe(chosen["tables"]),
-        splits=count_splits(frame, MAIN),
-        most_rows=MOST_ROWS,
-        n_networks=compared["n_networks"],
-        left_out=list_parameters(compared["left_out"]),
-        n_tables=len(compared["tables"]),
-        where=where(compared["environment"]),
+        **shared_parts(frame, compared, chosen, MAIN, CANDIDATES),
     )
     (docs / "label_noise.md").write_text(page, encoding="utf-8")

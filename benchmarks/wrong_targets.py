@@ -10,8 +10,7 @@ standardised for all of them, in some models after a logarithm.
 """
 
 import numpy as np
-from corruption import SOUND, Issues, Shuffled, run_script, with_seed
-from sklearn.base import BaseEstimator
+from corruption import SOUND, Issues, Shuffled, Wrapper, run_script
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import HuberRegressor, QuantileRegressor, TheilSenRegressor
@@ -25,16 +24,11 @@ from wrong_targets_report import write_page
 from skrebatch import ReBatchCNNRegressor, ReBatchCNNRegressorCV, Welsch
 
 
-class Residuals(BaseEstimator):
+class Residuals(Wrapper):
     """Quality of targets by the out-of-fold residuals of a regressor, in 5 folds."""
 
-    def __init__(self, model, random_state=None):
-        self.model = model
-        self.random_state = random_state
-
     def fit(self, X, y):
-        model = with_seed(self.model, self.random_state)
-        self.quality_ = -np.abs(y - cross_val_predict(model, X, y))
+        self.quality_ = -np.abs(y - cross_val_predict(self.seeded(), X, y))
         return self
 
 

@@ -1,32 +1,29 @@
 """The page of wrong_targets.py, and its picture."""
 
-from corruption import MOST_ROWS, SOUND
+from corruption import SOUND
 from corruption_report import (
+    FINDER,
     OURS,
     by_table,
-    chosen_table,
-    count_splits,
-    describe,
     difference_table,
     differences,
     draw,
-    found_table,
     interval_of,
-    list_parameters,
     list_sentences,
     load,
     means_of,
     promise_table,
+    rivals_of,
     score_table,
     scores_table,
+    shared_parts,
 )
 from harness import DOCS
-from pages import as_interval, fill_template, save_figure, where
+from pages import as_interval, fill_template, save_figure
 
 MAIN = "20% swapped"
 BOOSTING = "HistGradientBoosting"
 ABSOLUTE = "HistGradientBoosting, absolute"
-FINDER = "find_label_issues"
 CANDIDATES = "plain", "welsch", "max-loss, left out"
 SCORES = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "fit_cpu": "CPU s"}
 STYLES = {
@@ -100,13 +97,9 @@ def write_page(compared, chosen, docs=DOCS):
     """Write docs/wrong_targets.md and its picture from the results."""
     frame, choice = load(compared), load(chosen)
     models = [*STYLES]
-    own = frame[frame["mae"].notna()]
-    others = [
-        m for m in own.loc[own["condition"] == MAIN, "model"].unique() if m != OURS
-    ]
+    others = rivals_of(frame, "mae", MAIN)
     figure = draw(frame, "mae", "swapped", STYLES, "targets", "mean absolute error")
     save_figure(figure, docs / "images/wrong_targets/error.png", dpi=100)
-    finders = frame.loc[frame["average_precision"].notna(), "model"].unique()
     page = fill_template(
         "wrong_targets",
         summary=summary(frame),
@@ -116,23 +109,7 @@ def write_page(compared, chosen, docs=DOCS):
         differences=difference_table(frame, "mae", MAIN, others),
         sound=by_table(frame, "mae", SOUND, models),
         by_table=by_table(frame, "mae", MAIN, models),
-        chosen=chosen_table(frame, CANDIDATES),
-        found=found_table(frame, MAIN),
-        found_differences=difference_table(
-            frame,
-            "average_precision",
-            MAIN,
-            [m for m in finders if m != FINDER],
-            ours=FINDER,
-        ),
         choice=score_table(choice, "mae", MAIN),
-        tables=describe(compared["tables"]),
-        development=describe(chosen["tables"]),
-        splits=count_splits(frame, MAIN),
-        most_rows=MOST_ROWS,
-        n_networks=compared["n_networks"],
-        left_out=list_parameters(compared["left_out"]),
-        n_tables=len(compared["tables"]),
-        where=where(compared["environment"]),
+        **shared_parts(frame, compared, chosen, MAIN, CANDIDATES),
     )
     (docs / "wrong_targets.md").write_text(page, encoding="utf-8")
