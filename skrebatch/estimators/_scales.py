@@ -16,7 +16,7 @@ from skrebatch._utils.typing import Indices
 from skrebatch._utils.user_warnings import warn_user
 from skrebatch.exceptions import ScaleWarning
 
-# That are examined: the memory is bounded for wide tables, too.
+# Rows and values that are examined at most, so that wide tables need little memory.
 _MOST_ROWS, _MOST_VALUES = 1000, 250_000
 _MOST_NAMES = 5  # in the message
 
@@ -77,11 +77,11 @@ def warn_of_scales(X: Any, names: NDArray[Any] | None, limit: float | None) -> N
 def find_unscaled(X: NDArray[Any], limit: float | None) -> Indices:
     """Return the columns whose scale hinders training.
 
-    These are, after clipping, columns whose mean is more than 20 times their standard
-    deviation, unless it is within -2 and 2, as for rare values of a 0/1 column. And
-    columns whose median absolute value is more than 1000, or more than 100 times the
-    maximum of most others (the lower quartile of the maxima). Constant columns don't
-    count.
+    There are two kinds. A column is far from 0 if, after clipping, the absolute value
+    of its mean is above 2 and more than 20 times its standard deviation. A 0/1 column
+    with rare values has a mean below 2, so it is never far from 0. A column is large if
+    its median absolute value is above 1000, or more than 100 times the lower quartile
+    of the maxima of all columns. Constant columns are ignored.
 
     Parameters
     ----------

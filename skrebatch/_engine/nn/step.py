@@ -74,8 +74,8 @@ class Layout:
 def layout_of(architecture: Architecture, device: torch.device) -> Layout:
     """Return a layout that all stacks of an architecture share.
 
-    To make it takes longer than to predict some rows. It has a megabyte or less, unless
-    layers are very wide.
+    Making a layout takes longer than predicting a few rows. A layout takes at most a
+    megabyte, unless layers are very wide.
     """
     return Layout(architecture, device)
 
