@@ -5,51 +5,36 @@ One that has `quality_` after `fit` says how sound it takes each training row to
 `is_issue_`, if it has that, which rows it would have somebody look at.
 """
 
-import time
-import warnings
 from functools import cache
 from itertools import product
 
 import numpy as np
-import torch
+import trials
 from datasets import SEED
-from harness import (
-    RESULTS,
-    environment,
-    make_parser,
-    read_json,
-    rounded,
-    run_jobs,
-    write_json,
-)
-from sklearn.base import BaseEstimator, clone
-from sklearn.metrics import average_precision_score, precision_score, recall_score
+from harness import CACHE, environment, rounded, run_and_choose, run_jobs
+from sklearn import metrics
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
-from tables import DEVELOPMENT, JUDGED, available
-from threadpoolctl import threadpool_limits
+from tables import DEVELOPMENT, JUDGED, available, read_table
 
 from skrebatch import find_label_issues
 
 MOST_ROWS, FOLDS = 600, 3  # of each table; of the cross-validation
 SOUND = "none"
+LEFT_OUT = {"strategy": "max-loss", "repeats": 0, "ratio": 0.15, "warmup_epochs": 5}
 
 
 @cache
 def find_table(name):
     """Load at most `MOST_ROWS` rows of a table of tables.py."""
-    return (DEVELOPMENT | JUDGED)[name](name).sample(MOST_ROWS)
+    return read_table(name).sample(MOST_ROWS)
 
 
 def corrupt(X, y, kind, rate, seed):
     """Make a share of the labels or targets wrong; return them, and which differ.
 
-    Labels: "symmetric" gives a row any other class. "class-dependent" gives it the next
-    class, and every second class has twice as many wrong rows. "instance-dependent"
-    gives it the most probable other class of a shallow tree, the more often the more
-    probable that is. Targets: "swapped" exchanges those of the chosen rows, "heavy
-    tails" adds noise of Student's t distribution with 2 degrees of freedom, times 5
-    standard deviations, and "missing digit" divides by 10.
+    The pages say what the kinds are.
     """
     rng, n_rows, n_classes = np.random.default_rng([SEED, seed]), len(y), len(set(y))
     weights, size = np.ones(n_rows), round(rate * n_rows)
@@ -82,66 +67,62 @@ def corrupt(X, y, kind, rate, seed):
 class Wrapper(BaseEstimator):
     """Base class of models around an estimator, to which they hand their seed."""
 
-    def __init__(self, estimator, random_state=None):
+    def __init__(self, estimator=None, random_state=None):
         self.estimator = estimator
         self.random_state = random_state
 
     def seeded(self):
         """Clone the estimator, with the seed."""
-        return with_seed(self.estimator, self.random_state)
+        return trials.with_seed(self.estimator, self.random_state)
 
 
-class Issues(BaseEstimator):
+class Issues(Wrapper):
     """What `find_label_issues` says about the training rows."""
-
-    def __init__(self, random_state=None):
-        self.random_state = random_state
 
     def fit(self, X, y):
         if y.dtype.kind == "f":  # whole numbers would be taken for classes
             y = (y - y.mean()) / y.std()
         issues = find_label_issues(X, y, random_state=self.random_state).sort_index()
-        self.quality_, self.is_issue_ = (
-            issues["label_quality"],
-            issues["is_label_issue"],
-        )
+        self.quality_ = issues["label_quality"]
+        self.is_issue_ = issues["is_label_issue"]
         return self
 
 
-class Shuffled(BaseEstimator):
+class Shuffled(Wrapper):
     """Rows in random order, the control of what finds wrong ones."""
-
-    def __init__(self, random_state=None):
-        self.random_state = random_state
 
     def fit(self, X, y):
         self.quality_ = np.random.default_rng(self.random_state).random(len(y))
         return self
 
 
-def with_seed(model, seed):
-    """Clone a model, with this seed wherever it takes one."""
-    names = [n for n in model.get_params() if n.split("__")[-1] == "random_state"]
-    return clone(model).set_params(**dict.fromkeys(names, seed))
+def leaving_out(network):
+    """Make the candidates for how many samples of high loss are left out, and when."""
+    return {
+        f"left out, ratio {ratio}, warm-up {warmup}": network(
+            **LEFT_OUT | {"ratio": ratio, "warmup_epochs": warmup}
+        )
+        for ratio, warmup in ((0.15, 5), (0.3, 2), (0.3, 5))
+    } | {"left out, longer patience": network(**LEFT_OUT, n_iter_no_change=20)}
 
 
-def evaluate(table, kind, rate, split, model, score):
+def evaluate(table, kind, rate, split, model):
     """Train a model on one split of a table, and score what it predicts or finds."""
-    torch.set_num_threads(1)
     data = find_table(table)
     train, test = data.splits(FOLDS, 1)[split]
     X, X_test = data.prepare(train, test)
     y, is_wrong = corrupt(X, data.y[train], kind, rate, split)
-    model = with_seed(model, split)
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        start = time.process_time()
-        model.fit(X, y)
-        scores = {"fit_cpu": time.process_time() - start}
-        if hasattr(model, "quality_") and is_wrong.any():
-            scores |= score_found(is_wrong, model)
-        if hasattr(model, "predict"):
-            scores |= score(model, X_test, data.y[test])
+    model, seconds = trials.timed(trials.with_seed(model, split).fit, X, y)
+    scores = {"fit_cpu": seconds}
+    if hasattr(model, "quality_") and is_wrong.any():
+        scores |= score_found(is_wrong, model)
+    if hasattr(model, "predict"):
+        predicted, _ = trials.timed(trials.predict, model, X_test)
+        if data.task == "classification":
+            scores |= trials.score_classes(data.y[test], predicted)
+            scores["ece"] = trials.calibration_error(data.y[test], predicted)
+        else:
+            scores |= trials.score_numbers(data.y[test], predicted)
     if hasattr(model, "best_index_"):
         scores["chosen"] = int(model.best_index_)
     return scores
@@ -150,38 +131,32 @@ def evaluate(table, kind, rate, split, model, score):
 def score_found(is_wrong, model):
     """Score how a model ranks the wrong rows, and which rows it points at."""
     scores = {
-        "average_precision": average_precision_score(is_wrong, -model.quality_),
+        "average_precision": metrics.average_precision_score(is_wrong, -model.quality_),
         "find_cpu": getattr(model, "find_cpu_", None),
     }
     if hasattr(model, "is_issue_"):
         points_at = np.asarray(model.is_issue_)
-        scores["precision"] = precision_score(is_wrong, points_at, zero_division=0)
-        scores["recall"] = recall_score(is_wrong, points_at)
+        precision = metrics.precision_score(is_wrong, points_at, zero_division=0)
+        scores["precision"] = precision
+        scores["recall"] = metrics.recall_score(is_wrong, points_at)
         scores["pointed_at"] = np.mean(points_at)
     return scores
 
 
-def run_script(description, stem, task, sections, choice, score, write_page, **facts):
-    """Run a benchmark by its command line, and write its page.
+def run_script(description, stem, task, sections, choice, write_page, n_networks):
+    """Run a benchmark by its command line, and write its page."""
+    facts = {"n_networks": n_networks, "left_out": LEFT_OUT}
 
-    `facts` are written to the results, for the page.
-    """
-    parser = make_parser(description, "--n-jobs", "--page", "--quick")
-    parser.add_argument("--choose", action="store_true", help="compare candidates")
-    arguments = parser.parse_args()
-    n_splits = 1 if arguments.quick else FOLDS
-    compared, chosen = RESULTS / f"{stem}.json", RESULTS / f"{stem}_choice.json"
-    if arguments.choose:
-        found = run(DEVELOPMENT, task, choice, score, n_splits, arguments.n_jobs)
-        write_json(chosen, found, indent=None)
-    elif not arguments.page:
-        found = run(JUDGED, task, sections, score, n_splits, arguments.n_jobs)
-        write_json(compared, {**facts, **found}, indent=None)
-    if compared.exists() and chosen.exists():
-        write_page(read_json(compared), read_json(chosen))
+    def compare(n_jobs, quick):
+        return {**facts, **run(JUDGED, task, sections, 1 if quick else FOLDS, n_jobs)}
+
+    def choose(n_jobs, quick):
+        return run(DEVELOPMENT, task, choice, 1 if quick else FOLDS, n_jobs)
+
+    run_and_choose(description, stem, compare, choose, write_page)
 
 
-def run(names, task, sections, score, n_splits, n_jobs):
+def run(names, task, sections, n_splits, n_jobs):
     """Run the models of each section under its conditions, on the tables of a task.
 
     A section is a dict of models by name and a list of conditions: a kind of wrong
@@ -198,9 +173,9 @@ def run(names, task, sections, score, n_splits, n_jobs):
         for group, table in product(models, tables):
             for name, model in group.items():
                 keys.append((table.name, kind, rate, split, name))
-                jobs.append((table.name, kind, rate, split, model, score))
+                jobs.append((table.name, kind, rate, split, model))
     setting = MOST_ROWS, FOLDS
-    found = run_jobs(evaluate, jobs, setting, RESULTS / "parts", n_jobs)
+    found = run_jobs(evaluate, jobs, setting, CACHE, n_jobs)
     labels = "table", "kind", "rate", "split", "model"
     return {
         "environment": environment("cleanlab"),

@@ -12,76 +12,46 @@ standardised for all of them. Models of pytabkit take part where it is installed
 (`pip install pytabkit`). All run on one thread; results go to benchmarks/results/.
 """
 
-import time
-import warnings
 from importlib.util import find_spec
 
 import numpy as np
-import torch
-from defaults_report import write_page
-from harness import (
-    DOCS,
-    RESULTS,
-    ROOT,
-    environment,
-    make_parser,
-    read_json,
-    rounded,
-    run_jobs,
-    write_json,
-)
+import trials
+from defaults_report import SLOW, write_page
+from harness import CACHE, environment, rounded, run_and_choose, run_jobs
+from sklearn import ensemble
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import (
-    accuracy_score,
-    log_loss,
-    mean_absolute_error,
-    r2_score,
-    roc_auc_score,
-    root_mean_squared_error,
-)
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 from tables import DEVELOPMENT, JUDGED, available
-from threadpoolctl import threadpool_limits
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 
-COMPARISON, CHOICE = RESULTS / "defaults.json", RESULTS / "defaults_choice.json"
-OURS = "skrebatch"
 SEEDED = {"random_state": 0}
-CLASSIFIERS = {
-    OURS: ReBatchCNNClassifier(**SEEDED),
-    "LogisticRegression": LogisticRegression(),
-    "MLP": MLPClassifier(**SEEDED),
-    "SVC": CalibratedClassifierCV(SVC(), ensemble=False),
-    "RandomForest": RandomForestClassifier(**SEEDED),
-    "HistGradientBoosting": HistGradientBoostingClassifier(**SEEDED),
-}
-REGRESSORS = {
-    OURS: ReBatchCNNRegressor(**SEEDED),
-    "Ridge": Ridge(),
-    "MLP": MLPRegressor(**SEEDED),
-    "SVR": SVR(),
-    "RandomForest": RandomForestRegressor(**SEEDED),
-    "HistGradientBoosting": HistGradientBoostingRegressor(**SEEDED),
+MODELS = {
+    "classification": {
+        "skrebatch": ReBatchCNNClassifier(**SEEDED),
+        "LogisticRegression": LogisticRegression(),
+        "MLP": MLPClassifier(**SEEDED),
+        "SVC": CalibratedClassifierCV(SVC(), ensemble=False),
+        "RandomForest": ensemble.RandomForestClassifier(**SEEDED),
+        "HistGradientBoosting": ensemble.HistGradientBoostingClassifier(**SEEDED),
+    },
+    "regression": {
+        "skrebatch": ReBatchCNNRegressor(**SEEDED),
+        "Ridge": Ridge(),
+        "MLP": MLPRegressor(**SEEDED),
+        "SVR": SVR(),
+        "RandomForest": ensemble.RandomForestRegressor(**SEEDED),
+        "HistGradientBoosting": ensemble.HistGradientBoostingRegressor(**SEEDED),
+    },
 }
 FOLDS = 5
-# Of the comparison: splits of each table, of which the slow models get fewer, and of
-# the small tables alone.
-N_SPLITS = 3
-SPLITS = {"RealMLP": 1, "RealMLP, bagged": 1, "TabM": 1}
-MOST_ROWS = {"RealMLP": 800, "RealMLP, bagged": 800, "TabM": 800}
-CACHE = ROOT / "benchmarks" / "cache"
+# Of the comparison: splits of each table. The slow models get one, of small tables.
+N_SPLITS, MOST_ROWS_IF_SLOW = 3, 800
 # Of the development tables, to be quick: rows, and splits of each.
 CHOICE_ROWS, CHOICE_SPLITS = 600, 1
 CANDIDATES = {
@@ -100,72 +70,31 @@ def pytabkit_models(task):
     """Make the models of pytabkit, where it is installed."""
     if find_spec("pytabkit") is None:
         return {}
-    from pytabkit import (
-        RealMLP_TD_Classifier,
-        RealMLP_TD_Regressor,
-        TabM_D_Classifier,
-        TabM_D_Regressor,
-    )
+    import pytabkit
 
     options = {"device": "cpu", "n_threads": 1, "verbosity": 0, **SEEDED}
+    kind = "Regressor"
     if task == "classification":
         options["val_metric_name"] = "cross_entropy"
-        one, many = RealMLP_TD_Classifier, TabM_D_Classifier
-    else:
-        one, many = RealMLP_TD_Regressor, TabM_D_Regressor
-    return {
-        "RealMLP": one(**options),
-        "RealMLP, bagged": one(**options, n_cv=5),
-        "TabM": many(**options),
-    }
-
-
-def score_classes(model, X, y):
-    """Score predicted probabilities."""
-    start = time.process_time()
-    probability = model.predict_proba(X)
-    seconds = time.process_time() - start
-    classes = np.arange(probability.shape[1])
-    is_binary = len(classes) == 2
-    ranked = probability[:, 1] if is_binary else probability
-    return {
-        "accuracy": accuracy_score(y, probability.argmax(axis=1)),
-        "log_loss": log_loss(y, probability, labels=classes),
-        "brier": float(np.mean(((classes == y[:, None]) - probability) ** 2)),
-        "auc": roc_auc_score(y, ranked, multi_class="ovr", labels=classes),
-        "predict_cpu": seconds,
-    }
-
-
-def score_numbers(model, X, y):
-    """Score predicted targets, in units of their standard deviation."""
-    start = time.process_time()
-    predicted = model.predict(X)
-    seconds = time.process_time() - start
-    unit = np.std(y)
-    return {
-        "r2": r2_score(y, predicted),
-        "rmse": root_mean_squared_error(y, predicted) / unit,
-        "mae": mean_absolute_error(y, predicted) / unit,
-        "predict_cpu": seconds,
-    }
+        kind = "Classifier"
+    one = getattr(pytabkit, f"RealMLP_TD_{kind}")
+    many = getattr(pytabkit, f"TabM_D_{kind}")
+    models = one(**options), one(**options, n_cv=5), many(**options)
+    return dict(zip(SLOW, models, strict=True))
 
 
 def run_fit(dataset, split, name, model):
     """Fit and score a model on one split of a table."""
-    torch.set_num_threads(1)
     train, test = dataset.splits(FOLDS, 1)[split]
     X_train, X_test = dataset.prepare(train, test)
-    model, score = clone(model), score_classes
+    model, score = clone(model), trials.score_classes
     if dataset.task == "regression":
-        score = score_numbers
+        score = trials.score_numbers
         model = TransformedTargetRegressor(model, transformer=StandardScaler())
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        start = time.process_time()
-        model.fit(X_train, dataset.y[train])
-        scores = {"fit_cpu": time.process_time() - start}
-        scores |= score(model, X_test, dataset.y[test])
+    model, fit_cpu = trials.timed(model.fit, X_train, dataset.y[train])
+    predicted, predict_cpu = trials.timed(trials.predict, model, X_test)
+    scores = score(dataset.y[test], predicted)
+    scores |= {"fit_cpu": fit_cpu, "predict_cpu": predict_cpu}
     return {"table": dataset.name, "split": split, "model": name, "scores": scores}
 
 
@@ -176,8 +105,7 @@ def run_tables(tables, models, n_splits, n_jobs, folder=CACHE):
         for split in range(n_splits)
         for table in tables
         for name, model in models[table.task].items()
-        if split < SPLITS.get(name, FOLDS)
-        and len(table.X) <= MOST_ROWS.get(name, np.inf)
+        if name not in SLOW or (split == 0 and len(table.X) <= MOST_ROWS_IF_SLOW)
     ]
     runs = run_jobs(run_fit, jobs, environment()["versions"], folder, n_jobs)
     facts = [{**table.facts(), "classes": len(set(table.y))} for table in tables]
@@ -189,42 +117,26 @@ def run_tables(tables, models, n_splits, n_jobs, folder=CACHE):
     }
 
 
-def choose(n_jobs):
+def choose(n_jobs, quick):
     """Compare candidates for the defaults on development tables."""
     models = {
-        "classification": {
-            name: ReBatchCNNClassifier(**SEEDED, **parameters)
+        task: {
+            name: clone(MODELS[task]["skrebatch"]).set_params(**parameters)
             for name, parameters in CANDIDATES.items()
-        },
-        "regression": {
-            name: ReBatchCNNRegressor(**SEEDED, **parameters)
-            for name, parameters in CANDIDATES.items()
-        },
+        }
+        for task in MODELS
     }
-    tables = [table.sample(CHOICE_ROWS) for table in available(DEVELOPMENT)]
+    n_rows = 100 if quick else CHOICE_ROWS
+    tables = [table.sample(n_rows) for table in available(DEVELOPMENT)]
     return run_tables(tables, models, CHOICE_SPLITS, n_jobs)
 
 
-def compare(n_jobs):
+def compare(n_jobs, quick):
     """Compare the defaults with those of other models, on other tables."""
-    models = {
-        "classification": CLASSIFIERS | pytabkit_models("classification"),
-        "regression": REGRESSORS | pytabkit_models("regression"),
-    }
-    return run_tables(available(JUDGED), models, N_SPLITS, n_jobs)
-
-
-def main():
-    parser = make_parser(__doc__, "--n-jobs", "--page")
-    parser.add_argument("--choose", action="store_true", help="compare candidates")
-    arguments = parser.parse_args()
-    if arguments.choose:
-        write_json(CHOICE, choose(arguments.n_jobs), indent=None)
-    elif not arguments.page:
-        write_json(COMPARISON, compare(arguments.n_jobs), indent=None)
-    if CHOICE.exists() and COMPARISON.exists():
-        write_page(read_json(COMPARISON), read_json(CHOICE), DOCS)
+    models = {task: own | pytabkit_models(task) for task, own in MODELS.items()}
+    tables = [table.sample(100 if quick else np.inf) for table in available(JUDGED)]
+    return run_tables(tables, models, 1 if quick else N_SPLITS, n_jobs)
 
 
 if __name__ == "__main__":
-    main()
+    run_and_choose(__doc__, "defaults", compare, choose, write_page)

@@ -1,11 +1,13 @@
 """The page of defaults.py: mean ranks, scores by table and the cost."""
 
+import pandas as pd
 from evidence import corrected_interval
 from harness import load_frame
 from matplotlib.figure import Figure
 from pages import (
     as_interval,
     as_quartiles,
+    as_scores,
     as_table,
     fill_template,
     save_figure,
@@ -17,32 +19,32 @@ OURS = "skrebatch"
 RANKS = "ranks: written by benchmarks/defaults.py"  # in the README
 EFFECTS = "effects: written by benchmarks/defaults.py"  # in docs/parameters.md
 SLOW = "RealMLP", "RealMLP, bagged", "TabM"  # those of pytabkit
-SCORES = {  # whether less is better
-    "log_loss": ("log loss", True),
-    "brier": ("Brier", True),
-    "accuracy": ("accuracy", False),
-    "auc": ("AUC", False),
-    "mae": ("MAE", True),
-    "rmse": ("RMSE", True),
-    "r2": ("R²", False),
-}
-# Of the page: the scores that each task is judged by, the first above all.
+# The scores that each task is judged by, the first above all: their names, titles, and
+# whether less is better.
 JUDGED_BY = {
-    "classification": ["log_loss", "brier", "accuracy", "auc"],
-    "regression": ["mae", "rmse", "r2"],
+    "classification": [
+        ("log_loss", "log loss", True),
+        ("brier", "Brier", True),
+        ("accuracy", "accuracy", False),
+        ("auc", "AUC", False),
+    ],
+    "regression": [
+        ("mae", "MAE", True),
+        ("rmse", "RMSE", True),
+        ("r2", "R²", False),
+    ],
 }
 
 
 def of_task(frame, task):
     """Return the runs of a task: those with its scores."""
-    return frame[frame[JUDGED_BY[task][0]].notna()]
+    return frame[frame[JUDGED_BY[task][0][0]].notna()]
 
 
-def where_all(frame, models):
-    """Return the runs on the splits on which all the models were run."""
-    own = frame[frame.model.isin(models)]
-    n_models = own.groupby(["table", "split"]).model.transform("nunique")
-    return own[n_models == len(models)]
+def where_all(frame):
+    """Return the runs on the splits on which all models were run."""
+    n_models = frame.groupby(["table", "split"]).model.transform("nunique")
+    return frame[n_models == frame.model.nunique()]
 
 
 def rank_table(frame, task, n_scores=None):
@@ -50,26 +52,17 @@ def rank_table(frame, task, n_scores=None):
 
     `n_scores` is how many of the scores are shown.
     """
-    scores = JUDGED_BY[task][:n_scores]
-    own = of_task(frame, task)
-    rows = []
-    for score in scores:
-        means = own.groupby(["table", "model"])[score].mean().unstack()
-        rows.append(means.rank(axis=1, ascending=SCORES[score][1]).mean())
-    order = rows[0].sort_values(kind="stable").index
-    cost = own.groupby(["table", "model"])[["fit_cpu", "predict_cpu"]].mean()
-    cost = cost.groupby("model").median()
-    header = [f"rank by {SCORES[s][0]}" for s in scores]
-    cells = [
-        [
-            model,
-            *(f"{ranks[model]:.2f}" for ranks in rows),
-            f"{cost.fit_cpu[model]:.2g}",
-            f"{cost.predict_cpu[model]:.2g}",
-        ]
-        for model in order
-    ]
-    return as_table([["", *header, "CPU s, fit", "CPU s, predict"], *cells])
+    own = of_task(frame, task).groupby(["table", "model"])
+    ranks = {
+        f"rank by {title}": own[score].mean().unstack().rank(axis=1, ascending=is_less)
+        for score, title, is_less in JUDGED_BY[task][:n_scores]
+    }
+    table = pd.DataFrame({name: by_table.mean() for name, by_table in ranks.items()})
+    table = table.sort_values(table.columns[0], kind="stable").map("{:.2f}".format)
+    cost = own[["fit_cpu", "predict_cpu"]].mean().groupby("model").median()
+    cost.columns = ["CPU s, fit", "CPU s, predict"]
+    table = table.join(cost.map("{:.2g}".format))
+    return as_table(table.rename_axis(None), "keys")
 
 
 def draw_cost(frame, beside, task):
@@ -79,7 +72,7 @@ def draw_cost(frame, beside, task):
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    score = JUDGED_BY[task][0]
+    score, title, _ = JUDGED_BY[task][0]
     for ax, runs in zip(axes, (frame, beside), strict=True):
         own = of_task(runs, task)
         means = own.groupby(["table", "model"])[[score, "fit_cpu"]].mean()
@@ -102,31 +95,26 @@ def draw_cost(frame, beside, task):
         ax.set(xscale="log", xlabel="CPU time of a fit, s (median over the tables)")
         ax.set_title(f"{own.table.nunique()} tables")
         ax.margins(0.3)
-    axes[0].set_ylabel(f"mean rank by {SCORES[score][0]}, 1 is best")
+    axes[0].set_ylabel(f"mean rank by {title}, 1 is best")
     return figure
 
 
 def score_table(frame, task, score):
     """Tabulate the mean score of each model on each table; the best is bold."""
+    title, is_less = next(own[1:] for own in JUDGED_BY[task] if own[0] == score)
     means = of_task(frame, task).groupby(["table", "model"], sort=False)[score].mean()
-    means = means.unstack()
-    is_less = SCORES[score][1]
-    rows = [[f"{SCORES[score][0]}", *means.columns]]
-    for table, values in means.iterrows():
-        best = values.min() if is_less else values.max()
-        cells = [f"**{v:.3f}**" if v == best else f"{v:.3f}" for v in values]
-        rows.append([table, *cells])
-    return as_table(rows)
+    scores = as_scores(means.unstack().T, is_less).T
+    return as_table(scores.rename_axis(title), "keys")
 
 
 def difference_table(frame, task, n_splits):
     """Tabulate the mean relative difference of other models' loss from ours."""
-    score = JUDGED_BY[task][0]
+    score, title, _ = JUDGED_BY[task][0]
     pivot = of_task(frame, task).pivot_table(
         index=["table", "split"], columns="model", values=score
     )
     ratio = 1 / (n_splits - 1)
-    rows = [["", f"{SCORES[score][0]}, theirs − ours", "data sets with ours lower"]]
+    rows = [["", f"{title}, theirs − ours", "data sets with ours lower"]]
     for model in pivot.columns.drop(OURS):
         gains = pivot[model] - pivot[OURS]
         intervals = [
@@ -143,7 +131,7 @@ def difference_table(frame, task, n_splits):
 
 def far_from_best(frame, task):
     """Name the tables where our loss is more than a tenth above the best model's."""
-    score = JUDGED_BY[task][0]
+    score, *_ = JUDGED_BY[task][0]
     means = of_task(frame, task).groupby(["table", "model"])[score].mean().unstack()
     excess = means[OURS] / means.min(axis=1) - 1
     found = [
@@ -155,10 +143,10 @@ def far_from_best(frame, task):
 
 def effect_table(frame):
     """Tabulate what each candidate changes: losses and CPU time by table."""
-    scores = [JUDGED_BY[task][0] for task in JUDGED_BY]
-    means = frame.groupby(["table", "model"], sort=False)[[*scores, "fit_cpu"]].mean()
-    header = [*(SCORES[score][0] for score in scores), "CPU time of a fit"]
-    rows = [["", *header]]
+    titles = {score: title for (score, title, _), *_ in JUDGED_BY.values()}
+    titles["fit_cpu"] = "CPU time of a fit"
+    means = frame.groupby(["table", "model"], sort=False)[list(titles)].mean()
+    rows = [["", *titles.values()]]
     for candidate in frame.model.unique():
         if candidate == "defaults":
             continue
@@ -170,50 +158,30 @@ def effect_table(frame):
 
 def describe_tables(tables):
     """Tabulate the tables: where they are from, and their size."""
-    rows = [["table", "from", "rows", "columns", "task"]]
-    for table in tables:
-        task = table["task"]
-        if task == "classification":
-            task = f"{table['classes']} classes"
-        cells = [table[name] for name in ("name", "source", "rows", "columns")]
-        rows.append([*cells, task])
-    return as_table(rows)
+    frame = pd.DataFrame(tables).rename(columns={"name": "table", "source": "from"})
+    classes = frame.classes.astype(str) + " classes"
+    frame["task"] = frame.task.where(frame.task == "regression", classes)
+    columns = ["table", "from", "rows", "columns", "task"]
+    return as_table(frame[columns].to_dict("records"), "keys")
 
 
 def write_page(compared, chosen, docs):
     """Write docs/defaults.md, and the tables of two other pages, from the results."""
     everything, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
-    classes, numbers = "classification", "regression"
     frame = everything[~everything.model.isin(SLOW)]
-    beside = {
-        task: where_all(own, [*own.model.unique()])
-        for task, own in ((t, of_task(everything, t)) for t in JUDGED_BY)
-    }
-    for task, name in ((classes, "classes"), (numbers, "numbers")):
-        figure = draw_cost(frame, beside[task], task)
+    beside = {task: where_all(of_task(everything, task)) for task in JUDGED_BY}
+    for task, own in beside.items():
+        name = {"classification": "classes", "regression": "numbers"}[task]
+        figure = draw_cost(frame, own, task)
         save_figure(figure, docs / "images" / "defaults" / f"{name}.png")
     page = fill_template(
         "defaults",
-        class_ranks=rank_table(frame, classes),
-        number_ranks=rank_table(frame, numbers),
-        class_differences=difference_table(frame, classes, compared["splits"]),
-        number_differences=difference_table(frame, numbers, compared["splits"]),
-        class_excess=far_from_best(frame, classes),
-        number_excess=far_from_best(frame, numbers),
-        log_losses=score_table(frame, classes, "log_loss"),
-        accuracies=score_table(frame, classes, "accuracy"),
-        absolute_errors=score_table(frame, numbers, "mae"),
-        squared_errors=score_table(frame, numbers, "rmse"),
-        class_beside=rank_table(beside[classes], classes),
-        number_beside=rank_table(beside[numbers], numbers),
-        class_beside_tables=", ".join(beside[classes].table.unique()),
-        number_beside_tables=", ".join(beside[numbers].table.unique()),
-        class_choice=rank_table(candidates, classes),
-        number_choice=rank_table(candidates, numbers),
-        tables=describe_tables(compared["tables"]),
-        development=describe_tables(chosen["tables"]),
-        n_splits=compared["splits"],
-        n_tables=len(compared["tables"]),
+        *(rank_table, difference_table, far_from_best, score_table, describe_tables),
+        frame=frame,
+        beside=beside,
+        candidates=candidates,
+        compared=compared,
+        chosen=chosen,
         where=where(compared["environment"]),
     )
     (docs / "defaults.md").write_text(page, encoding="utf-8")

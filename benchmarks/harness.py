@@ -20,8 +20,10 @@ from skrebatch import ReBatchCNNClassifier
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
+CACHE = ROOT / "benchmarks" / "cache"
 PACKAGES = "numpy", "scikit-learn", "torch", "skrebatch"
 OPTIONS = {
+    "--choose": {"action": "store_true", "help": "compare candidates"},
     "--n-jobs": {"type": int, "default": -1, "help": "processes"},
     "--output": {"type": Path, "default": RESULTS, "metavar": "DIR"},
     "--page": {"action": "store_true", "help": "only write the page from results"},
@@ -168,6 +170,23 @@ def run_and_write(description, stem, sections, write_page, plans=None, arguments
         print(f"{name}: written to {path}")
     if arguments.page or (arguments.output == RESULTS and not is_trial):
         write_page(read_json(path))
+
+
+def run_and_choose(description, stem, compare, choose, write_page):
+    """Run a comparison, or that of candidates for it, then write the page of both.
+
+    Both are functions of the number of processes and of whether this is a trial run.
+    """
+    options = "--choose", "--n-jobs", "--output", "--page", "--quick"
+    arguments = make_parser(description, *options).parse_args()
+    end = "_quick.json" if arguments.quick else ".json"
+    compared, chosen = (arguments.output / f"{stem}{p}{end}" for p in ("", "_choice"))
+    if not arguments.page:
+        run, path = (choose, chosen) if arguments.choose else (compare, compared)
+        write_json(path, run(arguments.n_jobs, arguments.quick), indent=None)
+    is_full = arguments.output == RESULTS and not arguments.quick
+    if is_full and compared.exists() and chosen.exists():
+        write_page(read_json(compared), read_json(chosen), DOCS)
 
 
 def run_whole(description, path, run, write_page):

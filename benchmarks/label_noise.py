@@ -10,19 +10,23 @@ get the same splits, the same wrong labels and the same preprocessing. Needs cle
 """
 
 import time
+from functools import partial
 
+import corruption_report
 import numpy as np
-from corruption import SOUND, Issues, Shuffled, Wrapper, run_script
-from label_noise_report import write_page
+from corruption import (
+    LEFT_OUT,
+    SOUND,
+    Issues,
+    Shuffled,
+    Wrapper,
+    leaving_out,
+    run_script,
+)
+from sklearn import ensemble
 from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.svm import SVC
 
 from skrebatch import (
@@ -81,32 +85,8 @@ class OutOfFold(Wrapper):
         return self
 
 
-def score(model, X, y):
-    """Score predicted probabilities on right labels."""
-    probabilities = model.predict_proba(X)
-    n_classes = probabilities.shape[1]
-    ranked = probabilities[:, 1] if n_classes == 2 else probabilities
-    labels = np.arange(n_classes)
-    return {
-        "accuracy": accuracy_score(y, probabilities.argmax(axis=1)),
-        "log_loss": log_loss(y, probabilities, labels=labels),
-        "brier": np.mean(((labels == y[:, None]) - probabilities) ** 2),
-        "auc": roc_auc_score(y, ranked, multi_class="ovr", labels=labels),
-        "ece": calibration_error(y, probabilities),
-    }
-
-
-def calibration_error(y, probabilities, n_bins=10):
-    """Return the expected calibration error of the predicted class, by bins."""
-    sure, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
-    bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
-    gaps = np.bincount(bins, sure, n_bins) - np.bincount(bins, is_right, n_bins)
-    return np.abs(gaps).sum() / len(y)
-
-
 network = ReBatchCNNClassifier  # ten of them with early stopping, as by default
 SOFT = {"strategy": "generalized-cross-entropy"}
-LEFT_OUT = {"strategy": "max-loss", "repeats": 0, "ratio": 0.15, "warmup_epochs": 5}
 PLAIN = network(ratio=0)
 OURS = {
     "one network": network(ratio=0, n_networks=1, early_stopping=True),
@@ -116,27 +96,26 @@ OURS = {
     "small-loss": network(ratio=0.3, strategy="small-loss"),
     "min-loss": network(ratio=0.15, strategy="min-loss"),
 }
+# In the order in which the CV form has them.
+CANDIDATES = "plain", "generalized-cross-entropy", "max-loss, left out"
 OTHERS = {
     "LogisticRegression": LogisticRegression(),
     "SVC": CalibratedClassifierCV(SVC(), ensemble=False),
-    "RandomForest": RandomForestClassifier(),
-    "ExtraTrees": ExtraTreesClassifier(),
-    "HistGradientBoosting": HistGradientBoostingClassifier(),
+    "RandomForest": ensemble.RandomForestClassifier(),
+    "ExtraTrees": ensemble.ExtraTreesClassifier(),
+    "HistGradientBoosting": ensemble.HistGradientBoostingClassifier(),
 }
-CLEANED = {f"cleanlab, {name}": Cleaned(model) for name, model in OTHERS.items()}
-PARTNERS = {
-    name: CLEANED.pop(name)
-    for name in [
-        "cleanlab, LogisticRegression",
-        "cleanlab, RandomForest",
-        "cleanlab, HistGradientBoosting",
-    ]
-}
+PARTNERS, MORE_PARTNERS = (
+    {f"cleanlab, {name}": Cleaned(OTHERS[name]) for name in names}
+    for names in (
+        ("LogisticRegression", "RandomForest", "HistGradientBoosting"),
+        ("SVC", "ExtraTrees"),
+    )
+)
+ONE_RECORDED = Recorded(network(ratio=0, n_networks=1, record_losses=True))
 FINDERS = {
     "recording, ten networks": Recorded(network(ratio=0, record_losses=True)),
-    "recording, one network": Recorded(
-        network(ratio=0, n_networks=1, record_losses=True)
-    ),
+    "recording, one network": ONE_RECORDED,
     "random order": Shuffled(),
 }
 MAIN = ("symmetric", 0.2, 3)
@@ -157,53 +136,52 @@ SECTIONS = [
     ({"find_label_issues": Issues()}, FOUND),
     (FINDERS, FOUND),
     (PARTNERS, FOUND),
-    (CLEANED, [MAIN]),
+    (MORE_PARTNERS, [MAIN]),
 ]
-CHOICE = [
-    (
-        {
-            "plain": PLAIN,
-            **{
-                f"soft, q={q}": network(strategy=GeneralizedCrossEntropy(q))
-                for q in (0.3, 0.7, 1.0)
-            },
-            **{
-                f"left out, ratio {ratio}, warm-up {warmup}": network(
-                    **LEFT_OUT | {"ratio": ratio, "warmup_epochs": warmup}
-                )
-                for ratio, warmup in ((0.15, 5), (0.3, 2), (0.3, 5))
-            },
-            "plain, 20 networks": network(ratio=0, n_networks=20),
-            "plain, dropout": network(ratio=0, dropout=0.3),
-            "plain, weight decay": network(ratio=0, weight_decay=0.01),
-            "soft, longer patience": network(**SOFT, n_iter_no_change=20),
-            "left out, longer patience": network(**LEFT_OUT, n_iter_no_change=20),
-        },
-        EXTREMES,
-    ),
-    (
-        {
-            "find_label_issues": Issues(),
-            "out of fold only": OutOfFold(PLAIN),
-            "one network": FINDERS["recording, one network"],
-        },
-        [MAIN, ("symmetric", 0.1, 1)],
-    ),
-]
+TRAINED = {
+    "plain": PLAIN,
+    "soft, q=0.3": network(strategy=GeneralizedCrossEntropy(0.3)),
+    "soft, q=0.7": network(strategy=GeneralizedCrossEntropy(0.7)),
+    "soft, q=1.0": network(strategy=GeneralizedCrossEntropy(1.0)),
+    **leaving_out(network),
+    "plain, 20 networks": network(ratio=0, n_networks=20),
+    "plain, dropout": network(ratio=0, dropout=0.3),
+    "plain, weight decay": network(ratio=0, weight_decay=0.01),
+    "soft, longer patience": network(**SOFT, n_iter_no_change=20),
+}
+SOUGHT = {
+    "find_label_issues": Issues(),
+    "out of fold only": OutOfFold(PLAIN),
+    "one network": ONE_RECORDED,
+}
+CHOICE = [(TRAINED, EXTREMES), (SOUGHT, [MAIN, ("symmetric", 0.1, 1)])]
+PICTURE = {
+    "score": "accuracy",
+    "kind": "symmetric",
+    "styles": {
+        "CV form": ("tab:orange", "-"),
+        "plain": ("tab:orange", "--"),
+        "RandomForest": ("tab:green", "-"),
+        "LogisticRegression": ("tab:blue", "-"),
+        "HistGradientBoosting": ("tab:gray", "-"),
+    },
+    "xlabel": "wrong training labels, %",
+    "ylabel": "accuracy, %",
+    "unit": 100,
+}
+write_page = partial(
+    corruption_report.write_page,
+    "label_noise",
+    picture=("accuracy", PICTURE),
+    main="20% symmetric",
+    candidates=CANDIDATES,
+    others=list(OTHERS),
+)
 
 
 def main():
-    run_script(
-        __doc__,
-        "label_noise",
-        "classification",
-        SECTIONS,
-        CHOICE,
-        score,
-        write_page,
-        n_networks=PLAIN.n_networks,
-        left_out=LEFT_OUT,
-    )
+    sections = "classification", SECTIONS, CHOICE
+    run_script(__doc__, "label_noise", *sections, write_page, PLAIN.n_networks)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,32 @@
-"""Pages of the docs: templates, blocks, tables, and the numbers in their cells."""
+"""Pages of the docs: templates, blocks, tables, and the numbers in their cells.
+
+A page, or what a script writes into one, is a Jinja template in benchmarks/templates.
+It has all of the text. Scripts hand it results, and functions that make tables of them.
+"""
 
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tabulate import tabulate
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
-def fill_template(template, /, **values):
-    """Fill a Markdown file of benchmarks/templates, whose fields are in braces."""
-    return (TEMPLATES / f"{template}.md").read_text("utf-8").format(**values)
+def fill_template(template, /, *functions, **values):
+    """Fill a Markdown file of benchmarks/templates; it calls functions by their names.
+
+    Beside Jinja's own filters there are those of `TEMPLATES`: ``to`` formats a value as
+    an f-string does, and ``table`` aligns rows whose cells are separated by ``|``.
+    """
+    values |= {function.__name__: function for function in functions}
+    return TEMPLATES.get_template(f"{template}.md").render(values)
 
 
 def save_figure(figure, path, dpi=80):
@@ -25,6 +41,25 @@ def save_figure(figure, path, dpi=80):
 def as_table(rows, headers="firstrow", style="pipe"):
     """Format a list of lists, or with `headers` "keys" of dicts, or a data frame."""
     return tabulate(rows, headers, style, disable_numparse=True)
+
+
+def align_table(text):
+    """Align a table: a line a row, with ``|`` between the cells."""
+    rows = [line.split("|") for line in text.strip().splitlines()]
+    return as_table([[cell.strip() for cell in row] for row in rows])
+
+
+def as_scores(scores, is_less=None):
+    """Format the scores of a frame, the best of each column bold.
+
+    `is_less` says whether less is better, in all columns or in each. Without it no cell
+    is bold.
+    """
+    texts = scores.map(lambda value: "" if np.isnan(value) else f"{value:.3f}")
+    if is_less is None:
+        return texts
+    best = np.where(is_less, scores.min(), scores.max())
+    return texts.where(scores != best, "**" + texts + "**")
 
 
 def minus(text):
@@ -43,6 +78,14 @@ def as_quartiles(values, base=1, spec=None):
     low, middle, high = np.percentile(np.divide(values, base), [25, 50, 75])
     spec = spec or (".2f" if middle < 10 else ".1f")
     return as_interval((middle, low, high), spec)
+
+
+TEMPLATES.filters |= {
+    "to": format,
+    "interval": as_interval,
+    "reached": lambda is_reached: "reached" if is_reached else "**not reached**",
+    "table": align_table,
+}
 
 
 def list_versions(versions):

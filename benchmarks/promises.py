@@ -9,90 +9,46 @@ written; a promise whose file is missing is left out.
 import numpy as np
 import pandas as pd
 from harness import DOCS, RESULTS, make_parser, read_json
-from pages import TEMPLATES, as_table, write_blocks
+from pages import fill_template, write_blocks
 
 PAGE = DOCS / "promises.md"
 BLOCK = "promises: written by benchmarks/promises.py"
-
-
-def per_fit(slope, unit):
-    """Write a slope with its interval, where it has one."""
-    mean, low, high = slope
-    if low == high:
-        return f"{mean:.0f} {unit}"
-    return f"{mean:+.0f} {unit} [{low:+.0f}, {high:+.0f}]"
-
-
-def of_fits(found):
-    readings = found["readings"]
-    first, last = readings[len(readings) // 5], readings[-1]
-    more = {name: last[name] - first[name] for name in first}
-    failed = found["fits"] - found["ends"]["done"]
-    slopes = {name: per_fit(slope, name) for name, slope in found["slopes"].items()}
-    return {"failed": failed, "more": more, "kib": more["bytes"] / 2**10, **slopes}
-
-
-def of_arguments(found):
-    n_tried, n_works = sum(found["ends"].values()), found["ends"]["works"]
-    n_errors = len(found["ends"]) - 1
-    return {"n_tried": n_tried, "n_failed": n_tried - n_works, "n_errors": n_errors}
-
-
-def of_mapped(found):
-    slower = []
-    for cell in found["time"]["cells"]:
-        file, memory = (cell["seconds"][name]["cpu"] for name in ("file", "memory"))
-        ratio = np.median(np.divide(file, memory))
-        slower.append(f"{ratio:.2f} at {cell['rows']:,} × {cell['features']:,}")
-    largest = found["peak"]["cells"][-1]
-    mib = largest["bytes"] / 2**20
-    return {**largest, "mib": mib, "slower": "; ".join(slower)}
-
-
-def of_plan(found):
-    cells = found["simulation"]["cells"]
-    n_same = sum(cell["same"] for cell in cells)
-    n_machines = max(cell["machines"] for cell in cells)
-    return {"n_same": n_same, "n_choices": len(cells), "n_machines": n_machines}
-
-
-def of_sharded(found):
-    cells = [cell for cell in found["cells"] if cell["dtype"] == "float64"]
-    runs = pd.json_normalize(cells, "runs")
-    apart = runs["largest difference"].max()
-    return {"n_fits": len(runs), "total": runs.sum(), "apart": apart}
-
-
-# By file of results, and section: what the figures need beside what is there.
-VALUES = {
-    "kills": lambda found: {"n_cases": len(found["cases"])},
-    "abuse, fits": of_fits,
-    "abuse, arguments": of_arguments,
-    "mapped": of_mapped,
-    "plan": of_plan,
-    "sharded": of_sharded,
-}
+SOURCES = "kills", "abuse", "mapped", "plan", "sharded"
 
 
 def table():
-    """Make the table of all promises whose results are there.
+    """Make the table of all promises whose results are there."""
+    paths = {name: RESULTS / f"{name}.json" for name in SOURCES}
+    found = {n: read_json(path) if path.exists() else {} for n, path in paths.items()}
+    values = {}
+    if found["abuse"]:
+        values |= of_fits(**found["abuse"]["fits"])
+    if found["mapped"]:
+        values["slower"] = [slower(**cell) for cell in found["mapped"]["time"]["cells"]]
+    if found["sharded"]:
+        cells = found["sharded"]["cells"]
+        exact = [cell for cell in cells if cell["dtype"] == "float64"]
+        values["runs"] = pd.json_normalize(exact, "runs")
+    return fill_template("promises", **found, **values)
 
-    The lines of a promise in the template are: its results, "file" or "file, section",
-    who measured it, the promise itself, and its figure.
-    """
-    rows = []
-    text = (TEMPLATES / "promises.md").read_text("utf-8")
-    for promise in text.strip().split("\n\n"):
-        source, by, title, *figure = promise.splitlines()
-        name, _, section = source.partition(", ")
-        path = RESULTS / f"{name}.json"
-        found = read_json(path) if path.exists() else {}
-        found = found.get(section) if section else found
-        if found:
-            values = {**found, **VALUES.get(source, dict)(found)}
-            measured = " ".join(figure).format(**values)
-            rows.append({"promise": title, "measured": measured, "by": by})
-    return as_table(rows, "keys")
+
+def of_fits(readings, slopes, **_):
+    """Return what a process holds more after the warm-up, and how to write a slope."""
+    first, last = readings[len(readings) // 5], readings[-1]
+
+    def per_fit(unit):
+        mean, low, high = slopes[unit]
+        if low == high:
+            return f"{mean:.0f} {unit}"
+        return f"{mean:+.0f} {unit} [{low:+.0f}, {high:+.0f}]"
+
+    return {"more": {n: last[n] - first[n] for n in first}, "per_fit": per_fit}
+
+
+def slower(rows, features, seconds, **_):
+    """Say how much more CPU time training takes from a file than in memory."""
+    ratio = np.divide(seconds["file"]["cpu"], seconds["memory"]["cpu"])
+    return f"{np.median(ratio):.2f} at {rows:,} × {features:,}"
 
 
 def write_page(_results=None):

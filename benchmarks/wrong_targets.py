@@ -9,17 +9,26 @@ get the same splits, the same wrong targets and the same preprocessing. Targets 
 standardised for all of them, in some models after a logarithm.
 """
 
+from functools import partial
+
+import corruption_report
 import numpy as np
-from corruption import SOUND, Issues, Shuffled, Wrapper, run_script
+from corruption import (
+    LEFT_OUT,
+    SOUND,
+    Issues,
+    Shuffled,
+    Wrapper,
+    leaving_out,
+    run_script,
+)
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import HuberRegressor, QuantileRegressor, TheilSenRegressor
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.model_selection import cross_val_predict
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from wrong_targets_report import write_page
 
 from skrebatch import ReBatchCNNRegressor, ReBatchCNNRegressorCV, Welsch
 
@@ -30,16 +39,6 @@ class Residuals(Wrapper):
     def fit(self, X, y):
         self.quality_ = -np.abs(y - cross_val_predict(self.seeded(), X, y))
         return self
-
-
-def score(model, X, y):
-    """Score predicted targets, in units of the standard deviation of right ones."""
-    predicted, unit = model.predict(X), np.std(y)
-    return {
-        "mae": mean_absolute_error(y, predicted) / unit,
-        "rmse": root_mean_squared_error(y, predicted) / unit,
-        "r2": r2_score(y, predicted),
-    }
 
 
 def scaled(model):
@@ -57,7 +56,6 @@ def logarithmic(model):
 
 network = ReBatchCNNRegressor  # ten of them with early stopping, as by default
 STANDARD = {"standardize_target": True}  # by mean and standard deviation
-LEFT_OUT = {"strategy": "max-loss", "repeats": 0, "ratio": 0.15, "warmup_epochs": 5}
 PLAIN = network(ratio=0)
 OURS = {
     "plain, standard scale": network(ratio=0, **STANDARD),
@@ -103,37 +101,42 @@ SECTIONS = [
     ({"find_label_issues": Issues()}, FOUND),
     (FINDERS, FOUND),
 ]
-CHOICE = [
-    (
-        {
-            "plain": PLAIN,
-            **{f"welsch, c={c}": network(strategy=Welsch(c)) for c in (1.0, 2.0, 3.0)},
-            **{
-                f"left out, ratio {ratio}, warm-up {warmup}": network(
-                    **LEFT_OUT | {"ratio": ratio, "warmup_epochs": warmup}
-                )
-                for ratio, warmup in ((0.15, 5), (0.3, 2), (0.3, 5))
-            },
-            "welsch, longer patience": network(strategy="welsch", n_iter_no_change=20),
-            "left out, longer patience": network(**LEFT_OUT, n_iter_no_change=20),
-        },
-        EXTREMES,
-    )
-]
+TRAINED = {
+    "plain": PLAIN,
+    "welsch, c=1.0": network(strategy=Welsch(1.0)),
+    "welsch, c=2.0": network(strategy=Welsch(2.0)),
+    "welsch, c=3.0": network(strategy=Welsch(3.0)),
+    **leaving_out(network),
+    "welsch, longer patience": network(strategy="welsch", n_iter_no_change=20),
+}
+CHOICE = [(TRAINED, EXTREMES)]
+PICTURE = {
+    "score": "mae",
+    "kind": "swapped",
+    "styles": {
+        "CV form": ("tab:orange", "-"),
+        "plain": ("tab:orange", "--"),
+        "RandomForest": ("tab:green", "-"),
+        "HistGradientBoosting": ("tab:gray", "-"),
+        "HistGradientBoosting, absolute": ("tab:gray", "--"),
+        "Huber": ("tab:blue", "-"),
+    },
+    "xlabel": "wrong training targets, %",
+    "ylabel": "mean absolute error",
+}
+write_page = partial(
+    corruption_report.write_page,
+    "wrong_targets",
+    picture=("error", PICTURE),
+    main="20% swapped",
+    # In the order in which the CV form has them.
+    candidates=("plain", "welsch", "max-loss, left out"),
+)
 
 
 def main():
-    run_script(
-        __doc__,
-        "wrong_targets",
-        "regression",
-        SECTIONS,
-        CHOICE,
-        score,
-        write_page,
-        n_networks=PLAIN.n_networks,
-        left_out=LEFT_OUT,
-    )
+    sections = "regression", SECTIONS, CHOICE
+    run_script(__doc__, "wrong_targets", *sections, write_page, PLAIN.n_networks)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 
 import label_noise
-import label_noise_report
 import numpy as np
 import pandas as pd
 import pytest
 import wrong_targets
-import wrong_targets_report
-from corruption import Shuffled, corrupt, evaluate, find_table, score_found, with_seed
+from corruption import Shuffled, corrupt, evaluate, find_table, score_found
 from corruption_report import (
     chosen_table,
     difference_table,
@@ -21,6 +19,7 @@ from corruption_report import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from trials import calibration_error, with_seed
 
 from skrebatch import ReBatchCNNClassifierCV, ReBatchCNNRegressorCV
 
@@ -66,9 +65,7 @@ def test_wrong_targets_by_kind():
 
 
 def test_a_model_is_scored_as_by_hand():
-    scores = evaluate(
-        "iris", "symmetric", 0.2, 1, LogisticRegression(), label_noise.score
-    )
+    scores = evaluate("iris", "symmetric", 0.2, 1, LogisticRegression())
     data = find_table("iris")
     train, test = data.splits(3, 1)[1]
     rows, test_rows = data.prepare(train, test)
@@ -86,7 +83,7 @@ def test_calibration_error_by_hand():
     p = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 2)
     y = np.array([0, 0, 1, 1, 1, 1])
     expected = (4 * 0.4 + 2 * 0.4) / 6
-    assert label_noise.calibration_error(y, p) == pytest.approx(expected)
+    assert calibration_error(y, p) == pytest.approx(expected)
 
 
 def test_what_is_found_by_hand():
@@ -160,10 +157,9 @@ def test_tables_by_hand():
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_the_cv_form_has_the_candidates_that_the_page_names(task):
-    model, report, y = ReBatchCNNClassifierCV(), label_noise_report, LABELS
+    model, benchmark, y = ReBatchCNNClassifierCV(), label_noise, LABELS
     if task == "regression":
-        model, report, y = ReBatchCNNRegressorCV(), wrong_targets_report, TARGETS
-    benchmark = label_noise if task == "classification" else wrong_targets
+        model, benchmark, y = ReBatchCNNRegressorCV(), wrong_targets, TARGETS
     network = benchmark.PLAIN.set_params(
         max_epochs=1, n_networks=2, validation_fraction=0.5
     )
@@ -171,17 +167,17 @@ def test_the_cv_form_has_the_candidates_that_the_page_names(task):
     found = pd.DataFrame(model.fit(X, y).cv_results_["params"])
     names = found["strategy"].where(found.get("ratio") != 0, "plain")
     names = names.where(names != "max-loss", "max-loss, left out")
-    assert tuple(names) == report.CANDIDATES
+    assert tuple(names) == benchmark.write_page.keywords["candidates"]
 
 
-@pytest.mark.parametrize("report", [label_noise_report, wrong_targets_report])
-def test_the_page_is_written_from_the_results(tmp_path, report):
-    stem = report.__name__.removesuffix("_report")
+@pytest.mark.parametrize("benchmark", [label_noise, wrong_targets])
+def test_the_page_is_written_from_the_results(tmp_path, benchmark):
+    stem = benchmark.__name__
     compared, chosen = (
         json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
         for name in (stem, f"{stem}_choice")
     )
-    report.write_page(compared, chosen, tmp_path)
+    benchmark.write_page(compared, chosen, tmp_path)
     page = (tmp_path / f"{stem}.md").read_text("utf-8")
     assert page == (ROOT / "docs" / f"{stem}.md").read_text("utf-8")
     judged, development = ({t["name"] for t in r["tables"]} for r in (compared, chosen))

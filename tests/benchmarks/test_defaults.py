@@ -89,7 +89,7 @@ def test_effects_are_relative_to_the_defaults_table_by_table():
 def test_slow_models_are_compared_where_all_were_run():
     own = frame_of({"a": {"skrebatch": 0.2, "slow": 0.1}, "b": {"skrebatch": 0.2}})
     own = own[(own.model == "skrebatch") | (own.split == 0)]
-    both = where_all(own, ["skrebatch", "slow"])
+    both = where_all(own)
     assert both[["table", "split", "model"]].values.tolist() == [
         ["a", 0, "skrebatch"],
         ["a", 0, "slow"],
