@@ -143,7 +143,7 @@ def _check_split(i: int, split: Any, n_rows: int) -> tuple[Indices, Indices]:
     found, counts = np.unique(np.concatenate([train, valid]), return_counts=True)
     if len(found) and counts.max() > 1:
         raise ValueError(
-            f"Split {i} of cv holds row {found[counts.argmax()]} more than once; a row "
-            "can only be trained on or held out."
+            f"Split {i} of cv holds row {found[counts.argmax()]} more than once; "
+            "each row can be used once, for training or for validation."
         )
     return train, valid

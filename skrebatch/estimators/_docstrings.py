@@ -22,8 +22,8 @@ _PARAMETERS = {
 default="min-loss"
         How samples are chosen for the next epoch. "min-loss" chooses the samples of
         lowest loss, "max-loss" those of highest loss, and "random" chooses at random,
-        as a control. The other names are further methods. Pass a Strategy object to set
-        the parameters of a method, or to use a strategy of your own.
+        for comparison. The other names are further methods. Pass a Strategy object to
+        set the parameters of a method, or to use a strategy of your own.
     repeats : int, default=1
         How many times the next epoch contains each chosen sample. 0 leaves the chosen
         samples out. 1 only moves them, as in the equations of the paper.
@@ -43,17 +43,17 @@ default="constant"
         Number of epochs for which a choice of samples is used. The losses are computed
         only when samples are chosen, unless `loss_smoothing` is set.{balanced}
     shuffle : bool, default=True
-        Whether to shuffle the other samples in every epoch after the first. False
-        leaves them in their original order, as the paper does. The first epoch of a new
-        network always has a random order.""",
+        Whether to shuffle the samples that are not chosen, in every epoch after the
+        first. False leaves them in their original order, as the paper does. The first
+        epoch of a new network always has a random order.""",
     "network": """architecture : {{"auto", "cnn", "projected-cnn", "mlp"}}, \
 default="auto"
         "cnn" has convolution blocks, which read the features in their order, and a
-        head. "projected-cnn" is for features without order: before the blocks, a
-        linear layer and a ReLU project all features to 8 channels of 16 positions.
-        "mlp" is a multilayer perceptron: the head alone, applied to the features. It
-        ignores the parameters of the blocks, from `conv_channels` to `padding`. "auto"
-        is "projected-cnn", or "cnn" with `variable_length`.
+        head of linear layers. "projected-cnn" is for features without order: before the
+        blocks, a linear layer and a ReLU project all features to 8 channels of 16
+        positions. "mlp" is a multilayer perceptron: the head alone, applied to the
+        features. It ignores the parameters of the blocks, from `conv_channels` to
+        `padding`. "auto" is "projected-cnn", or "cnn" with `variable_length`.
     conv_channels : tuple of int, default=(8, 16)
         Output channels of each convolution block. The length of the tuple is the
         number of blocks.
@@ -152,7 +152,7 @@ default=None
         a row is the mean prediction of the networks that hold out this row. The best
         epoch is the one with the best running mean of these scores. "auto" is "loss"
         for one network and {bounded_text} for several. A wrong {label} affects that
-        score less than the loss.
+        score less than it affects the loss.
     validation_fraction : float, default=0.2
         Fraction of the training rows that `early_stopping` holds out{stratified}. Not
         used if `fit` is given a validation set. One network holds out a single set of
@@ -195,9 +195,10 @@ default=None
         Number of epochs between checkpoints.
     record_losses : bool, default=False
         Whether to record the loss of every row after each epoch. At most 100 epochs
-        are stored: beyond that, every second one is dropped. The record takes up to 500
-        bytes per row for each network. The attributes take up to 500 bytes per row
-        more. See :func:`training_dynamics`.
+        are stored: in a longer training, only every second epoch is kept, then every
+        fourth, and so on. The losses take up to about 500 bytes per row for each
+        network, and the attributes take as much as one network. See
+        :func:`training_dynamics`.
     callbacks : list of skorch.callbacks.Callback, default=None
         Callbacks of skorch, called in each epoch. Those that compute scores or change
         single parameters are not supported. Callbacks of scikit-learn (1.9 or newer)

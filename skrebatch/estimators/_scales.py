@@ -66,7 +66,7 @@ def warn_of_scales(X: Any, names: NDArray[Any] | None, limit: float | None) -> N
     message = (
         f"The scale of these columns of X hinders training: {listed}. Their values are "
         "far from 0 compared with their spread, very large, or far larger than those "
-        "of other columns. Scale them, such as with make_pipeline(StandardScaler(), "
+        "of other columns. Scale them, for example: make_pipeline(StandardScaler(), "
         "estimator)."
     )
     if issued is not None:

@@ -59,9 +59,9 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
             classifiers, the threshold is log 2, that is, a predicted probability of the
             label above 1/2. The predicted label is then correct; with more than two
             classes, it can also be correct above the threshold. For regressors, the
-            threshold is 1, an error of `target_scale_`. ``<NA>`` if the loss was never
-            below the threshold. Also ``<NA>`` if the scale of the target is unknown:
-            for skorch regressors, and with ``standardize_target=False``.
+            threshold is 1, the loss of an error of `target_scale_`. ``<NA>`` if the
+            loss was never below the threshold. Also ``<NA>`` if the scale of the target
+            is unknown: for skorch regressors, and with ``standardize_target=False``.
         label_quality : float
             The mean confidence, in [0, 1]. A low value suggests a wrong label: samples
             with low confidence throughout the training are often mislabelled ([1]_,

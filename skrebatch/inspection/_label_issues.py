@@ -60,16 +60,15 @@ def find_label_issues(
     labels, it is the number of rows that confident learning [2]_ counts as wrong. Each
     class has a threshold: the mean of its predicted probability over the rows with this
     label. Of the classes that reach their threshold for a row, the most probable one is
-    considered. The row is counted if this class is not its label. The thresholds depend
-    on neither the number of classes nor their sizes. With several labels per row, a row
-    is counted if one of its labels is counted. For numbers, the estimate is the number
-    of rows whose residual differs from the median residual by more than 3.5 scaled
-    median absolute deviations [3]_. The rows with the lowest quality are marked; their
-    number is the estimate. If the network predicts poorly, the estimate is too high;
-    the order of the rows is then more useful than the marks. Without out-of-fold
-    predictions, as for a net of skorch, the estimate uses predictions for rows that the
-    network was trained on. If the network has learned their wrong labels, the estimate
-    is too low.
+    considered. The row is counted if this class is not its label. With several labels
+    per row, a row is counted if one of its labels is counted. For numbers, the estimate
+    is the number of rows whose residual differs from the median residual by more than
+    3.5 scaled median absolute deviations [3]_. The rows with the lowest quality are
+    marked; their number is the estimate. If the network predicts poorly, the estimate
+    is too high; the order of the rows is then more useful than the marks. Without
+    out-of-fold predictions, as for a net of skorch, the estimate uses predictions for
+    rows that the network was trained on. If the network has learned their wrong labels,
+    the estimate is too low.
 
     Parameters
     ----------
@@ -144,7 +143,7 @@ def find_label_issues(
     >>> sorted(issues.index[:2])
     [10, 90]
 
-    The losses that a network of your own has had in its training:
+    With the losses that were recorded while a network of your own was trained:
 
     >>> import numpy as np
     >>> import torch

@@ -63,7 +63,7 @@ def fit_distributed(
     with different rows. The processes train one network as `fit` would on all rows, in
     the order of the ranks. The mini-batches are the same; each process computes the
     gradient of the rows that it holds, and the gradients are summed. The samples are
-    selected by the losses of all rows. The result equals that of `fit` up to rounding,
+    chosen by the losses of all rows. The result equals that of `fit` up to rounding,
     and is bit-identical in all processes.
 
     The rows are not sent to other processes. Targets, weights and losses, a few bytes

@@ -61,7 +61,7 @@ _PARAMETERS = """estimator : {held} or None, default=None
         same rows.
     scoring : str, callable or None, default=None
         Score of the out-of-fold predictions, as for ``GridSearchCV``. None is a score
-        that wrong {labels} hardly bias: {score}.
+        that can rank candidates in spite of wrong {labels}: {score}.
     random_state : int, numpy.random.RandomState or None, default=None
         `random_state` of all candidates, so that they have the same folds and initial
         weights. None is that of `estimator`.

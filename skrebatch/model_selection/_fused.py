@@ -130,7 +130,7 @@ def fit_fused(
     Networks of the same architecture, loss, optimizer and precision are trained
     in one stack; all other settings may differ between them. In float64, the fitted
     parameters equal those of a separate `fit` up to rounding. In float32, differences
-    can grow over the epochs, because rounding can change which samples are selected.
+    can grow over the epochs, because rounding can change which samples are chosen.
     If an estimator of a stack is verbose, a progress bar or a table shows the mean
     losses of the stack.
 

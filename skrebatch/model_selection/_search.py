@@ -53,7 +53,7 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     ``set_callbacks`` (scikit-learn 1.9 or newer) all estimators are fitted one by one.
 
     In float64 the scores are those of ``GridSearchCV``. In float32 some scores may
-    differ, because rounding can change which samples are selected.
+    differ, because rounding can change which samples are chosen.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ class LossLog:
     """Losses and choices of at most 100 epochs.
 
     Beyond 100 epochs, every second epoch is dropped, and only every 2nd (then 4th,
-    8th, ...) epoch is added. The log therefore takes at most 500 bytes per sample. The
-    number of epochs in which a sample was chosen is counted over all epochs.
+    8th, ...) epoch is added. The log therefore takes about 500 bytes per sample at
+    most. The number of epochs in which a sample was chosen is counted over all epochs.
 
     Parameters
     ----------

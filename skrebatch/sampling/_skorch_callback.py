@@ -51,7 +51,7 @@ class ReBatch(Callback):
     ratio : float, default=0.15
         Redistribution ratio r of eq. 2, at least 0.
     strategy : str or Strategy, default="min-loss"
-        Strategy that selects the samples of each epoch: one of the names that
+        Strategy that chooses the samples of each epoch: one of the names that
         :class:`ReBatchCNNClassifier` accepts, or an object. It uses the losses that the
         criterion returns with ``reduction="none"``, including class weights. If the
         strategy returns weights, they multiply these losses.
@@ -59,9 +59,9 @@ class ReBatch(Callback):
         How often the next epoch contains each chosen sample; 0 leaves out the chosen
         samples.
     shuffle : bool, default=True
-        Whether to shuffle the other samples before each epoch after the first. If
-        False, they keep their natural order. The order of the first epoch is always
-        random.
+        Whether to shuffle the samples that are not chosen, before each epoch after the
+        first. If False, they keep their original order. The order of the first epoch is
+        always random.
     ratio_schedule : {"constant", "linear", "cosine", "step"} or callable, \
 default="constant"
         Schedule of the ratio over the epochs. A callable maps the progress in (0, 1] to
@@ -81,8 +81,9 @@ default="constant"
     record_losses : bool, default=False
         Whether to record the loss of every row after each epoch, for
         :func:`training_dynamics` and :func:`find_label_issues`. At most 100 epochs are
-        stored: beyond that, every second one is dropped. Rows that the net holds out
-        for validation are recorded as well, which takes another pass over them.
+        stored: in a longer training, only every second epoch is kept, then every
+        fourth, and so on. Rows that the net holds out for validation are recorded as
+        well, which takes another pass over them.
     random_state : int, numpy.random.Generator or None, default=None
         Seed or generator for all random numbers.
 

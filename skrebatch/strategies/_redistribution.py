@@ -82,8 +82,9 @@ class MaxLoss(Strategy):
 class RandomChoice(Strategy):
     """Choose samples at random, independently of their losses.
 
-    This is the control for the other strategies. If another strategy improves on this
-    one, the losses are the cause. An improvement that both have comes from the order.
+    This is the control for the other strategies. If a strategy is better than this one
+    with the same `ratio` and `repeats`, the losses are the cause. If both are better
+    than ``ratio=0``, the cause is the order or the number of steps.
 
     See Also
     --------

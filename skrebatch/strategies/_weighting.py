@@ -187,8 +187,8 @@ class Welsch(Strategy):
     Parameters
     ----------
     c : float, default=2.0
-        Error, in units of the scaled target, above which a sample loses most of its
-        weight; above 0.
+        Error, in units of the scaled target, at which the weight is exp(-1/2), about
+        0.6; above 0. At twice this error, the weight is about 0.1.
 
     Raises
     ------
