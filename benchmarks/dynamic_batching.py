@@ -142,7 +142,7 @@ def shares(values):
 def padding_table(seeds):
     """Tabulate how much padding there is, and how much dynamic batches save."""
     names = {"fixed": f"fixed, {ROWS} rows"}
-    names |= {str(n): f"dynamic, stretches of {n} batches" for n in STRETCHES}
+    names |= {str(n): f"dynamic, parts of {n} batches" for n in STRETCHES}
     base = pd.DataFrame([seed["fixed"] for seed in seeds])
     rows = []
     for key, name in names.items():

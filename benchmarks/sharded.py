@@ -104,7 +104,7 @@ def write_page(results):
                 "table": f"{cell['rows']:,} × {cell['features']}",
                 "mini-batch": f"{cell['batch_size']:,}",
                 "precision": cell["dtype"],
-                "time, of one process": as_quartiles(runs.together, runs.alone),
+                "relative time": as_quartiles(runs.together, runs.alone),
                 "sent each step": f"{runs.parameters[0]:,} numbers",
                 "chosen alike": f"{alike:,} of {chosen:,}",
                 "largest difference": f"{runs['largest difference'].max():.0e}",
