@@ -13,6 +13,9 @@ import torch
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
+
 @contextlib.contextmanager
 def default_settings() -> Iterator[None]:
     """Compute with the defaults of numpy and torch; restore the user's afterwards.
@@ -21,6 +24,9 @@ def default_settings() -> Iterator[None]:
     recording of gradients, and autocast. The default dtype is not among them, because
     all threads share it: every tensor is created with a dtype of its own.
     """
+    if _are_default():
+        yield
+        return
     with contextlib.ExitStack() as stack:
         stack.enter_context(np.errstate(all="warn", under="ignore"))
         stack.enter_context(torch.inference_mode(False))
@@ -32,6 +38,18 @@ def default_settings() -> Iterator[None]:
             if torch.is_autocast_enabled(device_type):
                 stack.enter_context(torch.autocast(device_type, enabled=False))
         yield
+
+
+def _are_default() -> bool:
+    """Return whether there is nothing to set, as within another call."""
+    return (
+        torch.is_grad_enabled()
+        and not torch.is_inference_mode_enabled()
+        and np.geterr() == _ERRORS
+        and torch.get_default_device().type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_autocast_enabled("cuda")
+    )
 
 
 def with_default_settings(function: _Function) -> _Function:

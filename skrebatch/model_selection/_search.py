@@ -19,6 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, indexable
 from tqdm.auto import tqdm
 
+from skrebatch._engine.nn.prediction import shared_predictors
 from skrebatch._engine.serialization.checkpoint import (
     Checkpoint,
     check_folder,
@@ -410,36 +411,42 @@ def _train_and_score(
             result.stack = None  # would hold all networks until the last is scored
     fit_time = (time.perf_counter() - start) / len(tasks)
     outcomes = []
-    for i, task in enumerate(tasks):
-        # Only scores are returned, so the networks can be freed one by one.
-        estimator, task.estimator = task.estimator, None
-        outcome = Outcome(fit_time=fit_time)
-        outcomes.append((task.number, outcome))
-        try:
-            if fits is None:
-                with interrupts_raised():
-                    _fit(estimator, task.fold.X, task.fold.y, task.fold.fit_params)
-                outcome.fit_time = time.perf_counter() - start
-            else:
-                estimator.__rebatch_finish__(fits[i], results[i])
-                fits[i].job.members.clear()
-        except Exception as error:
-            outcome.error = error
-            continue
-        if task.fold.pipeline is not None:
-            pipeline = copy.copy(task.fold.pipeline)
-            pipeline.steps = [*pipeline.steps, (task.name, estimator)]
-            estimator = pipeline
-        begin = time.perf_counter()
-        for X, y, params in task.fold.scored:
+    with shared_predictors():
+        for i, task in enumerate(tasks):
+            # Only scores are returned, so the networks can be freed one by one.
+            estimator, task.estimator = task.estimator, None
+            outcome = Outcome(fit_time=fit_time)
+            outcomes.append((task.number, outcome))
             try:
-                args = (X,) if y is None else (X, y)
-                outcome.scores.append(scorer(estimator, *args, **params))
+                if fits is None:
+                    with interrupts_raised():
+                        _fit(estimator, task.fold.X, task.fold.y, task.fold.fit_params)
+                    outcome.fit_time = time.perf_counter() - start
+                else:
+                    estimator.__rebatch_finish__(fits[i], results[i])
+                    fits[i].job.members.clear()
             except Exception as error:
-                outcome.scores.append(error)
-        outcome.score_time = time.perf_counter() - begin
+                outcome.error = error
+                continue
+            _score(scorer, task, estimator, outcome)
     if file is not None:
         states = [[number, outcome.state_dict()] for number, outcome in outcomes]
         if is_plain(states):  # stacks with errors other than divergence are retrained
             file.write({"outcomes": states})
     return outcomes
+
+
+def _score(scorer: Any, task: Task, estimator: Any, outcome: Outcome) -> None:
+    """Score a fitted estimator on its fold; an error takes the place of the scores."""
+    if task.fold.pipeline is not None:
+        pipeline = copy.copy(task.fold.pipeline)
+        pipeline.steps = [*pipeline.steps, (task.name, estimator)]
+        estimator = pipeline
+    begin = time.perf_counter()
+    for X, y, params in task.fold.scored:
+        try:
+            args = (X,) if y is None else (X, y)
+            outcome.scores.append(scorer(estimator, *args, **params))
+        except Exception as error:
+            outcome.scores.append(error)
+    outcome.score_time = time.perf_counter() - begin

@@ -13,6 +13,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -44,10 +45,15 @@ _FEW_ROWS = 4
 # Maximum number of blocks, and of their values, that a thread predicts before it takes
 # the next rows. The number of values limits the memory.
 _BLOCKS_AT_ONCE, _PART_VALUES = 32, 1_000_000
+# Maximum number of values of a block whose memory is kept for the next predictions.
+_KEPT_VALUES = 100_000
 
 # The predictors that are not in use, by module. They are not attributes, so copies and
 # files of a module or an estimator do not contain them.
 _idle: WeakKeyDictionary[torch.nn.Module, list[Predictor]] = WeakKeyDictionary()
+# Within `shared_predictors`, those of all modules, by the sizes of their networks.
+_shared: ContextVar[dict[Any, list[Predictor]] | None]
+_shared = ContextVar("_shared", default=None)
 
 
 def predict(module: TabularCNN | Ensemble, X: Any, finish: Finish) -> Float64s:
@@ -72,16 +78,39 @@ def predict(module: TabularCNN | Ensemble, X: Any, finish: Finish) -> Float64s:
 
 
 @contextlib.contextmanager
+def shared_predictors() -> Iterator[None]:
+    """Let modules of the same sizes use one predictor in turn, in this thread.
+
+    It is for many modules that predict once or twice each. To copy other networks into
+    a predictor takes less time than to make a new one.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+@contextlib.contextmanager
 def _borrow_predictor(module: TabularCNN | Ensemble) -> Iterator[Predictor]:
-    """Lend an idle predictor of the module, or a new one, to a single thread."""
-    idle = _idle.setdefault(module, [])
+    """Lend an idle predictor, which holds the networks, or a new one to a thread."""
     values = _read_values(module)
+    networks = networks_of(module)
+    shared = _shared.get()
+    if shared is None:
+        idle = _idle.setdefault(module, [])
+    else:
+        sizes = networks[0].architecture, len(networks), values.dtype, values.device
+        idle = shared.setdefault(sizes, [])
     try:
         predictor = idle.pop()
     except IndexError:
         predictor = None
-    if predictor is None or not predictor.holds(values):
+    is_current = predictor is not None and predictor.holds(values)
+    if predictor is None or (shared is None and not is_current):
         predictor = Predictor(_make_stack(module), values)
+    elif not is_current:
+        predictor.load(networks, values)
     yield predictor
     idle.append(predictor)
 
@@ -133,13 +162,16 @@ class Predictor:
         architecture, flat = stack.architecture, stack.flat
         self.full, self.values = stack, values
         self.stacks = {architecture: stack}
-        self.few_steps: Steps = {}
+        # The steps that are kept.
+        self.steps: Steps = {}
         # Rows of a block.
         on_cpu = flat.device.type == "cpu"
         most_rows = _BLOCK_ROWS if on_cpu else _GPU_ROWS
         most_values = _BLOCK_VALUES if on_cpu else _GPU_VALUES
         n_rows = most_values // (len(flat) * architecture.width)
         self.size = max(_FEW_ROWS, min(most_rows, n_rows // _FEW_ROWS * _FEW_ROWS))
+        n_values = self.size * len(flat) * architecture.width
+        self.keeps_steps = n_values <= _KEPT_VALUES
 
     def holds(self, values: torch.Tensor) -> bool:
         """Return whether the networks were made of exactly these values."""
@@ -151,10 +183,22 @@ class Predictor:
             and np.array_equal(mine.cpu().numpy(), values.cpu().numpy())
         )
 
+    def load(self, networks: list[TabularCNN], values: torch.Tensor) -> None:
+        """Replace the networks by copies of others of the same sizes."""
+        for k, network in enumerate(networks):
+            self.full.write(k, network)
+        self.values = values
+        # Stacks for short rows still have the old weights.
+        architecture = self.full.architecture
+        self.stacks = {architecture: self.full}
+        self.steps = {
+            key: step for key, step in self.steps.items() if key[0] == architecture
+        }
+
     def predict(self, X: Any, finish: Finish, n_threads: int) -> Float64s:
         """Predict rows on at most `n_threads` threads; see :func:`predict`."""
         if len(X) <= _FEW_ROWS:
-            return self._predict_part(X[:], finish, self.few_steps)
+            return self._predict_part(X[:], finish, self.steps)
         n_values = self.size * self.full.architecture.n_features
         n_blocks = max(1, min(_BLOCKS_AT_ONCE, _PART_VALUES // n_values))
         n_rows = n_blocks * self.size
@@ -162,6 +206,8 @@ class Predictor:
         n_threads = min(n_threads, len(parts))
         # Each thread takes steps that no other thread uses.
         idle: list[Steps] = [{} for _ in range(n_threads)]
+        if self.keeps_steps:
+            idle[0] = self.steps
 
         @with_default_settings
         def predict_part(part: slice) -> Float64s:

@@ -214,3 +214,21 @@ def test_what_is_kept_goes_with_the_module():
     del module
     gc.collect()
     assert kept() is None
+
+
+@EACH
+@pytest.mark.parametrize("n_rows", [3, 20, 300])
+def test_modules_that_share_a_predictor_predict_the_same_bits(name, n_rows):
+    modules = [make_module(name), make_module(name, K=2), make_module(name)]
+    with torch.no_grad():
+        for factor, module in enumerate(modules, start=1):
+            for parameter in module.parameters():
+                parameter.mul_(factor)
+    X = make_rows(name, n_rows)
+    alone = [predict(module, X, side_by_side) for module in modules]
+    with prediction.shared_predictors():
+        for turn in range(2):
+            for module, expected in zip(modules, alone, strict=True):
+                found = predict(module, X, side_by_side)
+                np.testing.assert_array_equal(found, expected, err_msg=f"turn {turn}")
+    assert (alone[0] != alone[2]).any()
