@@ -8,7 +8,7 @@ and does re-Batch make it better?
 
 # %%
 # The table has 569 tumours, described by 30 numbers; the labels say which are benign. A
-# network wants features of similar scale, so a scaler comes first.
+# network needs features of similar scale, so a scaler comes first.
 
 import pandas as pd
 from sklearn.datasets import load_breast_cancer
@@ -34,8 +34,9 @@ print(f"accuracy on the test rows  {model.score(X_test, y_test):.3f}")
 print(f"logistic regression        {linear.score(X_test, y_test):.3f}")
 
 # %%
-# Three ensembles with the same initial weights: plain training (``ratio=0``), the
-# easiest rows twice in each epoch, and as many random rows twice, as a control.
+# Three ensembles start with the same initial weights: plain training (``ratio=0``), the
+# easiest rows twice in each epoch, and the same number of random rows twice, as a
+# control.
 
 settings = {
     "plain": {"ratio": 0},

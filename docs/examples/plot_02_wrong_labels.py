@@ -39,9 +39,9 @@ print(f"{marked.isin(wrong).mean():.0%} of the marked labels are wrong")
 print(f"{wrong.isin(marked).mean():.0%} of the wrong labels are marked")
 
 # %%
-# Train on the given labels, and after a person has corrected the marked ones.
-# ``ReBatchCNNClassifierCV`` trains plain networks and networks that withstand wrong
-# labels, and keeps the best candidate. The test labels are right.
+# Two models are trained on the given labels, and again after a person has corrected the
+# marked labels. ``ReBatchCNNClassifierCV`` trains plain networks and networks that
+# withstand wrong labels, and keeps the best candidate. The test labels are right.
 
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier

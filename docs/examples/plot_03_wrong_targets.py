@@ -7,8 +7,9 @@ how much do they harm a model?
 """
 
 # %%
-# The target is the progression of diabetes in 442 patients. Here 16 training targets
-# get a slipped decimal point, and 16 are swapped between patients.
+# The target is the progression of diabetes in 442 patients. Here the decimal point
+# slips in 16 training targets, so that they are ten times too large. Another 16 are
+# swapped between patients.
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ y_given[slipped] = 10 * y_train[slipped]
 y_given[swapped] = y_train[swapped[::-1]].to_numpy()
 
 # %%
-# Whole numbers could be classes. Passing a regressor says that they are not.
+# Targets that are whole numbers are treated as classes, unless a regressor is passed.
 
 from skrebatch import ReBatchCNNRegressor, find_label_issues
 
@@ -35,7 +36,8 @@ issues.loc[slipped, "truth"], issues.loc[swapped, "truth"] = "slipped", "swapped
 pd.crosstab(issues["truth"], issues["is_label_issue"])
 
 # %%
-# The predictions are out of fold: from networks that were not trained on the row.
+# The predictions are out-of-fold: they come from networks that were not trained on the
+# row.
 
 import matplotlib.pyplot as plt
 

@@ -21,24 +21,26 @@ model.fit(X, y)
 
 # %%
 # ``training_dynamics`` makes a table of the losses. Its confidence is the mean
-# probability of the row's label over the epochs. The out-of-fold predictions tell
-# whether the rows of low confidence are read wrongly.
+# probability of the row's label over the epochs. The out-of-fold predictions show
+# whether the rows of low confidence are predicted wrongly.
 
 dynamics = training_dynamics(model)
-read = model.oof_decision_function_.argmax(axis=1)
+predicted = model.oof_decision_function_.argmax(axis=1)
 order = dynamics["confidence"].argsort().to_numpy()
 for name, rows in [("hardest", order[:45]), ("other", order[45:])]:
-    print(f"{name} {len(rows)} rows: {np.mean(read[rows] != y[rows]):.1%} read wrongly")
+    share = np.mean(predicted[rows] != y[rows])
+    print(f"{name} {len(rows)} rows: {share:.1%} predicted wrongly")
 
 # %%
-# The eight hardest digits are above, the eight easiest below.
+# The eight hardest digits are above, the eight easiest below. The titles show the label
+# and the predicted class.
 
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(2, 8, figsize=(8, 2.6), layout="constrained")
 for ax, i in zip(axes.flat, [*order[:8], *order[-8:]], strict=True):
     ax.imshow(X[i].reshape(8, 8), cmap="gray_r")
-    ax.set_title(f"{y[i]}, read {read[i]}", fontsize="small")
+    ax.set_title(f"{y[i]}, predicted {predicted[i]}", fontsize="small")
     ax.set_axis_off()
 
 # %%
@@ -51,6 +53,6 @@ display = SampleDynamicsDisplay.from_estimator(model)
 # Conclusion
 # ----------
 #
-# Nearly half of the 45 hardest rows are read wrongly, and almost none of the others. So
-# the losses say where to look. They don't say why a row is hard: the pictures show
-# careless writing here, which is no reason to drop a row.
+# Nearly half of the 45 hardest rows are predicted wrongly, and almost none of the
+# others. So the losses show which rows to look at. They do not show why a row is hard.
+# Here the pictures show careless writing, which is no reason to remove a row.

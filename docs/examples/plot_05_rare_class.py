@@ -24,8 +24,8 @@ y_train, y_test = y[is_train], y[~is_train]
 print(f"rare class: {np.mean(y_train == 0):.0%} of {len(y_train)} training rows")
 
 # %%
-# Four trainings. A rare class has high losses, so leaving out the hardest rows may
-# leave out the class. With ``class_balanced=True`` they are chosen within each class.
+# A rare class has high losses, so leaving out the hardest rows may leave out the class.
+# With ``class_balanced=True``, the hardest rows are chosen within each class.
 
 from skrebatch import ReBatchCNNClassifier
 
@@ -61,6 +61,7 @@ axes[0].invert_yaxis()
 # Conclusion
 # ----------
 #
-# Class weights find more of the rare class, and cost a few rows of the common one.
-# Leaving out the hardest rows loses the rare class altogether, unless they are chosen
-# within each class. This is one table; :doc:`/imbalance` adds samplers such as SMOTE.
+# With class weights, the model finds more of the rare class and a little less of the
+# common one. If the hardest rows are left out, it does not find the rare class at all,
+# unless these rows are chosen within each class. This is one table; :doc:`/imbalance`
+# adds samplers such as SMOTE.

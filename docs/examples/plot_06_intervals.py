@@ -2,8 +2,8 @@
 Intervals around the predictions of a regression
 ================================================
 
-A prediction without its error is hard to use. How wide must an interval be to hold nine
-of ten new values?
+A prediction without its error is hard to use. How wide must an interval be to contain
+nine of ten new values?
 """
 
 # %%
@@ -33,10 +33,10 @@ errors = np.sort(np.abs(y_train - model.oof_prediction_))
 rank = int(np.ceil(0.9 * (len(errors) + 1)))  # as in split conformal prediction
 half = errors[rank - 1]
 inside = np.abs(y_test - predicted) <= half
-print(f"the prediction ± {half:.0f} holds {inside.mean():.0%} of the test values")
+print(f"the prediction ± {half:.0f} contains {inside.mean():.0%} of the test values")
 
 # %%
-# The rows with low and with high predictions, apart:
+# The share inside the interval, for rows with low and with high predictions:
 
 import matplotlib.pyplot as plt
 
@@ -57,6 +57,7 @@ _ = ax.legend()
 # Conclusion
 # ----------
 #
-# The interval from the out-of-fold errors holds about as many test values as it should,
-# and no further fit is needed. It is wide, because the table explains only half of the
-# variance. Nine of ten is meant for all rows together, not for each kind of row.
+# The interval from the out-of-fold errors contains about nine of ten test values, and
+# no further fit is needed. It is wide, because the table explains only half of the
+# variance. The share of nine of ten refers to all rows together. For some kinds of rows
+# it can be lower.

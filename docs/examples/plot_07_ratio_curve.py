@@ -55,4 +55,4 @@ for name, intervals in display.intervals_.items():
 #
 # The ratio hardly matters on this table. Random rows gain about as much as chosen ones,
 # so the little that is gained comes from more steps and not from the losses. Plain
-# training, ``ratio=0``, is as good; on another table it may be different.
+# training, ``ratio=0``, is as good. On another table, the result may differ.

@@ -8,7 +8,7 @@ than plain training?
 
 # %%
 # A fifth of the labels is made wrong. The networks train on these and are scored on
-# right labels. ``fit_fused`` trains all of them side by side, each on rows of its own.
+# right labels. ``fit_fused`` trains all of them side by side, each on its own rows.
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -42,7 +42,7 @@ fit_fused(every, X, noisy, [train for train, _ in folds] * len(models))
 
 # %%
 # Differences from plain training, with 95 % intervals for training sets that overlap
-# (Nadeau and Bengio, 2003). An interval that holds 0 is no evidence of a difference.
+# (Nadeau and Bengio, 2003). An interval that contains 0 is no evidence of a difference.
 
 import matplotlib.pyplot as plt
 from scipy.stats import t
@@ -67,4 +67,5 @@ _ = ax.set(xlabel=f"accuracy − that of plain training ({plain.mean():.3f})")
 # ----------
 #
 # Strategies that give suspect rows less weight, or none, gain four to five points on
-# average; the others do not. All intervals hold 0: see :doc:`/methods` for more tables.
+# average; the others do not. All intervals contain 0, so this is no evidence: see
+# :doc:`/methods` for more tables.

@@ -8,8 +8,8 @@ with the first epoch, or later?
 
 # %%
 # A fifth of the labels is made wrong, so that we know which rows should be left out.
-# ``warmup_epochs`` delays the choice, and ``ratio_schedule`` lets it begin small: by a
-# name, or a function of the progress in (0, 1].
+# ``warmup_epochs`` delays the choice. With ``ratio_schedule``, a name or a function of
+# the progress in (0, 1], few rows are left out at first.
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -61,6 +61,7 @@ display = SampleDynamicsDisplay.from_estimator(models["linear"], kind="choices")
 # Conclusion
 # ----------
 #
-# Wait a few epochs, then leave out all at once. Losses after the first epoch are a poor
-# guide, and a choice that grows slowly comes too late: by then the network has learned
-# wrong labels by heart, and right ones are left out. This is one table with one seed.
+# Wait a few epochs, then leave out all rows at once. The losses after the first epoch
+# say little about the labels. A ratio that rises slowly leaves out most rows too late:
+# by then, the network has learned wrong labels, and rows with right labels are left
+# out. This is one table with one seed.

@@ -6,8 +6,8 @@ My grid search takes long. Can its fits share the work, with the same result?
 """
 
 # %%
-# Twelve fits of a small network: two ratios, two seeds, three folds. The dtype float64
-# keeps rounding errors small.
+# A small network is fitted twelve times: two ratios, two seeds, three folds. The dtype
+# float64 keeps rounding errors small.
 
 import time
 

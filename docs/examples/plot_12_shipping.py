@@ -7,8 +7,8 @@ they get the same predictions?
 """
 
 # %%
-# A pipeline for the 150 irises, with the names of the species as labels. Some
-# measurements are missing, which the imputer fills.
+# The pipeline predicts the species of 150 irises. The labels are the names of the
+# species. Some measurements are missing, and the imputer fills them.
 
 import numpy as np
 from sklearn.datasets import load_iris
@@ -60,6 +60,6 @@ print(f"same labels: {(labels == pipeline.predict(X)).all()}")
 # Conclusion
 # ----------
 #
-# Both files hold the whole pipeline. The skops file gives the same probabilities to the
-# last bit, for Python with the same packages; the ONNX graph gives them up to rounding,
-# for any language. :doc:`/save` says which file suits whom.
+# Both files contain the whole pipeline. The skops file gives the same probabilities to
+# the last bit, for Python with the same packages; the ONNX graph gives them up to
+# rounding, for any language. :doc:`/save` says when to use which file.

@@ -56,7 +56,7 @@ print(f"                 last   {written[-1]:.3f}")
 # Conclusion
 # ----------
 #
-# The curves show early what the last loss shows late: the validation loss rises after a
-# few epochs while the training loss still falls. Stop this training, or use early
-# stopping, which several networks do by default. What one network shows on one split
-# says nothing about other learning rates.
+# The validation loss rises after a few epochs, while the training loss still falls. The
+# curves show this long before the training ends. Stop such a training, or use early
+# stopping, which is the default with several networks. This is one network on one
+# split; with other learning rates, the curves may look different.

@@ -7,8 +7,8 @@ does re-Batch choose?
 """
 
 # %%
-# The rows are points of the plane, so that the choice can be drawn: two moons with
-# noise.
+# The rows are points in two moons with noise. They have two features, so the choice can
+# be drawn.
 
 import torch
 from sklearn.datasets import make_moons
