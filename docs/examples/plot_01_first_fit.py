@@ -65,6 +65,6 @@ pd.DataFrame(
 # ----------
 #
 # The network is good without any tuning, and ``oof_score_`` is close to the score on
-# the test rows. Re-Batch brings no gain here: the lowest validation loss and the test
-# accuracy are those of plain training. The models differ by one or two of the 143 test
-# rows, which does not show which of them is best.
+# the test rows. Re-Batch brings no gain here: its lowest validation loss and its test
+# accuracy are nearly those of plain training. The models differ by one or two of the
+# 143 test rows, which does not show which of them is best.

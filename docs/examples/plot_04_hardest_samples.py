@@ -53,6 +53,6 @@ display = SampleDynamicsDisplay.from_estimator(model)
 # Conclusion
 # ----------
 #
-# Nearly half of the 45 hardest rows are predicted wrongly, and almost none of the
+# About half of the 45 hardest rows are predicted wrongly, and almost none of the
 # others. So the losses show which rows to look at. They do not show why a row is hard.
 # Here the pictures show careless writing, which is no reason to remove a row.
