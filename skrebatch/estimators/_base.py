@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.history import History
 
 from skrebatch._engine.nn.prediction import Finish, predict
 from skrebatch._engine.nn.tabular_cnn import (
@@ -89,6 +90,9 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, CheckedParams, Parameter
 
     loss_curve_: list[float]
     module_: TabularCNN | Ensemble
+    net_: ReBatchNet
+    history_: History
+    interrupted_: bool
 
     def _y_checks(self, y: Any) -> dict[str, Any]:
         """Return arguments of scikit-learn's validate_data for the targets."""

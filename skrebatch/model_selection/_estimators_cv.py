@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.exceptions import FitFailedWarning
@@ -30,7 +29,7 @@ from skrebatch.estimators._scales import one_scale_warning
 from skrebatch.model_selection._fused import fit_side_by_side, reason_not_stackable
 from skrebatch.model_selection._out_of_fold import OutOfFoldScore
 
-P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 # Chosen on the data sets of `benchmarks/label_noise.py --choose`, and for regression on
@@ -104,17 +103,14 @@ def _delegate_attributes(*names: str) -> Callable[[type[T]], type[T]]:
     return add
 
 
-def _delegate(
-    method: Callable[Concatenate[Any, P], T],
-) -> Callable[Concatenate[Any, P], T]:
-    """Return a method that calls that of `best_estimator_`."""
+def _documented_as(method: Callable[..., Any]) -> Callable[[F], F]:
+    """Return a decorator that sets the docstring to that of another method."""
 
-    @functools.wraps(method)
-    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        check_is_fitted(self)
-        return method(self.best_estimator_, *args, **kwargs)
+    def document(own: F) -> F:
+        own.__doc__ = method.__doc__
+        return own
 
-    return call
+    return document
 
 
 @_delegate_attributes(
@@ -126,6 +122,12 @@ class _BaseCandidateCV(LinkedMixin, CheckedParams):
 
     _estimator_class: type[Any]
     _robust_strategy: str  # among the robust candidates
+
+    cv_results_: dict[str, Any]
+    best_index_: int
+    best_params_: dict[str, Any]
+    best_score_: float
+    best_estimator_: Any
 
     def __init__(
         self,
@@ -285,6 +287,11 @@ class _BaseCandidateCV(LinkedMixin, CheckedParams):
             raise ValueError("candidates is an empty grid.")
         return models
 
+    def _fitted(self) -> Any:
+        """Return the best candidate; raise an error before the fit."""
+        check_is_fitted(self)
+        return self.best_estimator_
+
     def _base_estimator(self) -> Any:
         return self._estimator_class() if self.estimator is None else self.estimator
 
@@ -402,11 +409,27 @@ class ReBatchCNNClassifierCV(ClassifierMixin, _BaseCandidateCV):
     _estimator_class = ReBatchCNNClassifier
     _robust_strategy = "generalized-cross-entropy"
 
-    predict = _delegate(ReBatchCNNClassifier.predict)
-    predict_proba = _delegate(ReBatchCNNClassifier.predict_proba)
-    predict_log_proba = _delegate(ReBatchCNNClassifier.predict_log_proba)
-    decision_function = _delegate(ReBatchCNNClassifier.decision_function)
-    score = _delegate(ReBatchCNNClassifier.score)
+    @_documented_as(ReBatchCNNClassifier.predict)
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        return self._fitted().predict(X)
+
+    @_documented_as(ReBatchCNNClassifier.predict_proba)
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        return self._fitted().predict_proba(X)
+
+    @_documented_as(ReBatchCNNClassifier.predict_log_proba)
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        return self._fitted().predict_log_proba(X)
+
+    @_documented_as(ReBatchCNNClassifier.decision_function)
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        return self._fitted().decision_function(X)
+
+    @_documented_as(ReBatchCNNClassifier.score)
+    def score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        return self._fitted().score(X, y, sample_weight)
 
 
 @_delegate_attributes("oof_prediction_")
@@ -462,5 +485,12 @@ class ReBatchCNNRegressorCV(RegressorMixin, _BaseCandidateCV):
     _estimator_class = ReBatchCNNRegressor
     _robust_strategy = "welsch"
 
-    predict = _delegate(ReBatchCNNRegressor.predict)
-    score = _delegate(ReBatchCNNRegressor.score)
+    @_documented_as(ReBatchCNNRegressor.predict)
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        return self._fitted().predict(X)
+
+    @_documented_as(ReBatchCNNRegressor.score)
+    def score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        return self._fitted().score(X, y, sample_weight)

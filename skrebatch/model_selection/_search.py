@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 from joblib import parallel_config
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
@@ -132,6 +132,11 @@ class FusedGridSearchCV(LinkedMixin, GridSearchCV):
     >>> len(search.cv_results_["params"])
     4
     """
+
+    scorer_: Any
+    best_estimator_: Any
+    refit_time_: float
+    feature_names_in_: NDArray[np.object_]
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from skrebatch.plots._style import get_axes
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 
 class LabelIssuesDisplay:
@@ -47,6 +48,10 @@ class LabelIssuesDisplay:
     >>> bool(display.counts_.sum() == issues["is_label_issue"].sum())
     True
     """
+
+    ax_: Axes
+    figure_: Figure | SubFigure
+    counts_: pd.Series[int]
 
     def __init__(self, issues: pd.DataFrame):
         self.issues = issues

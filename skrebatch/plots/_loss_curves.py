@@ -25,6 +25,9 @@ from skrebatch.sampling._skorch_losses import criteria_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PolyCollection
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
 
 Floats = NDArray[np.float64]
 Curves = dict[tuple[str, str], Floats]
@@ -106,6 +109,15 @@ class LossCurveDisplay:
     >>> display.areas_["easiest twice", "training"] > 0
     True
     """
+
+    ax_: Axes
+    figure_: Figure | SubFigure
+    lines_: dict[tuple[str, str], Line2D]
+    fit_lines_: dict[tuple[str, str], Line2D]
+    fills_: dict[tuple[str, str], PolyCollection]
+    slopes_: dict[tuple[str, str], float]
+    intercepts_: dict[tuple[str, str], float]
+    areas_: dict[tuple[str, str], float]
 
     def __init__(
         self, curves: Curves, *, baseline: str | None = None, loss_name: str = "loss"

@@ -42,6 +42,8 @@ from skrebatch.plots._style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.figure import Figure, SubFigure
 
 Floats = NDArray[np.float64]
 
@@ -121,6 +123,11 @@ class RatioCurveDisplay:
     >>> list(display.scores)
     ['strategy=min-loss', 'strategy=max-loss']
     """
+
+    ax_: Axes
+    figure_: Figure | SubFigure
+    errorbars_: dict[str, ErrorbarContainer]
+    intervals_: dict[str, Floats]
 
     def __init__(
         self,

@@ -16,7 +16,9 @@ from skrebatch.plots._style import get_axes, resolve_aliases
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection, PolyCollection
+    from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.figure import Figure, SubFigure
 
 _MAX_POINTS = 10_000  # points of a data map
 _MAX_BINS = 400  # rows of a heat map
@@ -74,6 +76,12 @@ class SampleDynamicsDisplay:
     >>> len(display.map_.get_offsets())
     569
     """
+
+    ax_: Axes
+    figure_: Figure | SubFigure
+    map_: PathCollection | PolyCollection
+    mesh_: QuadMesh
+    colorbar_: Colorbar | None
 
     def __init__(
         self,
@@ -159,8 +167,6 @@ class SampleDynamicsDisplay:
         draw(ax, kwargs)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    map_: PathCollection | PolyCollection
 
     def _draw_map(self, ax: Axes, kwargs: dict[str, Any]) -> None:
         x, y, times = (

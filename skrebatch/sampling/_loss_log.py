@@ -34,7 +34,7 @@ class LossLog:
         self.epochs: list[int] = []
         self.losses: list[Floats] = []
         self.choices: list[NDArray[np.bool_]] = []
-        self.times_chosen = np.zeros(n_samples, dtype=np.int64)
+        self.times_chosen: Indices = np.zeros(n_samples, dtype=np.int64)
         self._stride = 1
 
     def add(self, epoch: int, losses: Floats, affected_samples: Indices) -> None:

@@ -64,7 +64,7 @@ class Selection:
             self.sampler = IntervalInsertionSampler(
                 self.n_samples, self.repeats, self.shuffle, self.rng
             )
-        self.n_chosen = redistribution_size(self.n_samples, self.ratio)
+        self.n_chosen: int = redistribution_size(self.n_samples, self.ratio)
 
     @property
     def is_active(self) -> bool:

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from skrebatch._utils.arrays import refuse_masked
 from skrebatch._utils.settings import default_settings, with_default_settings
+from skrebatch._utils.typing import Indices
 from skrebatch._utils.validation import check_bool
 from skrebatch.exceptions import DivergedError
 from skrebatch.sampling._by_length import DynamicBatchSampler
@@ -158,6 +160,30 @@ default="constant"
     >>> rebatch.recorded_losses_.shape
     (3, 6)
     """
+
+    sampler_: IntervalInsertionSampler
+    sample_losses_: NDArray[Any]
+    chosen_: Indices | None
+    recorded_epochs_: NDArray[np.intp]
+    recorded_losses_: NDArray[np.float32]
+    recorded_choices_: NDArray[np.bool_]
+    times_chosen_: Indices
+    sample_index_: Any
+
+    strategy_: Strategy
+    rng_: np.random.Generator
+    batches_: DynamicBatchSampler | None
+    selection_: Selection
+    log_: LossLog
+    data_hash_: str
+    # During the training, and during a batch.
+    X_: Any
+    fit_params_: dict[str, Any]
+    was_set_: bool  # whether the net had the parameter of the sampler
+    place_: int
+    batch_size_: int
+    hooks_: list[Any]
+    reduction_: Any
 
     def __init__(
         self,

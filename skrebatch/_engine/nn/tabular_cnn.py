@@ -232,7 +232,7 @@ class TabularCNN(nn.Module):
             self.register_buffer("input_clip", torch.empty((), **kind))
         if architecture.projection is not None:
             n_in, n_out = architecture.n_features, architecture.projected_size
-            self.projection = _BareLinear(n_in, n_out, **kind)
+            self.projection: nn.Linear = _BareLinear(n_in, n_out, **kind)
         layers: list[nn.Module] = []
         for block in architecture.blocks:
             conv = _BareConv1d(
@@ -244,7 +244,7 @@ class TabularCNN(nn.Module):
             pool = nn.MaxPool1d(block.pool_size, block.pool_stride)
             pad = nn.ConstantPad1d((block.left, block.right), 0.0)
             layers += [nn.Sequential(pad, conv, nn.ReLU(), pool)]
-        self.features = nn.Sequential(*layers)
+        self.features: nn.Sequential = nn.Sequential(*layers)
         head: list[nn.Module] = []
         *hidden, last = architecture.linear_sizes
         for n_in, n_out in hidden:
@@ -254,7 +254,7 @@ class TabularCNN(nn.Module):
             head.append(nn.ReLU())
             if architecture.dropout:
                 head.append(nn.Dropout(architecture.dropout))
-        self.head = nn.Sequential(*head, _BareLinear(*last, **kind))
+        self.head: nn.Sequential = nn.Sequential(*head, _BareLinear(*last, **kind))
 
     def norms(self) -> list[nn.BatchNorm1d]:
         """Return the batch norms.
@@ -351,7 +351,7 @@ class Ensemble(nn.Module):
 
     def __init__(self, networks: Sequence[TabularCNN]):
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self.networks: nn.ModuleList = nn.ModuleList(networks)
         self.eval()
 
     def members(self) -> list[TabularCNN]:

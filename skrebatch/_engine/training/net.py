@@ -108,7 +108,12 @@ class ReBatchNet(NeuralNet):
         Parameters of :class:`skorch.NeuralNet`.
     """
 
+    members: list[Member]
+    live: list[Member]  # those still in the stack
     order: list[int]  # index of each member among those of the jobs
+    scheduled: list[ScheduledGroup]
+    interrupted_: bool
+    lr: float
     callbacks: list[Any] | None
 
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
