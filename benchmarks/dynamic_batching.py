@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 from harness import DOCS, run_and_write, single
-from pages import as_quartiles, as_table, stamp, write_blocks
+from pages import as_quartiles, fill_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
-from tabulate import tabulate
 
 from skrebatch import (
     DynamicBatchSampler,
@@ -139,60 +138,12 @@ def shares(values):
     return as_quartiles(values, spec=".1%").replace("%", " %")
 
 
-def padding_table(seeds):
-    """Tabulate how much padding there is, and how much dynamic batches save."""
-    names = {"fixed": f"fixed, {ROWS} rows"}
-    names |= {str(n): f"dynamic, parts of {n} batches" for n in STRETCHES}
-    base = pd.DataFrame([seed["fixed"] for seed in seeds])
-    rows = []
-    for key, name in names.items():
-        cells = pd.DataFrame([seed[key] for seed in seeds])
-        saved = (1 - cells / base).apply(shares)
-        rows.append(
-            {
-                "batches": name,
-                "number": f"{cells.batches.median():.0f}",
-                "padding in what is computed": shares(cells.padding / cells.elements),
-                "elements saved": "" if key == "fixed" else saved.elements,
-                "padding saved": "" if key == "fixed" else saved.padding,
-            }
-        )
-    return tabulate(rows, "keys", "github")
-
-
-def time_table(cells):
-    """Tabulate the time of fits with fixed and with dynamic batches."""
-    titles = {
-        "estimator": "`ReBatchCNNClassifier`, `max_elements`",
-        "skorch": "skorch, `ReBatch`, `DynamicBatchSampler`",
-    }
-    rows = []
-    for cell in cells:
-        fixed, dynamic = (cell["seconds"][kind]["cpu"] for kind in ("fixed", "dynamic"))
-        rows.append(
-            {
-                "training": titles[cell["training"]],
-                "channels": " → ".join(map(str, cell["channels"])),
-                "rows": cell["rows"],
-                "fixed, s": f"{np.median(fixed):.2f}",
-                "dynamic, s": f"{np.median(dynamic):.2f}",
-                "ratio": as_quartiles(dynamic, fixed),
-            }
-        )
-    return as_table(rows, "keys", "github")
-
-
 def write_page(results):
     """Put the tables into the page."""
-    tables = {
-        "padding": padding_table(results["padding"]["seeds"]),
-        "times": time_table(results["times"]["cells"]),
-    }
-    blocks = {
-        name: f"{table}\n\n{stamp(results[name]['environment'])}"
-        for name, table in tables.items()
-    }
-    write_blocks(DOCS / "lengths.md", blocks)
+    seeds = results["padding"]["seeds"]
+    kinds = {kind: pd.DataFrame([seed[kind] for seed in seeds]) for kind in seeds[0]}
+    page, template = DOCS / "lengths.md", "dynamic_batching"
+    fill_blocks(page, template, shares, np.median, **results, kinds=kinds, rows=ROWS)
 
 
 if __name__ == "__main__":

@@ -31,11 +31,10 @@ from harness import (
     single,
     write_json,
 )
-from pages import stamp, write_blocks
+from pages import fill_blocks
 from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tabulate import tabulate
 from tqdm.auto import tqdm
 
 from skrebatch import (
@@ -48,12 +47,6 @@ from skrebatch._engine.serialization.checkpoint import Checkpoint
 OUTPUT = RESULTS / "kills.json"
 SEED = 0
 COUNTED = "kills", "kills_in_the_middle_of_a_write", "files_torn", "files_left_over"
-HEADS = {  # in the table
-    "runs_equal_to_the_bit": "bit-identical runs",
-    "kills_in_the_middle_of_a_write": "kills during a write",
-    "files_torn": "damaged files",
-    "files_left_over": "remaining files",
-}
 FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every": 3}
 
 
@@ -185,11 +178,7 @@ def measure(names, n_kills):
 
 def write_page(results):
     """Write the table of the results into the page."""
-    cases = pd.DataFrame({**results["cases"], "all": results["total"]}).T
-    cases = cases.rename(columns=HEADS)
-    table = tabulate(cases.rename_axis("case"), "keys", "github")
-    line = stamp(results["environment"], f"Seed {results['seed']}")
-    write_blocks(DOCS / "interruption.md", {"kills": f"{table}\n\n{line}"})
+    fill_blocks(DOCS / "interruption.md", "kills", **results)
 
 
 def main():

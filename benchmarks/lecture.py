@@ -10,7 +10,6 @@ lecture's own split, and on ten other splits. Needs the extra `imbalance`.
 
 from functools import partial
 
-import numpy as np
 import pandas as pd
 from datasets import load
 from evidence import corrected_interval
@@ -18,7 +17,7 @@ from harness import DOCS, RESULTS, run_parallel, run_whole, single
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
 from joblib import delayed
-from pages import as_interval, as_table, fill_template
+from pages import fill_page
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import accuracy_score, f1_score
@@ -50,7 +49,7 @@ LEFT_OUT = {
     "warmup_epochs": 10,
 }
 NONE = "", ""
-# Condition: whether SMOTE comes first, the network, and the lecture's two scores.
+# Whether SMOTE comes first, the network, and the lecture's accuracy and F1.
 CONDITIONS = {
     "original": (False, {}, ("0.82", "0.76")),
     "SMOTE": (True, {}, ("0.85", "0.81")),
@@ -123,49 +122,14 @@ def scores_of(results, own_split):
     return frame.groupby("condition", sort=False)[list(SCORES)]
 
 
-def own_table(results):
-    """Tabulate medians on the lecture's split beside the lecture's figures."""
-    rows = [["", "accuracy", "lecture's", "F1", "lecture's"]]
-    for condition, own in scores_of(results, own_split=True):
-        row = [condition]
-        for score, theirs in zip(SCORES, CONDITIONS[condition][2], strict=True):
-            low, middle, high = own[score].quantile([0, 0.5, 1])
-            row += [f"{middle:.2f} ({low:.2f} to {high:.2f})", theirs]
-        rows.append(row)
-    return as_table(rows)
-
-
-def others_table(results):
-    """Tabulate means and intervals on the other splits."""
-    cells = scores_of(results, own_split=False).agg(
-        lambda scores: as_interval(corrected_interval(scores, 0.25))
-    )
-    return as_table(cells.rename_axis(None), "keys")
-
-
-def verdict(results):
-    """Say whether the lecture's best figures are reached."""
-    medians = scores_of(results, own_split=True).median()
-    best = medians.sum(axis=1).idxmax()
-    accuracy, f1 = medians.loc[best]
-    words = "reaches" if min(accuracy, f1) >= 0.895 else "does not reach"
-    return (
-        f"The best condition for the median seed, *{best}*, has {accuracy:.2f} / "
-        f"{f1:.2f}. It {words} the lecture's .90 / .90."
-    )
-
-
 def write_page(results, docs):
     """Write the page from the results."""
-    text = fill_template(
-        "lecture",
-        **results,
-        row=100 / np.ceil(0.2 * results["rows"]),
-        own=own_table(results),
-        others=others_table(results),
-        verdict=verdict(results),
-    )
-    (docs / "lecture.md").write_text(text, encoding="utf-8")
+    values = {
+        "own": scores_of(results, own_split=True),
+        "others": scores_of(results, own_split=False),
+        "lectures": {name: scores for name, (_, _, scores) in CONDITIONS.items()},
+    }
+    fill_page(docs / "lecture.md", corrected_interval, **results, **values)
 
 
 if __name__ == "__main__":

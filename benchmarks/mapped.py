@@ -18,9 +18,8 @@ import numpy as np
 import sklearn
 import torch
 from harness import DOCS, run_and_write, single
-from pages import as_quartiles, where, write_blocks
+from pages import fill_blocks
 from speed import in_new_process, measure, memory
-from tabulate import tabulate
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 
@@ -121,38 +120,8 @@ SECTIONS = {"time": times, "peak": peak, "rows": per_row}
 
 
 def write_page(results):
-    """Write the tables into the page, between their marks."""
-    tables = {"time": [], "peak": [], "rows": []}
-    for cell in results["time"]["cells"]:
-        seconds = cell["seconds"]
-        cached = seconds["file"]["cpu"], seconds["memory"]["cpu"]
-        uncached = seconds["file, not cached"]["wall"], seconds["memory"]["wall"]
-        tables["time"].append(
-            {
-                "table": f"{cell['rows']:,} × {cell['features']:,}",
-                "network": "multilayer perceptron" if cell["params"] else "default",
-                "cached, CPU time": as_quartiles(*cached),
-                "not cached, clock": as_quartiles(*uncached),
-            }
-        )
-    for cell in results["peak"]["cells"]:
-        tables["peak"].append(
-            {
-                "file": f"{cell['gibibytes']} GiB",
-                "rows × features": f"{cell['shape'][0]:,} × {cell['shape'][1]:,}",
-                "peak": f"{cell['bytes'] / 2**20:.0f} MiB",
-            }
-        )
-    n_rows = np.diff(results["rows"]["n_rows"])[0]
-    for kind, found in results["rows"]["bytes"].items():
-        per_row = np.diff(found)[0] / n_rows
-        tables["rows"].append({"": kind, "bytes a row": f"{per_row:.0f}"})
-    blocks = {}
-    for name, rows in tables.items():
-        place = where(results[name]["environment"])
-        mark = f"{name}: written by benchmarks/mapped.py"
-        blocks[mark] = f"{tabulate(rows, 'keys', 'pipe')}\n\n{place}"
-    write_blocks(DOCS / "large_tables.md", blocks)
+    """Write the tables into the page."""
+    fill_blocks(DOCS / "large_tables.md", "mapped", **results)
 
 
 def run_section(name):

@@ -15,10 +15,9 @@ from functools import partial
 import numpy as np
 from evidence import corrected_interval
 from harness import DOCS, run_and_write, single
-from pages import as_quartiles, write_blocks
+from pages import fill_blocks
 from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
-from tabulate import tabulate
 from tqdm import tqdm
 
 N_TEST = 5000
@@ -83,41 +82,20 @@ def measure(title, rows, features, epochs, seeds, options=tuple(OPTIONS), **shar
     return {**TABLES[title], **found}
 
 
-def summarise(cell):
-    """Make the table of a cell."""
-    seconds, accuracy = cell["seconds"], cell["accuracy"]
-    rows = []
-    for name in [name for name in seconds if name != "default"]:
-        # Each seed has data of its own: nothing overlaps.
-        points = 100 * np.subtract(accuracy[name], accuracy["default"])
-        mean, _, high = corrected_interval(points, 0)
-        option = f"`{name}`" if "=" in name else name
-        ratio = as_quartiles(seconds[name], seconds["default"])
-        rows.append([option, ratio, f"{mean:+.1f} ± {high - mean:.1f}"])
-    headers = "option", "time, ratio to the default", "accuracy, points"
-    return tabulate(rows, headers, "pipe")
+def gain(cell, option):
+    """Write how many points of accuracy an option brings."""
+    accuracy = cell["accuracy"]
+    points = 100 * np.subtract(accuracy[option], accuracy["default"])
+    # Each seed has data of its own: nothing overlaps.
+    mean, _, high = corrected_interval(points, 0)
+    return f"{mean:+.1f} ± {high - mean:.1f}"
 
 
 def write_page(results):
-    """Write the tables into the page, between its marks."""
-    parts = []
-    for cell in results.values():
-        channels = cell.get("conv_channels")
-        blocks = f", conv_channels={tuple(channels)}" if channels else ""
-        parts.append(
-            f"### {cell['rows']:,} rows, {cell['features']} features, batches of "
-            f"{cell['batch_size']:,}{blocks}\n\n{cell['epochs']} epochs, "
-            f"{cell['seeds']} seeds; accuracy of the default "
-            f"{100 * np.mean(cell['accuracy']['default']):.1f} %.\n\n"
-            f"{summarise(cell)}\n"
-        )
-    machines = {cell["environment"]["cpu"] for cell in results.values()}
-    versions = {cell["environment"]["versions"]["torch"] for cell in results.values()}
-    parts.append(
-        f"CPU: {', '.join(sorted(machines))}; torch {', '.join(sorted(versions))}.\n"
+    """Write the tables into the page."""
+    fill_blocks(
+        DOCS / "networks.md", "networks", gain, np.average, cells=results.values()
     )
-    blocks = {"written by benchmarks/networks.py": "\n".join(parts).rstrip()}
-    write_blocks(DOCS / "networks.md", blocks)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A page, or what a script writes into one, is a Jinja template in benchmarks/temp
 It has all of the text. Scripts hand it results, and functions that make tables of them.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,25 @@ TEMPLATES = Environment(
 def fill_template(template, /, *functions, **values):
     """Fill a Markdown file of benchmarks/templates; it calls functions by their names.
 
-    Beside Jinja's own filters there are those of `TEMPLATES`: ``to`` formats a value as
-    an f-string does, and ``table`` aligns rows whose cells are separated by ``|``.
+    Beside Jinja's own, there are the filters and functions at the end of this module.
+    ``to`` formats a value as an f-string does. ``table`` aligns rows whose cells are
+    separated by ``|``.
     """
     values |= {function.__name__: function for function in functions}
     return TEMPLATES.get_template(f"{template}.md").render(values)
+
+
+def fill_page(path, /, *functions, **values):
+    """Write a page from the template of its name."""
+    text = fill_template(path.stem, *functions, **values)
+    path.write_text(text, encoding="utf-8")
+
+
+def fill_blocks(path, template, /, *functions, **values):
+    """Write the blocks of a template into a page, each in the place of its mark."""
+    text = fill_template(template, *functions, **values)
+    blocks = re.findall(r"<!-- (.+?) -->\n(.+?)<!-- end", text, re.DOTALL)
+    write_blocks(path, dict(blocks))
 
 
 def save_figure(figure, path, dpi=80):
@@ -43,10 +58,14 @@ def as_table(rows, headers="firstrow", style="pipe"):
     return tabulate(rows, headers, style, disable_numparse=True)
 
 
-def align_table(text):
-    """Align a table: a line a row, with ``|`` between the cells."""
+def align_table(text, style="pipe", numbers=False):
+    """Align a table: a line a row, with ``|`` between the cells.
+
+    With `numbers`, columns of numbers are aligned to the right.
+    """
     rows = [line.split("|") for line in text.strip().splitlines()]
-    return as_table([[cell.strip() for cell in row] for row in rows])
+    rows = [[cell.strip() for cell in row] for row in rows]
+    return tabulate(rows, "firstrow", style, disable_numparse=not numbers) + "\n"
 
 
 def as_scores(scores, is_less=None):
@@ -80,14 +99,6 @@ def as_quartiles(values, base=1, spec=None):
     return as_interval((middle, low, high), spec)
 
 
-TEMPLATES.filters |= {
-    "to": format,
-    "interval": as_interval,
-    "reached": lambda is_reached: "reached" if is_reached else "**not reached**",
-    "table": align_table,
-}
-
-
 def list_versions(versions):
     """Format versions, without packages that are missing."""
     return ", ".join(f"{name} {value}" for name, value in versions.items() if value)
@@ -116,5 +127,14 @@ def write_blocks(path, blocks):
         mark = f"<!-- {name} -->"
         before, _, rest = page.partition(mark)
         _, _, after = rest.partition("<!-- end")
-        page = f"{before}{mark}\n\n{content}\n\n<!-- end{after}"
+        page = f"{before}{mark}\n\n{content.strip()}\n\n<!-- end{after}"
     path.write_text(page, encoding="utf-8")
+
+
+TEMPLATES.filters |= {
+    "to": format,
+    "interval": as_interval,
+    "reached": lambda is_reached: "reached" if is_reached else "**not reached**",
+    "table": align_table,
+}
+TEMPLATES.globals |= {"quartiles": as_quartiles, "stamp": stamp, "where": where}

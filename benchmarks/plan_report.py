@@ -1,10 +1,11 @@
 """What plan.py found and works out: the page, all from its JSON."""
 
+import itertools
 import math
 
 import numpy as np
 import pandas as pd
-from pages import as_table, fill_template, where
+from pages import fill_page
 
 
 def epoch_seconds(results, n_machines):
@@ -38,15 +39,15 @@ def epoch_seconds(results, n_machines):
     }
 
 
-def passes(results, part, most=1 << 16):
+def passes(results, part, most=16):
     """Find from how many machines on, a power of 2, a part outlasts training."""
-    first, n_machines = None, most
-    while n_machines:
+
+    def outlasts(n_machines):
         seconds = epoch_seconds(results, n_machines)
-        if seconds[part] <= seconds["training"]:
-            break
-        first, n_machines = n_machines, n_machines // 2
-    return first
+        return seconds[part] > seconds["training"]
+
+    powers = [2**i for i in range(most, -1, -1)]
+    return min(itertools.takewhile(outlasts, powers), default=None)
 
 
 def search_rows(results):
@@ -76,88 +77,28 @@ def search_rows(results):
 
 def write_page(results, page):
     """Write plan.md from the results."""
-    cluster, simulation = results["cluster"], results["simulation"]
-    large = results["training"]["large"]
-    cells = pd.DataFrame(simulation["cells"])
-    same = np.where(cells.same, "yes", "**no**")
-    choices = cells.assign(same=same, sent=cells.sent.map(_bytes)).rename(
-        columns={"same": "same choice and order", "messages": "messages in a row"}
+    machines = results["cluster"]["machines"]
+    epochs = pd.DataFrame([epoch_seconds(results, n) for n in machines], machines)
+    seconds = {name: np.median(own) for name, own in results["seconds"].items()}
+    fill_page(
+        page,
+        *(in_seconds, in_bytes, as_power, passes),
+        **results | {"seconds": seconds},
+        results=results,
+        large=results["training"]["large"],
+        epoch=epochs,
+        searches=search_rows(results),
     )
-    machines = pd.Index(cluster["machines"], name="machines")
-    seconds = pd.DataFrame([epoch_seconds(results, n) for n in machines], machines)
-    epochs = seconds.assign(sum=seconds.sum(axis=1)).map(_seconds)
-    searches = search_rows(results)
-    times = searches[["training", "scheduler", "once", "each time"]]
-    found = searches.assign(**times.map(_seconds))
-    choose, sort = (np.median(results["seconds"][name]) for name in ("choose", "sort"))
-    all_losses = 4 * cluster["rows"]
-    gather = all_losses / cluster["bandwidth"] + cluster["latency"]
-    text = fill_template(
-        "plan",
-        **results,
-        large=large,
-        rows=_power(cluster["rows"]),
-        fits=_power(cluster["fits"]),
-        row_us=1e6 * large["epoch"] / large["rows"],
-        gigabit=8e-9 * cluster["bandwidth"],
-        latency_us=1e6 * cluster["latency"],
-        task_ms=1e3 * cluster["task"],
-        gathered=_bytes(4 * simulation["rows"]),
-        gathered_all=_bytes(all_losses),
-        gather_time=_seconds(gather),
-        choice_table=as_table(choices.to_dict("records"), "keys", "github"),
-        n_same=cells.same.sum(),
-        n_choices=len(choices),
-        epoch_table=as_table(epochs, "keys", "github"),
-        choose_ns=1e9 * choose,
-        sort_ns=1e9 * sort,
-        bottlenecks=_bottlenecks(results, seconds),
-        table=_bytes(cluster["rows"] * large["row_bytes"]),
-        search_table=as_table(found.to_dict("records"), "keys", "github"),
-        search_verdict=_search_verdict(searches),
-        stamp=where(results["environment"]),
-    )
-    page.write_text(text, encoding="utf-8")
 
 
-def _bottlenecks(results, seconds):
-    """Say of each part when it takes longer than training."""
-    lines = []
-    for part, own in seconds.drop(columns="training").items():
-        first = passes(results, part)
-        when = (
-            "takes less time than training with up to 65,536 machines"
-            if first is None
-            else f"takes longer than training with {first:,} machines or more"
-        )
-        low, high = (own / seconds.training).agg(["min", "max"]).map("{:.2g}".format)
-        lines.append(
-            f"- *{part}* {when}.\n"
-            f"  In the table, it takes {low} to {high} times the training time."
-        )
-    return "\n".join(lines)
-
-
-def _search_verdict(searches):
-    """Say from where on more machines no longer help a search."""
-    lines = []
-    for table, own in searches.groupby("table", sort=False):
-        bound = own[own.scheduler > own.training].machines
-        when = (
-            "the fits always take longer than the scheduler"
-            if bound.empty
-            else f"the scheduler is slower than the fits from {bound.min():,} machines"
-        )
-        lines.append(f"- {table}: {when}.")
-    return "\n".join(lines)
-
-
-def _seconds(value):
+def in_seconds(value):
+    """Write a time."""
     units = {"d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 1e-3, "µs": 1e-6}
     return _with_unit(value, units) if value else "0"
 
 
-def _bytes(value):
+def in_bytes(value):
+    """Write a size."""
     return _with_unit(value, {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1})
 
 
@@ -168,7 +109,7 @@ def _with_unit(value, units):
     return f"{value / units[unit]:.3g} {unit}"
 
 
-def _power(value):
+def as_power(value):
     """Write a power of ten."""
     digits = str(len(str(value)) - 1)
     return "10" + digits.translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))

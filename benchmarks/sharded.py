@@ -26,9 +26,8 @@ from harness import (
     single,
     write_json,
 )
-from pages import as_quartiles, where, write_blocks
+from pages import fill_blocks
 from sklearn.datasets import make_classification
-from tabulate import tabulate
 
 from skrebatch import fit_distributed
 
@@ -58,18 +57,22 @@ def compare(n_rows, n_features, batch_size, dtype, seed):
     dist.barrier()
     start = time.perf_counter()
     fit_distributed(model, X[own], y[own])
-    found = {"together": time.perf_counter() - start}
+    seconds = time.perf_counter() - start
     together = torch.nn.utils.parameters_to_vector(model.module_.parameters())
     chosen = set(model.chosen_.tolist())
+    found = None
     if rank == 0:
         start = time.perf_counter()
         model.fit(X, y)
-        found["alone"] = time.perf_counter() - start
         alone = torch.nn.utils.parameters_to_vector(model.module_.parameters())
-        found["largest difference"] = (alone - together).abs().max().item()
-        found["chosen alike"] = len(chosen & set(model.chosen_.tolist()))
-        found["chosen"] = len(chosen)
-        found["parameters"] = len(together)
+        found = {
+            "together": seconds,
+            "alone": time.perf_counter() - start,
+            "largest difference": (alone - together).abs().max().item(),
+            "chosen alike": len(chosen & set(model.chosen_.tolist())),
+            "chosen": len(chosen),
+            "parameters": len(together),
+        }
     dist.barrier()
     return found
 
@@ -94,26 +97,9 @@ def work():
 
 
 def write_page(results):
-    """Write the table into the page, between its marks."""
-    lines = []
-    for cell in results["cells"]:
-        runs = pd.DataFrame(cell["runs"])
-        alike, chosen = runs[["chosen alike", "chosen"]].sum()
-        lines.append(
-            {
-                "table": f"{cell['rows']:,} × {cell['features']}",
-                "mini-batch": f"{cell['batch_size']:,}",
-                "precision": cell["dtype"],
-                "relative time": as_quartiles(runs.together, runs.alone),
-                "sent each step": f"{runs.parameters[0]:,} numbers",
-                "chosen alike": f"{alike:,} of {chosen:,}",
-                "largest difference": f"{runs['largest difference'].max():.0e}",
-            }
-        )
-    line = where(results["environment"], f"{results['epochs']} epochs")
-    content = f"{tabulate(lines, 'keys', 'pipe')}\n\n{line}"
-    name = "table: written by benchmarks/sharded.py"
-    write_blocks(DOCS / "distributed.md", {name: content})
+    """Write the table into the page."""
+    cells = [cell | {"runs": pd.DataFrame(cell["runs"])} for cell in results["cells"]]
+    fill_blocks(DOCS / "distributed.md", "sharded", **results | {"cells": cells})
 
 
 def main():
