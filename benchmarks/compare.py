@@ -17,7 +17,7 @@ import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from compare_report import CURVES, summarise, write_page
+from compare_report import CURVES, describe, write_page
 from datasets import ENTRIES, SEED, load
 from harness import (
     DOCS,
@@ -38,6 +38,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from trials import with_seed
 
 from skrebatch import (
     FusedGridSearchCV,
@@ -52,6 +53,21 @@ OURS = ("re-Batch", "random", "no re-Batch")
 SCORES = {
     "classification": {"accuracy": "accuracy", "log loss": "neg_log_loss"},
     "regression": {"R²": "r2", "RMSE": "neg_root_mean_squared_error"},
+}
+MODELS = {
+    "classification": {
+        "MLP": MLPClassifier(),
+        "logistic regression": LogisticRegression(),
+        "random forest": ensemble.RandomForestClassifier(),
+        "gradient boosting": ensemble.HistGradientBoostingClassifier(),
+    },
+    "regression": {
+        # Without a scaled target its 200 epochs end before it has learnt the mean.
+        "MLP": TransformedTargetRegressor(MLPRegressor(), transformer=StandardScaler()),
+        "ridge": Ridge(),
+        "random forest": ensemble.RandomForestRegressor(),
+        "gradient boosting": ensemble.HistGradientBoostingRegressor(),
+    },
 }
 # Plain training is near its best then, at most of the batch sizes.
 MAX_EPOCHS = {"insurance": 100, "chp": 100}
@@ -122,24 +138,7 @@ def make_search(kind, model, grids, dataset, plan):
 
 def other_models(task, seed):
     """Make scikit-learn's models, with their defaults."""
-    if task == "classification":
-        return {
-            "MLP": MLPClassifier(random_state=seed),
-            "logistic regression": LogisticRegression(),
-            "random forest": ensemble.RandomForestClassifier(random_state=seed),
-            "gradient boosting": ensemble.HistGradientBoostingClassifier(
-                random_state=seed
-            ),
-        }
-    return {
-        # Without a scaled target its 200 epochs end before it has learnt the mean.
-        "MLP": TransformedTargetRegressor(
-            MLPRegressor(random_state=seed), transformer=StandardScaler()
-        ),
-        "ridge": Ridge(),
-        "random forest": ensemble.RandomForestRegressor(random_state=seed),
-        "gradient boosting": ensemble.HistGradientBoostingRegressor(random_state=seed),
-    }
+    return {name: with_seed(model, seed) for name, model in MODELS[task].items()}
 
 
 def fit(model, X, y):
@@ -245,7 +244,7 @@ def main():
         plan = Plan(max_epochs=MAX_EPOCHS.get(name, 30))
         results = compare(load(name), plan, arguments.n_jobs)
         write_json(RESULTS / f"compare_{name}.json", results)
-        print(summarise(results))
+        print(describe(results))
 
 
 if __name__ == "__main__":

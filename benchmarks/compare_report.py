@@ -1,5 +1,6 @@
 """What compare.py found: tables, pictures and the page, all from its JSON."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from pages import (
     as_interval,
-    as_table,
+    fill_page,
     fill_template,
     list_versions,
     minus,
@@ -31,12 +32,10 @@ CURVES = {
 REPEATS = {0: "left out", 1: "moved", 2: "twice"}
 
 
-def summarise(results):
-    """Write the tables of a data set as plain text."""
-    data = results["data"]
-    title = f"{data['name']}: {data['rows']} rows, {data['task']}, {data['source']}"
-    tables = [score_table(results), difference_table(results)]
-    return "\n\n".join(["", title, *(as_table(t, style="plain") for t in tables), ""])
+def describe(results):
+    """Write the section of a data set: its tables, as on the page."""
+    tables = score_table, difference_table, choice_table
+    return fill_template("compare_data", *tables, results=results)
 
 
 def score_table(results):
@@ -56,16 +55,14 @@ def compare(results):
     """Compare re-Batch with its controls: a control and score a row."""
     scores = load_frame(results["runs"]).pivot(index="split", columns="arm")
     rows = []
-    for control in CONTROLS:
-        for name in results["runs"][0]["scores"]:
-            gains = scores[name, "re-Batch"] - scores[name, control]
-            interval = corrected_interval(gains, _outer_ratio(results))
-            word = verdict(interval, name not in LOSSES)
-            cell = _cell(gains, scores[name].stack(), results, "+")
-            row = {"control": control, "score": name, "word": word}
-            row["case"] = f"{results['data']['name']} ({name})"
-            rows.append(row | {"cell": f"{cell} {word}"})
-    return pd.DataFrame(rows)
+    for control, name in itertools.product(CONTROLS, results["runs"][0]["scores"]):
+        gains = scores[name, "re-Batch"] - scores[name, control]
+        interval = corrected_interval(gains, _outer_ratio(results))
+        word = verdict(interval, name not in LOSSES)
+        cell = _cell(gains, scores[name].stack(), results, "+")
+        case = f"{results['data']['name']} ({name})"
+        rows.append([control, case, word, f"{cell} {word}"])
+    return pd.DataFrame(rows, columns=["control", "case", "word", "cell"])
 
 
 def difference_table(results):
@@ -92,47 +89,19 @@ def write_page(names, docs):
     """Write compare.md and its pictures from the results that there are."""
     files = [RESULTS / f"compare_{name}.json" for name in names]
     everything = [read_json(file) for file in files if file.exists()]
-    first = everything[0]
-    page = fill_template(
-        "compare",
-        **first["plan"],
-        names=" ".join(results["data"]["name"] for results in everything),
-        summary=_summary(everything),
-        candidates=_candidates(first).groupby(["arm", "split"]).size().max(),
-        ratio_values=", ".join(map(str, first["plan"]["ratios"])),
-        repeat_values=", ".join(map(str, first["plan"]["repeats"])),
-    )
     for results in everything:
         for part, draw in (("curves", _draw_curves), ("ratio", _draw_ratio)):
             file = f"{results['data']['name']}_{part}.png"
             save_figure(draw(results), docs / "images" / "compare" / file)
-        page += fill_template(
-            "compare_data",
-            **results["data"],
-            max_epochs=results["plan"]["max_epochs"],
-            scores=_as_markdown(score_table(results)),
-            differences=_as_markdown(difference_table(results)),
-            chosen=_as_markdown(choice_table(results)),
-        )
-    page += f"\nSeed {first['seed']}; {list_versions(first['versions'])}.\n"
-    (docs / "compare.md").write_text(page, encoding="utf-8")
-
-
-def _summary(everything):
-    """Count what the paired differences to the controls show."""
-    lines = []
-    found = pd.concat(map(compare, everything))
-    for control, own in found.groupby("control", sort=False):
-        parts = []
-        for word in ("better", "worse"):
-            cases = own.case[own.word == word]
-            text = f"{word} in {len(cases)}: {', '.join(cases)}"
-            parts.append(text.removesuffix(": "))
-        lines.append(
-            f"- Compared with **{control}**, re-Batch is {'; '.join(parts)}; "
-            f"undecided in {sum(own.word == 'undecided')} of {len(own)} comparisons."
-        )
-    return "\n".join(lines)
+    first = everything[0]
+    fill_page(
+        docs / "compare.md",
+        *(describe, list_versions),
+        everything=everything,
+        first=first,
+        found=pd.concat(map(compare, everything)),
+        n_candidates=_candidates(first).groupby(["arm", "split"]).size().max(),
+    )
 
 
 def _draw_curves(results):
@@ -214,9 +183,3 @@ def _cell(values, scores, results, sign=""):
 def _seconds(values):
     seconds = values.median()
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
-
-
-def _as_markdown(table):
-    """Format a table without padding, as some of its cells are very wide."""
-    header, *rows = ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([header, "|---" * len(table[0]) + "|", *rows])

@@ -63,7 +63,7 @@ def align_table(text, style="pipe", numbers=False):
 
     With `numbers`, columns of numbers are aligned to the right.
     """
-    rows = [line.split("|") for line in text.strip().splitlines()]
+    rows = [line.split("|") for line in text.splitlines() if line.strip()]
     rows = [[cell.strip() for cell in row] for row in rows]
     return tabulate(rows, "firstrow", style, disable_numparse=not numbers) + "\n"
 

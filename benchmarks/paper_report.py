@@ -9,7 +9,7 @@ import pandas as pd
 from evidence import corrected_interval, corrected_p_value, holm
 from harness import load_frame, read_json
 from matplotlib.figure import Figure
-from pages import as_table, fill_template, list_versions, minus, save_figure
+from pages import as_table, fill_page, list_versions, minus, save_figure
 from paper_claims import (
     CHOICES,
     CLASSIFICATION,
@@ -39,7 +39,6 @@ NAMES = {"f1": "F1", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "nrmse": "NRMSE"
 TIMES = "left out", "once", "twice", "three times"
 # Of the searches, for regression and for classification.
 SEARCHED = ("R²", "RMSE"), ("accuracy", "log loss")
-PARAMETERS = "ratio", "strategy", "repeats", "lr"
 
 
 def write_page(folder, docs):
@@ -48,56 +47,37 @@ def write_page(folder, docs):
         read_json(folder / f"{name}.json")
         for name in ("paper", "paper_search", "paper_search_seconds")
     )
-    frame = load_runs(results)
-    names = names_of(frame)
-    areas = compare_areas(frame)
-    repeats = [setup["side_repeats"] for setup in results["setups"].values()]
-    side = " to ".join(map(str, sorted({min(repeats), max(repeats)})))
-    data = pd.DataFrame(results["data"]).T.join(pd.DataFrame(results["setups"]).T)
-    data = data.loc[names, ["rows", "columns", "max_epochs", "source"]]
-    titles = {"max_epochs": "network's epochs", "source": "from"}
-    data = data.rename(index=TITLES, columns=titles)
-    missing = "".join(
-        f"\nThe data of {TITLES[name]} were not available. Table "
-        f"{TABLES[TITLES[name]]['table']} of the paper is therefore not reproduced.\n"
-        for name in TITLES
-        if name not in names
-    )
-    claims = judge(frame, results["data"])
-    counts = pd.Series([verdict for _, verdict, _ in claims]).value_counts()
-    page = fill_template(
-        "paper",
-        readings=summarise_readings(areas),
-        n_claims=len(claims),
-        verdicts=", ".join(f"{n} × {verdict}" for verdict, n in counts.items()),
-        claims=as_table([["claim", "verdict", "evidence"], *claims]),
-        repeats=results["plan"]["repeats"],
-        side=side,
-        data=as_table(data, "keys"),
-        missing=missing,
-    )
+    frame, searches = load_runs(results), load_frame(searched["runs"])
+    names, ratios = names_of(frame), ratios_of(frame)
     for name in names:
-        page += section(frame, name)
         save_figure(draw(results, name), docs / "images/paper" / f"{name}.png", dpi=100)
-    page += fill_template(
-        "paper_readings",
-        **reading_tables(areas),
-        fixed=results["fixed_batch_size"],
-        **ratio_tables(frame),
-        side=side,
-        control_table=control_table(frame),
+    claims = judge(frame, results["data"])
+    repeats = [setup["side_repeats"] for setup in results["setups"].values()]
+    test_by_train = 1 / (searched["plan"]["outer_folds"] - 1)
+    candidates = searches.groupby("arm").candidates.max()
+    fill_page(
+        docs / "paper.md",
+        *(as_table, at, best_ratio, list_versions, mean_cell, number, paper_says),
+        *(compare_figures, control_table, describe_data, ranks, scores_of, signs),
+        **results,
+        names=names,
+        titles=TITLES,
+        score_titles=NAMES,
+        tables=TABLES,
+        frame=frame,
+        ratios=ratios,
+        cases=list(itertools.product(METHODS, ratios)),
+        areas=compare_areas(frame),
+        claims=pd.DataFrame(claims, columns=["claim", "verdict", "evidence"]),
+        side=" to ".join(map(str, sorted({min(repeats), max(repeats)}))),
+        search=searched["plan"],
+        searches=list(searches.groupby("data", sort=False)),
+        searched=lambda name: SEARCHED[name in CLASSIFICATION],
+        search_cell=partial(mean_cell, test_train_ratio=test_by_train),
+        costs=pd.DataFrame(seconds).groupby(["data", "arm"]).median(),
+        candidates=candidates["re-Batch"],
+        n_others=candidates.drop(["re-Batch", "no re-Batch"]).unique(),
     )
-    if "insurance" in names:
-        n = results["setups"]["insurance"]["side_repeats"]
-        page += fill_template(
-            "paper_insurance",
-            n="once" if n == 1 else f"{n} times",
-            table=category_table(frame),
-        )
-    page += search_section(searched, seconds)
-    versions = list_versions(results["versions"])
-    page += f"\n<sub>{versions}; seed {results['seed']}.</sub>\n"
-    (docs / "paper.md").write_text(page, encoding="utf-8")
 
 
 def number(value):
@@ -107,11 +87,9 @@ def number(value):
         return "0"
     if 1e-3 <= size < 1e5:
         digits = min(3, max(0, 2 - int(np.floor(np.log10(size)))))
-        text = f"{value:.{digits}f}"
-    else:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        text = f"{mantissa}e{int(exponent)}"
-    return minus(text)
+        return minus(f"{value:.{digits}f}")
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return minus(f"{mantissa}e{int(exponent)}")
 
 
 def mean_cell(values, test_train_ratio=TEST_BY_TRAIN, beside=None):
@@ -130,47 +108,26 @@ def paper_says(name, kind, method, ratio):
     return by_ratio.get(str(ratio)) or {}
 
 
-def section(frame, name):
-    """Write what was found on a data set."""
-    metrics, areas, trends = [], [], []
-    n_compared, outside = 0, []
-    for method, ratio in itertools.product(METHODS, ratios_of(frame)):
-        own, case = at(frame, name, method, ratio), {"": method, "ratio": ratio}
-        theirs = paper_says(name, "metrics", method, ratio)
-        row = case | {"B": own.batch_size.iloc[0]}
-        for score in scores_of(name):
-            title, figure = NAMES.get(score, score), theirs.get(score)
-            row[title] = mean_cell(own[score], beside=figure)
-            if figure is not None:
-                n_compared += 1
-                _, low, high = corrected_interval(own[score], TEST_BY_TRAIN)
-                if not low <= figure <= high:
-                    outside.append(f"{method} {ratio} {title}")
-        metrics.append(row)
-        theirs = paper_says(name, "loss_area", method, ratio)
-        row = {
-            title: mean_cell(own[f"{part}.area"], beside=theirs.get(part))
-            for part, title in PARTS.items()
-        }
-        areas.append(case | row)
-        row = {
-            f"{title} {measure}": number(own[f"{part}.{measure}"].mean())
-            for part, title in PARTS.items()
-            for measure in ("slope", "intercept")
-        }
-        trends.append(case | row)
-    return fill_template(
-        "paper_data",
-        table=TABLES[TITLES[name]]["table"],
-        title=TITLES[name],
-        data=name,
-        metrics=as_table(metrics, "keys"),
-        n_compared=n_compared,
-        n_outside=len(outside),
-        where=f": {'; '.join(outside)}" if outside else "",
-        areas=as_table(areas[len(ratios_of(frame)) :], "keys"),  # all but the plain
-        trends=as_table(trends, "keys"),
-    )
+def describe_data(data, setups, names):
+    """Tabulate the data sets, and how long their networks train."""
+    frame = pd.DataFrame(data).T.join(pd.DataFrame(setups).T)
+    frame = frame.loc[names, ["rows", "columns", "max_epochs", "source"]]
+    titles = {"max_epochs": "network's epochs", "source": "from"}
+    return as_table(frame.rename(index=TITLES, columns=titles), "keys")
+
+
+def compare_figures(frame, name):
+    """Compare the paper's scores with our intervals: their names, and if outside."""
+    is_outside = {}
+    cases = itertools.product(METHODS, ratios_of(frame), scores_of(name))
+    for method, ratio, score in cases:
+        figure = paper_says(name, "metrics", method, ratio).get(score)
+        if figure is not None:
+            scores = at(frame, name, method, ratio)[score]
+            _, low, high = corrected_interval(scores, TEST_BY_TRAIN)
+            title = f"{method} {ratio} {NAMES.get(score, score)}"
+            is_outside[title] = not low <= figure <= high
+    return is_outside
 
 
 def compare_areas(frame):
@@ -190,63 +147,19 @@ def compare_areas(frame):
     return pd.DataFrame(rows)
 
 
-def summarise_readings(areas):
-    """Say which reading agrees best with the paper."""
-    agree = areas.groupby("reading", sort=False).agree.agg(["sum", "size"])
-    best = agree["sum"].idxmax()
-    n, total = agree.loc[best]
-    return (
-        f"The text agrees best with its figures in the reading *{best}*: {n} of the "
-        f"{total} loss areas have the same sign as in the paper. "
-        "[The other readings](#readings-of-the-text) agree less often."
-    )
+def signs(areas):
+    """Count the loss areas whose sign is that of the paper's."""
+    return f"{areas.agree.sum()} of {len(areas)}"
 
 
-def reading_tables(areas):
-    """Tabulate how far the loss areas of each reading agree with the paper's."""
-    by_part, by_data = [], []
-    for reading, own in areas.groupby("reading", sort=False):
-        row = {"chosen samples": reading}
-        by_part.append(dict(row))
-        for part, title in PARTS.items():
-            pairs = own[own.part == part]
-            by_part[-1][f"signs, {title}"] = f"{pairs.agree.sum()} of {len(pairs)}"
-            ranks = [
-                spearmanr(pairs.ours, pairs.theirs).statistic
-                for _, pairs in pairs.groupby("data")
-                if len(pairs) > 2
-            ]
-            rank = minus(f"{np.mean(ranks):.2f}") if ranks else ""
-            by_part[-1][f"ranks, {title}"] = rank
-        for name in sorted(own.data.unique(), key=list(TITLES).index):
-            agree = own.agree[own.data == name]
-            row[TITLES[name]] = f"{agree.sum()} of {len(agree)}"
-        by_data.append(row)
-    return {"table": as_table(by_part, "keys"), "by_data": as_table(by_data, "keys")}
-
-
-# A method, and whether the batch size is fixed or B.
-RATIO_CASES = [
-    *itertools.product(["no re-Batch", *CHOICES], [False]),
-    *itertools.product([*CHOICES, "no re-Batch"], [True]),
-]
-
-
-def ratio_tables(frame):
-    """Tabulate the main score by ratio, at B and at the fixed batch size."""
-    rows, best = [], []
-    for name in names_of(frame):
-        best.append({"": TITLES[name]})
-        for method, fixed in RATIO_CASES:
-            size = "fixed" if fixed else "B"
-            row = {"": f"{TITLES[name]}, {method}", "batch size": size}
-            for ratio in ratios_of(frame):
-                own = at(frame, name, method, ratio, fixed=fixed)
-                row[ratio] = mean_cell(own[scores_of(name)[0]])
-            rows.append(row)
-            if (method, fixed) != RATIO_CASES[-1]:  # which is the same at every ratio
-                best[-1][f"{method}, {size}"] = best_ratio(frame, name, method, fixed)
-    return {"ratio_table": as_table(rows, "keys"), "best": as_table(best, "keys")}
+def ranks(areas):
+    """Correlate the ranks of our loss areas and the paper's, on the mean over data."""
+    correlations = [
+        spearmanr(own.ours, own.theirs).statistic
+        for _, own in areas.groupby("data")
+        if len(own) > 2
+    ]
+    return minus(f"{np.mean(correlations):.2f}") if correlations else ""
 
 
 def control_table(frame):
@@ -269,77 +182,23 @@ def control_table(frame):
     return as_table(rows, "keys")
 
 
-def category_table(frame):
-    """Tabulate what standardising the columns of categories does on Insurance."""
-    rows = []
-    for ratio in ratios_of(frame):
-        theirs = paper_says("insurance", "metrics", "no re-Batch", ratio)["rmse"]
-        row = {"ratio": ratio, "the paper": number(theirs)}
-        for title, scaled in (("standardised", True), ("0 and 1", False)):
-            own = at(frame, "insurance", "no re-Batch", ratio, scaled=scaled)
-            row[title] = mean_cell(own.rmse)
-        rows.append(row)
-    return as_table(rows, "keys")
-
-
 def draw(results, name):
     """Draw the mean loss curves of a data set, a column for each ratio."""
     curves = [curve for curve in results["curves"] if curve["data"] == name]
     ratios = sorted({curve["ratio"] for curve in curves})
     figure = Figure(figsize=(3 * len(ratios), 5.2), layout="constrained")
-    axes = figure.subplots(len(PARTS), len(ratios), sharex=True, sharey="row")
-    axes = axes.reshape(len(PARTS), len(ratios))
+    shape = len(PARTS), len(ratios)
+    axes = figure.subplots(*shape, sharex=True, sharey="row", squeeze=False)
     for curve in curves:
-        for row, part in zip(axes, PARTS, strict=True):
-            ax = row[ratios.index(curve["ratio"])]
+        for ax, part in zip(axes[:, ratios.index(curve["ratio"])], PARTS, strict=True):
             epochs = np.arange(1, len(curve[part]) + 1)
             _, colour = METHODS[curve["method"]]
             ax.plot(epochs, curve[part], color=colour, label=curve["method"], lw=1)
     for ax, ratio in zip(axes[0], ratios, strict=True):
         ax.set_title(f"ratio {ratio}")
-    for row, title in zip(axes, PARTS.values(), strict=True):
-        row[0].set_ylabel(f"{title} loss")
-        row[0].set_yscale("log")
+    for ax, title in zip(axes[:, 0], PARTS.values(), strict=True):
+        ax.set(ylabel=f"{title} loss", yscale="log")
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure
-
-
-def search_section(searched, seconds):
-    """Write what the searches found, and what they took."""
-    costs = (
-        pd.DataFrame(seconds).groupby(["data", "arm"])[["seconds", "refit"]].median()
-    )
-    frame, plan = load_frame(searched["runs"]), searched["plan"]
-    cell = partial(mean_cell, test_train_ratio=1 / (plan["outer_folds"] - 1))
-    scores, differences, found = [], [], []
-    for name, own in frame.groupby("data", sort=False):
-        title = TITLES[name]
-        more, less = SEARCHED[name in CLASSIFICATION]
-        arms = {arm: runs.set_index("split") for arm, runs in own.groupby("arm")}
-        for arm in sorted(arms, key=lambda arm: arms[arm][less].mean()):
-            cells = [cell(arms[arm][score]) for score in (more, less)]
-            scores.append([title, arm, *cells])
-        ours, theirs = arms["re-Batch"], arms["no re-Batch"]
-        difference = ours[less] - theirs[less]
-        share = minus(f"{difference.mean() / theirs[less].mean():+.1%}")
-        differences.append([title, cell(difference), share])
-        best = [
-            ", ".join(
-                f"{v:g}" if isinstance(v, float) else v for v in ours[f"best.{p}"]
-            )
-            for p in PARAMETERS
-        ]
-        found.append([title, *best, *map(number, costs.loc[name, "re-Batch"])])
-    candidates = frame.groupby("arm").candidates.max()
-    others = candidates.drop(["re-Batch", "no re-Batch"])
-    return fill_template(
-        "paper_search",
-        **plan,
-        candidates=candidates["re-Batch"],
-        n_others=others.iloc[0] if others.nunique() == 1 else "several",
-        scores=as_table(scores, ["", "", "accuracy or R²", "log loss or RMSE"]),
-        differences=as_table(differences, ["", "log loss or RMSE", "as a share"]),
-        found=as_table(found, ["", *PARAMETERS, "seconds", "one fit"]),
-    )
