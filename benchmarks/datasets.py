@@ -1,4 +1,4 @@
-"""The data sets of the benchmarks, by name.
+"""The data sets of the benchmarks, by name: those of datasets.toml.
 
 Two come with scikit-learn. The others are read from the folder that the environment
 variable SKREBATCH_DATA names, else from ../shared/data beside the repository, else
@@ -6,21 +6,16 @@ they are downloaded (OpenML, scikit-learn's California housing, a file on the we
 """
 
 import os
-from collections.abc import Callable
+import tomllib
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import make_column_transformer
-from sklearn.datasets import (
-    fetch_california_housing,
-    fetch_openml,
-    load_breast_cancer,
-    load_diabetes,
-)
+import sklearn.datasets
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.datasets import fetch_openml
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -50,20 +45,18 @@ class Dataset:
             "columns": self.X.shape[1],
         }
 
-    def preprocessor(self):
+    @staticmethod
+    def preprocessor():
         """Make the unfitted transformer from X to the input of a network."""
-        numeric = self.X.select_dtypes("number").columns
-        categorical = self.X.columns.difference(numeric, sort=False)
         scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
         encode = make_pipeline(
             SimpleImputer(strategy="most_frequent"),
             OneHotEncoder(sparse_output=False, handle_unknown="ignore"),
         )
-        if not self.X.isna().any(axis=None):
-            scale, encode = scale[-1], encode[-1]
-        if categorical.empty:
-            return scale
-        return make_column_transformer((scale, numeric), (encode, categorical))
+        return make_column_transformer(
+            (scale, make_column_selector(dtype_include="number")),
+            (encode, make_column_selector(dtype_exclude="number")),
+        )
 
     def sample(self, most):
         """Return the data set, or as many rows of it drawn at random."""
@@ -92,110 +85,25 @@ def as_dataset(name, X, y, source="generated"):
     return Dataset(name, X, np.asarray(y, dtype=int), "classification", source)
 
 
-def flip(y, rate, seed):
-    """Flip a share of the labels 0 and 1; return them, and which were flipped."""
-    rng = np.random.default_rng(seed)
-    is_flipped = np.zeros(len(y), dtype=bool)
-    is_flipped[rng.choice(len(y), round(rate * len(y)), replace=False)] = True
-    return np.where(is_flipped, 1 - y, y), is_flipped
-
-
-class File(NamedTuple):
-    """A CSV file of the data folder."""
-
-    name: str
-    target: str
-    is_positive: Callable | None = None  # from the target to class 1
-    drop: tuple[str, ...] = ()
-    header: int = 0  # the line with the names of the columns
-
-    def read(self, folder):
-        """Read the file in a folder, which may be an address on the web."""
-        path = f"{folder}/{self.name}"
-        table = pd.read_csv(path, header=self.header).drop(columns=list(self.drop))
-        if self.target not in table:
-            raise ValueError(f"{path} has no column {self.target!r}.")
-        y = table.pop(self.target)
-        source = self.name if isinstance(folder, Path) else path
-        return table, self.is_positive(y) if self.is_positive else y, source
-
-
-def openml(data_id, is_positive):
-    """Download a data set of OpenML, or take it from scikit-learn's cache."""
-    bunch = fetch_openml(data_id=data_id, as_frame=True, parser="auto")
-    return bunch.data, is_positive(bunch.target.astype(str)), f"OpenML {data_id}"
-
-
-def bundled(function):
-    """Load a data set by a function of scikit-learn."""
-    bunch = function(as_frame=True)
-    return bunch.data, bunch.target, f"scikit-learn's {function.__name__}"
-
-
 class Entry(NamedTuple):
-    """Where a data set is found, and what it must look like."""
+    """A table of datasets.toml, which says what its parts mean."""
 
     shape: tuple[int, int]
-    # Rows of class 1; heart-c of OpenML labels one row differently. () is regression.
     n_positive: tuple[int, ...] = ()
-    file: File | None = None
-    # Returns the features, the target and where they are from.
-    other: Callable | None = None
-    # The share of rows to draw; where there are classes, of class 0 alone.
+    file: str | None = None
+    target: str | None = None
+    drop: tuple[str, ...] = ()
+    header: int = 0
+    above: float | None = None
+    url: str | None = None
+    openml: int | None = None
+    negative: str | None = None
+    sklearn: str | None = None
     sample: float | None = None
 
 
-INSURANCE = File("insurance.csv", "charges")
-# Of B. Lantz, Machine Learning with R; later commits have rounded it. OpenML has none.
-LANTZ = (
-    "https://raw.githubusercontent.com/stedy/Machine-Learning-with-R-datasets/"
-    "9a8371e95098f3048c5540646b9fb96c7571b110"
-)
-ENTRIES = {
-    "breast_cancer": Entry(
-        (569, 30), (357,), other=partial(bundled, load_breast_cancer)
-    ),
-    "diabetes": Entry((442, 10), other=partial(bundled, load_diabetes)),
-    "pid": Entry(
-        (768, 8),
-        (268,),
-        File("pima_indians_diabetes.csv", "outcome"),
-        partial(openml, 37, lambda y: y == "tested_positive"),
-    ),
-    "pdc": Entry(
-        (195, 22),
-        (147,),
-        File("parkinsons.csv", "status", drop=("name",)),
-        partial(openml, 1488, lambda y: y == "2"),
-    ),
-    # Another data set of that name, which the paper's kernel of 8 would also fit.
-    "pdc_speech": Entry(
-        (756, 753),
-        (564,),
-        File("pd_speech_features.csv", "class", drop=("id",), header=1),
-    ),
-    # The copy on OpenML comes without the time, so that the file's is left out.
-    "ccfd": Entry(
-        (284807, 29),
-        (492,),
-        File("creditcard.csv", "Class", drop=("Time",)),
-        partial(openml, 1597, lambda y: y == "1"),
-        sample=0.008,
-    ),
-    "heart": Entry(
-        (303, 13),
-        (139, 138),
-        File("heart_cleveland.csv", "num", lambda y: y > 0),
-        partial(openml, 49, lambda y: y != "<50"),
-    ),
-    "chp": Entry(
-        (20640, 8),
-        file=File("california_housing.csv.gz", "MedHouseVal"),
-        other=partial(bundled, fetch_california_housing),
-        sample=0.1,
-    ),
-    "insurance": Entry((1338, 6), file=INSURANCE, other=partial(INSURANCE.read, LANTZ)),
-}
+FOUND = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+ENTRIES = {name: Entry(**parts) for name, parts in FOUND.items()}
 
 
 def load(name):
@@ -204,7 +112,7 @@ def load(name):
         raise ValueError(f"No data set {name!r}; there are {', '.join(ENTRIES)}.")
     entry = ENTRIES[name]
     X, y, source = read(entry)
-    if X.shape != entry.shape:
+    if X.shape != tuple(entry.shape):
         raise ValueError(
             f"{name} from {source} has {X.shape[0]} rows and {X.shape[1]} features; "
             f"expected {entry.shape[0]} and {entry.shape[1]}."
@@ -241,16 +149,39 @@ def folder_of(file):
         folders.insert(0, Path(named))
         if not folders[0].is_dir():
             raise FileNotFoundError(f"SKREBATCH_DATA={named} is not a folder.")
-    return next((folder for folder in folders if (folder / file.name).is_file()), None)
+    return next((folder for folder in folders if (folder / file).is_file()), None)
 
 
 def read(entry):
     """Read features, target and source from the first place that has them."""
     if entry.file and (folder := folder_of(entry.file)):
-        return entry.file.read(folder)
-    if entry.other is None:
-        raise FileNotFoundError(
-            f"{entry.file.name} can't be downloaded by name: put it into a folder and "
-            "set SKREBATCH_DATA to that folder."
-        )
-    return entry.other()
+        return read_file(entry, folder)
+    if entry.url:
+        return read_file(entry, entry.url)
+    if entry.openml:
+        bunch = fetch_openml(data_id=entry.openml, as_frame=True, parser="auto")
+        y = bunch.target.astype(str) != entry.negative
+        return bunch.data, y, f"OpenML {entry.openml}"
+    if entry.sklearn:
+        return bundled(entry.sklearn)
+    raise FileNotFoundError(
+        f"{entry.file} can't be downloaded by name: put it into a folder and set "
+        "SKREBATCH_DATA to that folder."
+    )
+
+
+def read_file(entry, folder):
+    """Read the file of an entry in a folder, which may be an address on the web."""
+    path = f"{folder}/{entry.file}"
+    table = pd.read_csv(path, header=entry.header).drop(columns=list(entry.drop))
+    if entry.target not in table:
+        raise ValueError(f"{path} has no column {entry.target!r}.")
+    y = table.pop(entry.target)
+    y = y if entry.above is None else y > entry.above
+    return table, y, entry.file if isinstance(folder, Path) else path
+
+
+def bundled(function):
+    """Load a data set by a function of scikit-learn."""
+    bunch = getattr(sklearn.datasets, function)(as_frame=True)
+    return bunch.data, bunch.target, f"scikit-learn's {function}"

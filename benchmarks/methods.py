@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from datasets import ENTRIES, SEED, as_dataset, flip, folder_of, load
+from datasets import ENTRIES, SEED, as_dataset, folder_of, load
 from harness import run_and_write, score, single
 from methods_report import PLAIN, write_page
 from sklearn.datasets import make_classification
@@ -136,6 +136,15 @@ def find(name):
     return as_dataset(name, X, y, "scikit-learn's make_classification")
 
 
+def flip(y, rate, seed):
+    """Flip a share of the labels 0 and 1."""
+    size = round(rate * len(y))
+    rows = np.random.default_rng(seed).choice(len(y), size, replace=False)
+    flipped = y.copy()
+    flipped[rows] = 1 - y[rows]
+    return flipped
+
+
 def compare(data, arms, scorers, size, epochs):
     """Fit all arms on every split, side by side, and score them on the test rows."""
     found = {arm: {name: [] for name in scorers} for arm in arms}
@@ -144,7 +153,7 @@ def compare(data, arms, scorers, size, epochs):
         X, X_test = data.prepare(train, test)
         y = data.y[train]
         if data.name == "wrong labels":
-            y, _ = flip(y, WRONG, [SEED, split])
+            y = flip(y, WRONG, [SEED, split])
         models = {
             arm: single(
                 batch_size=size.batch_size, max_epochs=epochs, random_state=split

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from evidence import corrected_interval, verdict
 from harness import DOCS
-from pages import as_interval, as_quartiles, as_table, minus, where
+from pages import as_interval, as_quartiles, as_table, load_macros, minus
 
 PLAIN = "plain training"
 WEIGHING = "tsw", "ohem"
@@ -15,17 +15,20 @@ BLOCK = re.compile(r"(<!-- from methods\.py: (.+?) -->\n).*?(<!-- end -->)", re.
 
 
 def fill(page, results):
-    """Write what stands between the marks of a page, by the names of `BLOCKS`.
+    """Write what stands between the marks of a page, by the macros of its template.
 
-    A mark may add a subject: ``<!-- from methods.py: name of subject -->``.
+    A mark names a macro, and may add a subject: ``<!-- from methods.py: macro of
+    subject -->``.
     """
+    functions = as_table, card_table, compare, costs, count_methods, effect_table
+    macros = load_macros("methods", *functions, results=results, plain=PLAIN)
 
     def write(block):
         kind, _, subject = block[2].partition(" of ")
-        if kind not in BLOCKS:
-            raise ValueError(f"No block {kind!r}; there are {', '.join(BLOCKS)}.")
-        text = BLOCKS[kind](results, *([subject] if subject else []))
-        return f"{block[1]}\n{text}\n\n{block[3]}"
+        if not hasattr(macros, kind):
+            raise ValueError(f"No block {kind!r} in benchmarks/templates/methods.md.")
+        text = getattr(macros, kind)(*([subject] if subject else []))
+        return f"{block[1]}\n{text.strip()}\n\n{block[3]}"
 
     return BLOCK.sub(write, page)
 
@@ -62,24 +65,7 @@ def _difference(interval):
     return f"**{mean}** {ends}"
 
 
-def verdict_summary(results):
-    """Count what the intervals of all methods against plain training show."""
-    found = compare(results["effect"])
-    found = found[found.arm != PLAIN]
-    rows = [["", "better than plain training", "worse than plain training"]]
-    for score, own in found.groupby("score", sort=False):
-        rows.append([score, *(_counts(own, word) for word in ("better", "worse"))])
-    n_arms, n_data, n_scores = found[["arm", "data", "score"]].nunique()
-    return (
-        f"{as_table(rows)}\n\n"
-        f"These are {len(found)} intervals: {n_arms} methods, {n_data} data sets, "
-        f"{n_scores} scores. All other intervals contain 0. If no method had an "
-        f"effect, about {0.05 * len(found):.0f} of these 95 % intervals would exclude "
-        "0 by chance."
-    )
-
-
-def _counts(found, word):
+def count_methods(found, word):
     """List the methods with a verdict, and the number of data sets of each."""
     arms = found.arm[found.word == word]
     counts = arms.groupby(arms, sort=False).size()
@@ -87,18 +73,9 @@ def _counts(found, word):
     return "; ".join(f"{arm} ({n})" for arm, n in counts.items()) or "none"
 
 
-def data_table(results):
-    """Say what the data sets are."""
-    cells = pd.DataFrame(results["effect"]["cells"]).set_index("data")
-    cells["positive"] = [f"{100 * share:.0f} %" for share in cells.positive]
-    titles = {"features": "inputs", "positive": "class 1"}
-    table = cells[["rows", "features", "positive", "source"]].rename(columns=titles)
-    return as_table(table.rename_axis(None), "keys")
-
-
-def effect_table(results, score):
+def effect_table(section, score):
     """Tabulate a score of plain training, and each method's difference to it."""
-    found = compare(results["effect"])
+    found = compare(section)
     found = found[found.score == score]
     cells = found["mean"].where(found.arm == PLAIN, found.difference)
     table = found.assign(cell=cells).pivot(index="arm", columns="data", values="cell")
@@ -106,61 +83,32 @@ def effect_table(results, score):
     return as_table(table.rename_axis(None), "keys")
 
 
-def score_table(results, name):
-    """Tabulate the scores of a section with one data set, and the differences."""
-    found = compare(results[name])
-    rows = [
-        [arm, *own[["mean", "difference"]].to_numpy().ravel()]
-        for arm, own in found.groupby("arm", sort=False)
-    ]
-    header = [part for score in found.score.unique() for part in (score, "difference")]
-    return as_table([["", *header], *rows])
-
-
-def cost_table(results):
-    """Tabulate the time of fits, and of plans as a share of an epoch."""
-    return as_table(_costs(results), "keys")
-
-
-def card(results, method):
-    """Say what was measured of a method, by its name in `strategy`."""
+def card_table(results, method):
+    """Tabulate what was measured of a method, by its name in `strategy`."""
     found = compare(results["effect"])
     own = found[found.arm.str.split(",").str[0] == method]
     words = own.groupby(["arm", "score"]).apply(_words).unstack()
     words = words.loc[own.arm.unique(), own.score.unique()]
-    return as_table(words.join(_costs(results)).fillna("").rename_axis(None), "keys")
+    table = words.join(costs(results["cost"]["cells"])).fillna("")
+    return as_table(table.rename_axis(None), "keys")
 
 
-def place(results, section):
-    """Say when and on what a section ran."""
-    return where(results[section]["environment"], f"seed {results[section]['seed']}")
+def _words(found):
+    """Write the verdicts on a method into a cell."""
+    data = found.groupby("word").data.apply(list)
+    parts = [
+        f"{word} on {', '.join(data[word])}"
+        for word in ("better", "worse")
+        if word in data
+    ]
+    if "undecided" in data:
+        parts.append(f"undecided on {len(data['undecided'])}")
+    return "; ".join(parts)
 
 
-def size(results, section):
-    """Say how much a section ran."""
-    plan = results[section]["size"]
-    epochs = results[section]["cells"][0]["epochs"]
-    return (
-        f"{plan['repeats']} × {plan['folds']}-fold cross-validation, {epochs} epochs, "
-        f"batches of {plan['batch_size']} rows."
-    )
-
-
-BLOCKS = {
-    "summary": verdict_summary,
-    "data": data_table,
-    "effect": effect_table,
-    "scores": score_table,
-    "cost": cost_table,
-    "card": card,
-    "place": place,
-    "size": size,
-}
-
-
-def _costs(results):
-    """Tabulate the costs of every arm."""
-    *fits, plans = results["cost"]["cells"]
+def costs(cells):
+    """Tabulate the time of fits, and of plans as a share of an epoch, by arm."""
+    *fits, plans = cells
     large = fits[-1]
     seconds = np.median(large["seconds"][PLAIN]["cpu"]) / large["epochs"]
     epoch = seconds * plans["rows"] / large["rows"]
@@ -178,16 +126,3 @@ def _costs(results):
         share = minus(f"{100 * own / epoch:.2f} %")
         rows[arm][f"plan, {plans['rows']:,} rows"] = share
     return pd.DataFrame.from_dict(rows, "index")
-
-
-def _words(found):
-    """Write the verdicts on a method into a cell."""
-    data = found.groupby("word").data.apply(list)
-    parts = [
-        f"{word} on {', '.join(data[word])}"
-        for word in ("better", "worse")
-        if word in data
-    ]
-    if "undecided" in data:
-        parts.append(f"undecided on {len(data['undecided'])}")
-    return "; ".join(parts)

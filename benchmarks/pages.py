@@ -31,6 +31,12 @@ def fill_template(template, /, *functions, **values):
     return TEMPLATES.get_template(f"{template}.md").render(values)
 
 
+def load_macros(template, /, *functions, **values):
+    """Return the macros of a template, as functions."""
+    values |= {function.__name__: function for function in functions}
+    return TEMPLATES.get_template(f"{template}.md").make_module(values)
+
+
 def fill_page(path, /, *functions, **values):
     """Write a page from the template of its name."""
     text = fill_template(path.stem, *functions, **values)

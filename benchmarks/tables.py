@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import sklearn.datasets
-from datasets import SEED, Dataset, load
+from datasets import SEED, Dataset, bundled, load
 
 MOST_ROWS = 5000
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
@@ -64,15 +64,12 @@ def from_package(package, file, target, drop=(), above=None):
 
 def from_sklearn(function, noise=0, **parameters):
     """Load or generate a table of scikit-learn."""
-    source = f"scikit-learn's {function}"
-    call = getattr(sklearn.datasets, function)
     if not parameters:
-        bunch = call(as_frame=True)
-        return bunch.data, bunch.target, source
-    X, y = call(random_state=SEED, **parameters)
+        return bundled(function)
+    X, y = getattr(sklearn.datasets, function)(random_state=SEED, **parameters)
     if noise:
         y = y + noise * y.std() * np.random.default_rng(SEED).normal(size=len(y))
-    return X, y, source
+    return X, y, f"scikit-learn's {function}"
 
 
 def read_table(name):

@@ -8,13 +8,19 @@ from pathlib import Path
 import methods
 import numpy as np
 import pytest
-from methods_report import BLOCK, card, cost_table, effect_table, fill, score_table
+from methods_report import BLOCK, fill
 
 from skrebatch.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "methods.md"
 RESULTS = ROOT / "benchmarks" / "results" / "methods.json"
+
+
+def block(results, mark):
+    """What is written at a mark."""
+    text = fill(f"<!-- from methods.py: {mark} -->\n<!-- end -->", results)
+    return "\n".join(text.splitlines()[2:-2])
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,7 @@ def test_arms_differ_in_their_choices_alone(quick):
 
 def test_the_page_can_be_filled_from_a_quick_run(quick):
     page = fill(PAGE.read_text("utf-8"), quick)
-    table = effect_table(quick, "log loss")
+    table = block(quick, "effect of log loss")
     assert table in page
     assert table not in PAGE.read_text("utf-8")
 
@@ -133,33 +139,33 @@ def rows_of(table):
 
 
 def test_effect_is_the_paired_difference_bold_where_it_leaves_out_zero(results):
-    assert rows_of(effect_table(results, "log loss")) == [
+    assert rows_of(block(results, "effect of log loss")) == [
         ["", "toy"],
         [PLAIN, "0.600"],
         ["ohem", "**−0.100** [−0.100, −0.100]"],
         ["tsw", "**+0.100** [+0.100, +0.100]"],
     ]
-    assert effect_table(results, "accuracy").count("**") == 0
+    assert block(results, "effect of accuracy").count("**") == 0
 
 
 def test_scores_stand_beside_their_differences(results):
-    _, _, ohem, tsw = rows_of(score_table(results, "balanced"))
+    _, _, ohem, tsw = rows_of(block(results, "scores of balanced"))
     assert ohem[:3] == ["ohem", "0.500", "**−0.100** [−0.100, −0.100]"]
     assert tsw[3:] == ["0.800", "+0.000 [+0.000, +0.000]"]
 
 
 def test_cost_is_relative_to_plain_training_and_to_an_epoch(results):
-    _, plain, ohem, tsw = rows_of(cost_table(results))
+    _, plain, ohem, tsw = rows_of(block(results, "cost"))
     assert plain[1:] == ["1.00 [1.00, 1.00]", "0.50 %"]
     assert ohem[1:] == ["1.00 [0.75, 1.25]", "1.50 %"]
     assert tsw[1:] == ["1.00 [1.00, 1.00]", "1.00 %"]
 
 
 def test_a_card_names_the_data_sets(results):
-    _, *rows = rows_of(card(results, "ohem"))
+    _, *rows = rows_of(block(results, "card of ohem"))
     assert rows[-1][:3] == ["ohem", "better on toy", "undecided on 1"]
-    assert "worse on toy" in card(results, "tsw")
-    assert "ohem" not in card(results, "tsw")
+    assert "worse on toy" in block(results, "card of tsw")
+    assert "ohem" not in block(results, "card of tsw")
 
 
 def test_an_unknown_block_is_named(results):
@@ -175,7 +181,7 @@ def test_data_sets_that_would_be_downloaded_are_left_out(tmp_path, monkeypatch):
     assert not methods.is_here("pid")
     folder = tmp_path / "mine"
     folder.mkdir()
-    (folder / methods.ENTRIES["pid"].file.name).touch()
+    (folder / methods.ENTRIES["pid"].file).touch()
     monkeypatch.setenv("SKREBATCH_DATA", str(folder))
     assert methods.is_here("pid")
     assert not methods.is_here("heart")
