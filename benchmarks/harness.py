@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def make_parser(description, *options, only=None):
     for option in options:
         parser.add_argument(option, **OPTIONS[option])
     return parser
+
+
+@contextmanager
+def one_thread():
+    """Let everything run on one thread."""
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
 
 
 def run_parallel(calls, n_jobs=-1, title=None, unit="fit"):
@@ -156,9 +165,8 @@ def run_and_write(description, stem, sections, write_page, plans=None, arguments
     arguments = parser.parse_args(arguments)
     is_trial = plans is not None and arguments.quick
     path = arguments.output / f"{stem}{'_quick' * is_trial}.json"
-    torch.set_num_threads(1)
     for name in [] if arguments.page else arguments.only:
-        with threadpool_limits(1):
+        with one_thread():
             found = sections[name](*([] if plans is None else [plans[is_trial]]))
         if found is None:
             print(f"{name}: skipped, this machine lacks what it needs")
@@ -189,11 +197,12 @@ def run_and_choose(description, stem, compare, choose, write_page):
         write_page(read_json(compared), read_json(chosen), DOCS)
 
 
-def run_whole(description, path, run, write_page):
+def run_whole(description, stem, run, write_page):
     """Run a benchmark that has no sections, then write the page."""
-    arguments = make_parser(description, "--page").parse_args()
+    arguments = make_parser(description, "--output", "--page").parse_args()
+    path = arguments.output / f"{stem}.json"
     if not arguments.page:
-        torch.set_num_threads(1)
-        with threadpool_limits(1):
+        with one_thread():
             write_json(path, {"environment": environment(), **run()})
-    write_page(read_json(path))
+    if arguments.page or arguments.output == RESULTS:
+        write_page(read_json(path))

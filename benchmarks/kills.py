@@ -1,6 +1,6 @@
 """Kill fits and searches at random moments, go on, and compare the results by the bit.
 
-    python benchmarks/kills.py [--kills 100] [--case NAME] [--output FILE]
+    python benchmarks/kills.py           # a hundred kills
     python benchmarks/kills.py --page    # docs/interruption.md from the results
 
 Each case is run to its end once, undisturbed. Then it is run again, killed by SIGKILL
@@ -8,7 +8,6 @@ after a random time and started anew, until it ends: what it finds must be the s
 the bit, no file may be torn, and none may be left over. Needs `fork`.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -21,12 +20,12 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-import torch
 from harness import (
     DOCS,
     RESULTS,
     environment,
     make_parser,
+    one_thread,
     read_json,
     single,
     write_json,
@@ -37,14 +36,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
-from skrebatch import (
-    FusedGridSearchCV,
-    ReBatchCNNClassifier,
-    ReBatchCNNRegressor,
-)
+from skrebatch import FusedGridSearchCV, ReBatchCNNClassifier, ReBatchCNNRegressor
 from skrebatch._engine.serialization.checkpoint import Checkpoint
 
-OUTPUT = RESULTS / "kills.json"
 SEED = 0
 COUNTED = "kills", "kills_in_the_middle_of_a_write", "files_torn", "files_left_over"
 FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every": 3}
@@ -182,20 +176,18 @@ def write_page(results):
 
 
 def main():
-    parser = make_parser(__doc__, "--page")
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--case", choices=CASES, action="append", dest="names")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    args = parser.parse_args()
-    if not args.page:
-        torch.set_num_threads(1)
-        cases = measure(args.names or list(CASES), args.kills)
+    parser = make_parser(__doc__, "--output", "--page", only=CASES)
+    parser.add_argument("--kills", type=int, default=100, help="of all cases together")
+    arguments = parser.parse_args()
+    path = arguments.output / "kills.json"
+    if not arguments.page:
+        with one_thread():
+            cases = measure(arguments.only, arguments.kills)
         total = pd.DataFrame(cases).sum(axis=1).to_dict()
         ran = {"environment": environment(), "seed": SEED}
-        write_json(args.output, {**ran, "total": total, "cases": cases}, indent=2)
-        print(json.dumps(total))
-    if args.output == OUTPUT:
-        write_page(read_json(OUTPUT))
+        write_json(path, {**ran, "total": total, "cases": cases}, indent=2)
+    if arguments.page or arguments.output == RESULTS:
+        write_page(read_json(path))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from functools import partial
 import pandas as pd
 from datasets import load
 from evidence import corrected_interval
-from harness import DOCS, RESULTS, run_parallel, run_whole, single
+from harness import DOCS, run_parallel, run_whole, single
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
 from joblib import delayed
@@ -25,7 +25,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-OUTPUT = RESULTS / "lecture.json"
 CATEGORICAL = ["cp", "restecg", "slope", "thal"]
 SPLIT_SEED = 42
 N_SEEDS = 10
@@ -133,4 +132,4 @@ def write_page(results, docs):
 
 
 if __name__ == "__main__":
-    run_whole(__doc__, OUTPUT, run, partial(write_page, docs=DOCS))
+    run_whole(__doc__, "lecture", run, partial(write_page, docs=DOCS))

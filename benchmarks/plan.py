@@ -20,7 +20,6 @@ from plan_report import write_page
 from skrebatch import MinLoss, TabularCNN, redistribution_size
 from skrebatch.strategies import Epoch
 
-OUTPUT = RESULTS / "plan.json"
 PAGE = DOCS / "plan.md"
 RATIO, REPETITIONS = 0.15, 5
 SIMULATED = {"rows": 1 << 21, "machines": (1, 4, 16, 64, 256)}
@@ -220,7 +219,7 @@ def run():
 
 
 def main():
-    run_whole(__doc__, OUTPUT, run, partial(write_page, page=PAGE))
+    run_whole(__doc__, "plan", run, partial(write_page, page=PAGE))
 
 
 if __name__ == "__main__":

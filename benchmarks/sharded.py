@@ -12,26 +12,19 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.distributed as dist
-from harness import (
-    DOCS,
-    RESULTS,
-    environment,
-    make_parser,
-    read_json,
-    single,
-    write_json,
-)
+from harness import DOCS, read_json, run_whole, single, write_json
 from pages import fill_blocks
 from sklearn.datasets import make_classification
 
 from skrebatch import fit_distributed
 
-OUTPUT = RESULTS / "sharded.json"
 N_PROCESSES = 2
 REPETITIONS = 5
 EPOCHS = 3
@@ -77,7 +70,7 @@ def compare(n_rows, n_features, batch_size, dtype, seed):
     return found
 
 
-def work():
+def work(path):
     """Measure everything, as one of the processes."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
@@ -91,9 +84,19 @@ def work():
         if dist.get_rank() == 0:
             print(cells[-1], flush=True)
     if dist.get_rank() == 0:
-        results = {"processes": N_PROCESSES, "epochs": EPOCHS, "cells": cells}
-        write_json(OUTPUT, {**results, "environment": environment()})
+        write_json(path, {"processes": N_PROCESSES, "epochs": EPOCHS, "cells": cells})
     dist.destroy_process_group()
+
+
+def run():
+    """Let the processes measure everything; the first writes what they found."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun += [f"--nproc-per-node={N_PROCESSES}", __file__]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "found.json")
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([*torchrun, path], env=one_thread, check=True)
+        return read_json(path)
 
 
 def write_page(results):
@@ -102,19 +105,8 @@ def write_page(results):
     fill_blocks(DOCS / "distributed.md", "sharded", **results | {"cells": cells})
 
 
-def main():
-    if not make_parser(__doc__, "--page").parse_args().page:
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        subprocess.run(
-            [*torchrun, f"--nproc-per-node={N_PROCESSES}", __file__],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=True,
-        )
-    write_page(read_json(OUTPUT))
-
-
 if __name__ == "__main__":
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        work()
+        work(Path(sys.argv[1]))
     else:
-        main()
+        run_whole(__doc__, "sharded", run, write_page)

@@ -4,7 +4,7 @@ import numpy as np
 import plan
 import plan_report
 import pytest
-from harness import read_json
+from harness import RESULTS, read_json
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -67,7 +67,7 @@ def test_what_is_sent_does_not_grow_with_the_rows():
 
 def test_the_model_is_what_the_simulation_counted():
     """The bytes and messages of the page's formulas, at the size of the simulation."""
-    results = read_json(plan.OUTPUT)
+    results = read_json(RESULTS / "plan.json")
     simulation = results["simulation"]
     free = {**results["cluster"], "rows": simulation["rows"], "latency": 0.0}
     free["bandwidth"] = 1.0  # seconds are bytes, then
@@ -103,17 +103,16 @@ def test_a_simulation_compares_with_the_exact_choice(kind, n_machines):
 
 
 def test_every_choice_of_the_results_was_exact():
-    results = read_json(plan.OUTPUT)
+    results = read_json(RESULTS / "plan.json")
     assert all(cell["same"] for cell in results["simulation"]["cells"])
 
 
 def test_the_page_is_that_of_the_results(tmp_path):
-    plan_report.write_page(read_json(plan.OUTPUT), tmp_path / "plan.md")
+    plan_report.write_page(read_json(RESULTS / "plan.json"), tmp_path / "plan.md")
     assert (tmp_path / "plan.md").read_text("utf-8") == plan.PAGE.read_text("utf-8")
 
 
 def test_a_page_without_results_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "OUTPUT", tmp_path / "none.json")
-    monkeypatch.setattr("sys.argv", ["plan.py", "--page"])
+    monkeypatch.setattr("sys.argv", ["plan.py", "--page", "--output", str(tmp_path)])
     with pytest.raises(FileNotFoundError, match="run the benchmark first"):
         plan.main()
