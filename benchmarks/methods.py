@@ -5,14 +5,14 @@
     python benchmarks/methods.py --page           # docs/methods.md from the results
 
 Arms train the same network from the same initial weights on the same splits, at the
-same batch size and for equally many epochs. Every score and repetition goes to
-benchmarks/results/methods.json.
+same batch size and for equally many epochs. They are in methods.toml.
 """
 
 import gc
 import itertools
-from dataclasses import asdict, dataclass
+import tomllib
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,93 +33,28 @@ from skrebatch import (
 from skrebatch.strategies import STRATEGIES, check_strategy
 from skrebatch.strategies._planning import make_plan, plan_by_class
 
-# Every method by its name, and what `repeats` makes of the paper's.
-METHODS = {
-    PLAIN: {"ratio": 0},
-    "min-loss": {"strategy": "min-loss"},
-    "min-loss, twice": {"strategy": "min-loss", "repeats": 2},
-    "max-loss": {"strategy": "max-loss"},
-    "max-loss, left out": {"strategy": "max-loss", "repeats": 0},
-    "random": {"strategy": "random"},
-    "random, twice": {"strategy": "random", "repeats": 2},
-    "random, left out": {"strategy": "random", "repeats": 0},
-} | {name: {"strategy": name} for name in list(STRATEGIES)[3:]}
+SETTING = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+METHODS = SETTING["methods"] | {n: {"strategy": n} for n in list(STRATEGIES)[3:]}
+BALANCED = SETTING["balanced"]
 LEFT_OUT = METHODS["max-loss, left out"]
-BALANCED = {
-    PLAIN: {"ratio": 0},
-    "max-loss, left out": LEFT_OUT,
-    "max-loss, left out, class_balanced": LEFT_OUT | {"class_balanced": True},
-    "small-loss": {"strategy": "small-loss"},
-    "small-loss, class_balanced": {"strategy": "small-loss", "class_balanced": True},
-    "self-paced": {"strategy": "self-paced"},
-    "self-paced, class_balanced": {"strategy": "self-paced", "class_balanced": True},
-    "self-paced, warm-up 10": {"strategy": "self-paced", "warmup_epochs": 10},
-}
 SCHEDULES = {
     PLAIN: {"ratio": 0},
     "plain training, early stopping": {"ratio": 0, "early_stopping": True},
-} | {
-    f"{schedule}, warm-up {warmup}, smoothing {smoothing}": LEFT_OUT
-    | {
+}
+for schedule, warmup, smoothing in itertools.product(
+    ("constant", "linear", "cosine", "step"), (0, 10), (0, 0.95)
+):
+    SCHEDULES[f"{schedule}, warm-up {warmup}, smoothing {smoothing}"] = {
+        **LEFT_OUT,
         "ratio": 0.3,
         "ratio_schedule": schedule,
         "warmup_epochs": warmup,
         "loss_smoothing": smoothing,
     }
-    for schedule, warmup, smoothing in itertools.product(
-        ("constant", "linear", "cosine", "step"), (0, 10), (0, 0.95)
-    )
-}
 # By section: the scores, with their scorers.
 TWO = {"log loss": "neg_log_loss", "accuracy": "accuracy"}
 RARE = {"recall": "recall", "balanced accuracy": "balanced_accuracy"}
 WRONG = 0.2  # share of the training labels that is flipped in the set of that name
-GENERATED = {
-    "wrong labels": {"n_samples": 600, "n_features": 20, "n_informative": 5},
-    "imbalanced": {
-        "n_samples": 1000,
-        "n_features": 10,
-        "n_informative": 5,
-        "weights": [0.95],
-    },
-}
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is run."""
-
-    data: tuple[str, ...] = (
-        "breast_cancer",
-        "imbalanced",
-        "wrong labels",
-        "pid",
-        "heart",
-        "pdc",
-    )
-    folds: int = 3
-    repeats: int = 10
-    batch_size: int = 32
-    epochs: int = 30
-    schedule_epochs: int = 60
-    # rows, features, batch size, epochs, repetitions
-    costs: tuple[tuple[int, int, int, int, int], ...] = (
-        (614, 8, 32, 50, 5),
-        (100_000, 30, 1024, 3, 3),
-    )
-    plan_rows: int = 1_000_000
-    plan_repetitions: int = 5
-
-
-QUICK = Size(
-    data=("wrong labels",),
-    repeats=1,
-    epochs=3,
-    schedule_epochs=3,
-    costs=((200, 8, 32, 3, 1), (2000, 30, 256, 2, 1)),
-    plan_rows=10_000,
-    plan_repetitions=1,
-)
 
 
 def is_here(name):
@@ -130,9 +65,10 @@ def is_here(name):
 
 def find(name):
     """Generate a data set, or load one of datasets.py."""
-    if name not in GENERATED:
+    generated = SETTING["generated"]
+    if name not in generated:
         return load(name)
-    X, y = make_classification(**GENERATED[name], flip_y=0, random_state=SEED)
+    X, y = make_classification(**generated[name], flip_y=0, random_state=SEED)
     return as_dataset(name, X, y, "scikit-learn's make_classification")
 
 
@@ -148,16 +84,15 @@ def flip(y, rate, seed):
 def compare(data, arms, scorers, size, epochs):
     """Fit all arms on every split, side by side, and score them on the test rows."""
     found = {arm: {name: [] for name in scorers} for arm in arms}
-    splits = list(enumerate(data.splits(size.folds, size.repeats)))
+    splits = list(enumerate(data.splits(size["folds"], size["repeats"])))
     for split, (train, test) in tqdm(splits, data.name):
         X, X_test = data.prepare(train, test)
         y = data.y[train]
         if data.name == "wrong labels":
             y = flip(y, WRONG, [SEED, split])
+        fixed = {"batch_size": size["batch_size"], "max_epochs": epochs}
         models = {
-            arm: single(
-                batch_size=size.batch_size, max_epochs=epochs, random_state=split
-            ).set_params(**parameters)
+            arm: single(**fixed, random_state=split, **parameters)
             for arm, parameters in arms.items()
         }
         fit_fused(list(models.values()), X, y)
@@ -179,7 +114,7 @@ def cost(size):
     """Time fits, and what plans one epoch of a large table."""
     gc.freeze()  # else most of the time goes by collecting garbage between the turns
     cells = []
-    for rows, features, batch_size, epochs, repetitions in size.costs:
+    for rows, features, batch_size, epochs, repetitions in size["costs"]:
         X, y = make_data(rows, features)
         fixed = {"batch_size": batch_size, "max_epochs": epochs, "random_state": 0}
         variants = {
@@ -187,10 +122,9 @@ def cost(size):
             for arm, parameters in METHODS.items()
         }
         title = f"fits, {rows} x {features}"
-        cell = {"rows": rows, "features": features}
-        cell |= {"batch_size": batch_size, "epochs": epochs}
         seconds = measure(title, variants, repetitions, warm_up=False)
-        cells.append({**cell, "seconds": seconds})
+        cell = {"rows": rows, "features": features, "batch_size": batch_size}
+        cells.append({**cell, "epochs": epochs, "seconds": seconds})
     cells.append(time_plans(size))
     gc.unfreeze()
     return cells
@@ -198,7 +132,7 @@ def cost(size):
 
 def time_plans(size):
     """Time the plan and the order of an epoch, or the weights of its mini-batches."""
-    rows, batch_size = size.plan_rows, size.costs[-1][2]
+    rows, (_, _, batch_size, *_) = size["plan_rows"], size["costs"][-1]
     rng = np.random.default_rng(SEED)
     losses = rng.standard_exponential(rows, dtype=np.float32)
     labels = rng.integers(2, size=rows)
@@ -228,7 +162,7 @@ def time_plans(size):
         if parameters == LEFT_OUT:
             by_class = partial(time_it, plan_by_class, strategy, losses, epoch)
             variants[f"{arm}, class_balanced"] = by_class
-    seconds = measure(f"plans, {rows} rows", variants, size.plan_repetitions)
+    seconds = measure(f"plans, {rows} rows", variants, size["plan_repetitions"])
     return {"rows": rows, "batch_size": batch_size, "seconds": seconds}
 
 
@@ -239,13 +173,15 @@ def compare_all(names, arms, scorers, size, epochs):
 
 
 SECTIONS = {
-    "effect": lambda size: compare_all(size.data, METHODS, TWO, size, size.epochs),
+    "effect": lambda size: compare_all(
+        size["data"], METHODS, TWO, size, size["epochs"]
+    ),
     # Leaves out hard samples where one class is rare, and where labels are wrong.
     "balanced": lambda size: compare_all(
-        ["imbalanced"], BALANCED, RARE | TWO, size, size.epochs
+        ["imbalanced"], BALANCED, RARE | TWO, size, size["epochs"]
     ),
     "schedules": lambda size: compare_all(
-        ["wrong labels"], SCHEDULES, TWO, size, size.schedule_epochs
+        ["wrong labels"], SCHEDULES, TWO, size, size["schedule_epochs"]
     ),
     "cost": cost,
 }
@@ -253,13 +189,13 @@ SECTIONS = {
 
 def run_section(name, size):
     """Run a section, and say how."""
-    return {"seed": SEED, "size": asdict(size), "cells": SECTIONS[name](size)}
+    return {"seed": SEED, "size": size, "cells": SECTIONS[name](size)}
 
 
 def main(arguments=None):
     """Run what the command line asks for."""
     sections = {name: partial(run_section, name) for name in SECTIONS}
-    plans = Size(), QUICK
+    plans = SETTING["sizes"]["full"], SETTING["sizes"]["quick"]
     run_and_write(__doc__, "methods", sections, write_page, plans, arguments)
 
 
