@@ -4,7 +4,7 @@
     python benchmarks/abuse.py --only fits    # one of them anew
     python benchmarks/abuse.py --quick        # a little of each
 
-The results are in benchmarks/results/abuse.json, the page is docs/promises.md.
+docs/promises.md has the results.
 """
 
 import gc

@@ -1,13 +1,8 @@
 """Does re-Batch help? Cross-validated, against its controls and against other models.
 
-    python benchmarks/compare.py                        # two bundled data sets
-    python benchmarks/compare.py --data pid insurance   # any of datasets.py
-    python benchmarks/compare.py --page                 # docs/compare.md from results
-
-Three arms train the same network, tuned by the same search with equally many
-candidates, at the same batch sizes and numbers of steps, on the same splits from the
-same initial weights: re-Batch; random samples in the same places; no re-Batch.
-scikit-learn's models run with their defaults.
+python benchmarks/compare.py                        # two bundled data sets
+python benchmarks/compare.py --data pid insurance   # any of datasets.py
+python benchmarks/compare.py --page                 # docs/compare.md from results
 """
 
 import itertools
@@ -16,19 +11,10 @@ import time
 import warnings
 from dataclasses import asdict, dataclass
 
+import harness
 import numpy as np
 from compare_report import CURVES, describe, write_page
 from datasets import ENTRIES, SEED, load
-from harness import (
-    DOCS,
-    RESULTS,
-    make_parser,
-    run_parallel,
-    score,
-    single,
-    versions,
-    write_json,
-)
 from joblib import delayed
 from sklearn import ensemble
 from sklearn.compose import TransformedTargetRegressor
@@ -116,7 +102,7 @@ def network(dataset, **parameters):
     """Make our estimator for a task: a single network of the paper."""
     is_classification = dataset.task == "classification"
     kind = ReBatchCNNClassifier if is_classification else ReBatchCNNRegressor
-    return single(kind, **parameters)
+    return harness.single(kind, **parameters)
 
 
 def make_pipeline(model, dataset):
@@ -173,7 +159,7 @@ def evaluate(arm, dataset, plan, split, train, test):
             for label, values in zip(labels, np.transpose(inner).tolist(), strict=True)
         ]
     scorers = SCORES[dataset.task]
-    run["scores"] = score(model, dataset.X.iloc[test], dataset.y[test], scorers)
+    run["scores"] = harness.score(model, dataset.X.iloc[test], dataset.y[test], scorers)
     return run
 
 
@@ -213,7 +199,7 @@ def compare(dataset, plan, n_jobs):
         for name in names
         for split, (train, test) in enumerate(used)
     ]
-    done = run_parallel(jobs, n_jobs, dataset.name)
+    done = harness.run_parallel(jobs, n_jobs, dataset.name)
 
     def by(kind):
         own = [run for run in done if kind in run]
@@ -223,7 +209,7 @@ def compare(dataset, plan, n_jobs):
         "data": dataset.facts(),
         "seed": SEED,
         "plan": asdict(plan),
-        "versions": versions(),
+        "versions": harness.versions(),
         "cpus": os.cpu_count(),
         "runs": by("arm"),
         "curves": by("curve"),
@@ -231,19 +217,19 @@ def compare(dataset, plan, n_jobs):
 
 
 def main():
-    parser = make_parser(__doc__, "--n-jobs", "--page")
+    parser = harness.make_parser(__doc__, "--n-jobs", "--page")
     parser.add_argument(
         "--data", nargs="+", default=["breast_cancer", "diabetes"], choices=ENTRIES
     )
     arguments = parser.parse_args()
     if arguments.page:
-        write_page(ENTRIES, DOCS)
+        write_page(ENTRIES, harness.DOCS)
         return
 
     for name in arguments.data:
         plan = Plan(max_epochs=MAX_EPOCHS.get(name, 30))
         results = compare(load(name), plan, arguments.n_jobs)
-        write_json(RESULTS / f"compare_{name}.json", results)
+        harness.write_json(harness.RESULTS / f"compare_{name}.json", results)
         print(describe(results))
 
 

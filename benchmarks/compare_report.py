@@ -4,19 +4,12 @@ import itertools
 from collections import Counter
 
 import numpy as np
+import pages
 import pandas as pd
 from evidence import corrected_interval, verdict
 from harness import RESULTS, load_frame, read_json
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from pages import (
-    as_interval,
-    fill_page,
-    fill_template,
-    list_versions,
-    minus,
-    save_figure,
-)
 
 CONTROLS = ("no re-Batch", "random")
 LOSSES = ("log loss", "RMSE")  # less is better
@@ -35,7 +28,7 @@ REPEATS = {0: "left out", 1: "moved", 2: "twice"}
 def describe(results):
     """Write the section of a data set: its tables, as on the page."""
     tables = score_table, difference_table, choice_table
-    return fill_template("compare_data", *tables, results=results)
+    return pages.fill_template("compare_data", *tables, results=results)
 
 
 def score_table(results):
@@ -92,11 +85,11 @@ def write_page(names, docs):
     for results in everything:
         for part, draw in (("curves", _draw_curves), ("ratio", _draw_ratio)):
             file = f"{results['data']['name']}_{part}.png"
-            save_figure(draw(results), docs / "images" / "compare" / file)
+            pages.save_figure(draw(results), docs / "images" / "compare" / file)
     first = everything[0]
-    fill_page(
+    pages.fill_page(
         docs / "compare.md",
-        *(describe, list_versions),
+        *(describe, pages.list_versions),
         everything=everything,
         first=first,
         found=pd.concat(map(compare, everything)),
@@ -177,7 +170,7 @@ def _cell(values, scores, results, sign=""):
     """Write a mean with its interval, with decimals that fit all scores of a table."""
     decimals = int(np.clip(3 - np.floor(np.log10(abs(scores.mean()))), 0, 3))
     interval = corrected_interval(values, _outer_ratio(results))
-    return minus(as_interval(interval, f"{sign}.{decimals}f"))
+    return pages.minus(pages.as_interval(interval, f"{sign}.{decimals}f"))
 
 
 def _seconds(values):

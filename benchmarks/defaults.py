@@ -4,12 +4,8 @@
     python benchmarks/defaults.py               # the comparison, on other tables
     python benchmarks/defaults.py --page        # the pages from results
 
-Each fit is kept in benchmarks/cache, and a run that was interrupted goes on from there.
-
-Every model gets the same folds and the same preprocessing: numbers are standardised,
-categories one-hot encoded, missing values filled. Targets of regressors are
-standardised for all of them. Models of pytabkit take part where it is installed
-(`pip install pytabkit`). All run on one thread; results go to benchmarks/results/.
+A run that was interrupted goes on where it stopped. Models of pytabkit take part where
+it is installed (`pip install pytabkit`).
 """
 
 from importlib.util import find_spec

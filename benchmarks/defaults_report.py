@@ -1,19 +1,10 @@
 """The page of defaults.py: mean ranks, scores by table and the cost."""
 
+import pages
 import pandas as pd
 from evidence import corrected_interval
 from harness import load_frame
 from matplotlib.figure import Figure
-from pages import (
-    as_interval,
-    as_quartiles,
-    as_scores,
-    as_table,
-    fill_template,
-    save_figure,
-    where,
-    write_blocks,
-)
 
 OURS = "skrebatch"
 RANKS = "ranks: written by benchmarks/defaults.py"  # in the README
@@ -62,7 +53,7 @@ def rank_table(frame, task, n_scores=None):
     cost = own[["fit_cpu", "predict_cpu"]].mean().groupby("model").median()
     cost.columns = ["CPU s, fit", "CPU s, predict"]
     table = table.join(cost.map("{:.2g}".format))
-    return as_table(table.rename_axis(None), "keys")
+    return pages.as_table(table.rename_axis(None), "keys")
 
 
 def draw_cost(frame, beside, task):
@@ -103,8 +94,8 @@ def score_table(frame, task, score):
     """Tabulate the mean score of each model on each table; the best is bold."""
     title, is_less = next(own[1:] for own in JUDGED_BY[task] if own[0] == score)
     means = of_task(frame, task).groupby(["table", "model"], sort=False)[score].mean()
-    scores = as_scores(means.unstack().T, is_less).T
-    return as_table(scores.rename_axis(title), "keys")
+    scores = pages.as_scores(means.unstack().T, is_less).T
+    return pages.as_table(scores.rename_axis(title), "keys")
 
 
 def difference_table(frame, task, n_splits):
@@ -125,8 +116,8 @@ def difference_table(frame, task, n_splits):
         n_better = sum(interval.low > 0 for interval in intervals)
         n_worse = sum(interval.high < 0 for interval in intervals)
         counts = f"{n_better} (higher: {n_worse}) of {len(intervals)}"
-        rows.append([model, as_interval(mean, "+.3f"), counts])
-    return as_table(rows)
+        rows.append([model, pages.as_interval(mean, "+.3f"), counts])
+    return pages.as_table(rows)
 
 
 def far_from_best(frame, task):
@@ -151,9 +142,9 @@ def effect_table(frame):
         if candidate == "defaults":
             continue
         ratios = means.xs(candidate, level=1) / means.xs("defaults", level=1)
-        cells = [as_quartiles(values.dropna()) for _, values in ratios.items()]
+        cells = [pages.as_quartiles(values.dropna()) for _, values in ratios.items()]
         rows.append([f"`{candidate}`", *cells])
-    return as_table(rows)
+    return pages.as_table(rows)
 
 
 def describe_tables(tables):
@@ -162,7 +153,7 @@ def describe_tables(tables):
     classes = frame.classes.astype(str) + " classes"
     frame["task"] = frame.task.where(frame.task == "regression", classes)
     columns = ["table", "from", "rows", "columns", "task"]
-    return as_table(frame[columns].to_dict("records"), "keys")
+    return pages.as_table(frame[columns].to_dict("records"), "keys")
 
 
 def write_page(compared, chosen, docs):
@@ -173,8 +164,8 @@ def write_page(compared, chosen, docs):
     for task, own in beside.items():
         name = {"classification": "classes", "regression": "numbers"}[task]
         figure = draw_cost(frame, own, task)
-        save_figure(figure, docs / "images" / "defaults" / f"{name}.png")
-    page = fill_template(
+        pages.save_figure(figure, docs / "images" / "defaults" / f"{name}.png")
+    page = pages.fill_template(
         "defaults",
         *(rank_table, difference_table, far_from_best, score_table, describe_tables),
         frame=frame,
@@ -182,9 +173,9 @@ def write_page(compared, chosen, docs):
         candidates=candidates,
         compared=compared,
         chosen=chosen,
-        where=where(compared["environment"]),
+        where=pages.where(compared["environment"]),
     )
     (docs / "defaults.md").write_text(page, encoding="utf-8")
     tables = [rank_table(frame, task, 1) for task in JUDGED_BY]
-    write_blocks(docs.parent / "README.md", {RANKS: "\n\n".join(tables)})
-    write_blocks(docs / "parameters.md", {EFFECTS: effect_table(candidates)})
+    pages.write_blocks(docs.parent / "README.md", {RANKS: "\n\n".join(tables)})
+    pages.write_blocks(docs / "parameters.md", {EFFECTS: effect_table(candidates)})

@@ -3,9 +3,8 @@
     python benchmarks/dynamic_batching.py           # all sections, some minutes
     python benchmarks/dynamic_batching.py --page    # docs/lengths.md alone
 
-Rows are of log-uniform lengths from 8 to 512. Batches of a fixed number of rows, and of
-a budget of elements, are made of the same orders and padded to their longest row. Fits
-run in turns in one process, on one thread; CPU time counts.
+Rows are of log-uniform lengths. Batches of a fixed number of rows, and of a budget of
+elements, are made of the same orders and padded to their longest row.
 """
 
 import itertools
@@ -19,14 +18,7 @@ from pages import as_quartiles, fill_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
 
-from skrebatch import (
-    DynamicBatchSampler,
-    IntervalInsertionSampler,
-    ReBatch,
-    TabularCNN,
-    redistribution_size,
-    row_lengths,
-)
+import skrebatch
 
 N_ROWS, SHORTEST, LONGEST, ROWS = 2000, 8, 512, 32
 RATIO, EPOCHS, REPETITIONS = 0.15, 2, 5
@@ -66,15 +58,15 @@ def padding():
     seeds = []
     for seed in SEEDS:
         lengths = draw_lengths(seed)
-        source = IntervalInsertionSampler(N_ROWS, random_state=seed)
-        n_chosen = redistribution_size(N_ROWS, RATIO)
+        source = skrebatch.IntervalInsertionSampler(N_ROWS, random_state=seed)
+        n_chosen = skrebatch.redistribution_size(N_ROWS, RATIO)
         source.redistribute(np.random.default_rng(seed).permutation(N_ROWS)[:n_chosen])
         order = source.order()
         fixed = [order[i : i + ROWS] for i in range(0, N_ROWS, ROWS)]
         cell = {"fixed": count(lengths, fixed)}
         budget = round(ROWS * lengths.mean())
         for n in STRETCHES:
-            sampler = DynamicBatchSampler(
+            sampler = skrebatch.DynamicBatchSampler(
                 lengths, budget, sampler=order, stretch=n * ROWS, random_state=seed
             )
             cell[str(n)] = count(lengths, list(sampler))
@@ -85,12 +77,12 @@ def padding():
 def times():
     """Time fits of the estimator, and of a skorch net with the callback."""
     X, y = make_data()
-    lengths = row_lengths(X)
+    lengths = skrebatch.row_lengths(X)
     cells = []
     for channels, rows in itertools.product(NETWORKS, TIMED_ROWS):
         network = {"conv_channels": channels, "pool_size": 4, "hidden_size": 64}
         budget = round(rows * lengths.mean())
-        sampler = DynamicBatchSampler(lengths, budget, random_state=0)
+        sampler = skrebatch.DynamicBatchSampler(lengths, budget, random_state=0)
         iterator = {"batch_sampler": sampler, "batch_size": 1}
         dynamic = {f"iterator_train__{name}": iterator[name] for name in iterator}
         estimator, net = partial(make_estimator, network), partial(make_net, network)
@@ -119,7 +111,7 @@ def make_estimator(network, **options):
 
 def make_net(network, **options):
     return NeuralNetBinaryClassifier(
-        TabularCNN,
+        skrebatch.TabularCNN,
         module__n_features=LONGEST,
         module__variable_length=True,
         **{f"module__{name}": value for name, value in network.items()},
@@ -127,7 +119,7 @@ def make_net(network, **options):
         lr=1e-3,
         max_epochs=EPOCHS,
         train_split=None,
-        callbacks=[ReBatch(RATIO, random_state=0)],
+        callbacks=[skrebatch.ReBatch(RATIO, random_state=0)],
         verbose=0,
         **options,
     )

@@ -17,19 +17,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import harness
 import joblib
 import numpy as np
 import pandas as pd
-from harness import (
-    DOCS,
-    RESULTS,
-    environment,
-    make_parser,
-    one_thread,
-    read_json,
-    single,
-    write_json,
-)
 from pages import fill_blocks
 from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
@@ -46,12 +37,14 @@ FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every"
 
 def fit(cls=ReBatchCNNClassifier, **params):
     """A fit with checkpoints, by default of a single network."""
-    return lambda folder: single(cls, checkpoint_dir=folder, **{**FIT, **params})
+    return lambda folder: harness.single(
+        cls, checkpoint_dir=folder, **{**FIT, **params}
+    )
 
 
 def search(folder):
     """A search whose last fit has checkpoints, too."""
-    model = single(**{**FIT, "max_epochs": 15}, checkpoint_dir=folder / "last")
+    model = harness.single(**{**FIT, "max_epochs": 15}, checkpoint_dir=folder / "last")
     return FusedGridSearchCV(
         make_pipeline(StandardScaler(), model),
         {"rebatchcnnclassifier__ratio": [0.03, 0.08, 0.15, 0.3]},
@@ -172,22 +165,22 @@ def measure(names, n_kills):
 
 def write_page(results):
     """Write the table of the results into the page."""
-    fill_blocks(DOCS / "interruption.md", "kills", **results)
+    fill_blocks(harness.DOCS / "interruption.md", "kills", **results)
 
 
 def main():
-    parser = make_parser(__doc__, "--output", "--page", only=CASES)
+    parser = harness.make_parser(__doc__, "--output", "--page", only=CASES)
     parser.add_argument("--kills", type=int, default=100, help="of all cases together")
     arguments = parser.parse_args()
     path = arguments.output / "kills.json"
     if not arguments.page:
-        with one_thread():
+        with harness.one_thread():
             cases = measure(arguments.only, arguments.kills)
         total = pd.DataFrame(cases).sum(axis=1).to_dict()
-        ran = {"environment": environment(), "seed": SEED}
-        write_json(path, {**ran, "total": total, "cases": cases}, indent=2)
-    if arguments.page or arguments.output == RESULTS:
-        write_page(read_json(path))
+        ran = {"environment": harness.environment(), "seed": SEED}
+        harness.write_json(path, {**ran, "total": total, "cases": cases}, indent=2)
+    if arguments.page or arguments.output == harness.RESULTS:
+        write_page(harness.read_json(path))
 
 
 if __name__ == "__main__":

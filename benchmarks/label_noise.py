@@ -4,9 +4,7 @@
     python benchmarks/label_noise.py             # the comparison, on other tables
     python benchmarks/label_noise.py --page      # docs/label_noise.md from results
 
-A share of the training labels is made wrong; test labels stay as they are. All models
-get the same splits, the same wrong labels and the same preprocessing. Needs cleanlab
-(`pip install cleanlab`).
+Needs cleanlab (`pip install cleanlab`).
 """
 
 import time

@@ -3,9 +3,8 @@
     python benchmarks/lecture.py           # some five minutes
     python benchmarks/lecture.py --page    # docs/lecture.md from results
 
-Six conditions of the lecture, from the plain network to sampling, noise, dropout and
-batch norm together, and three more with re-Batch. Each is run with ten seeds on the
-lecture's own split, and on ten other splits. Needs the extra `imbalance`.
+Each condition is run with ten seeds on the lecture's own split, and on ten other
+splits. Needs the extra `imbalance`.
 """
 
 from functools import partial

@@ -1,10 +1,8 @@
 """What does it cost to leave a table in its file, and how much memory does it take?
 
-    python benchmarks/mapped.py                # all sections, some ten minutes
-    python benchmarks/mapped.py --only rows    # one of them anew
-    python benchmarks/mapped.py --page         # docs/large_tables.md from the results
-
-Every repetition goes to benchmarks/results/mapped.json.
+python benchmarks/mapped.py                # all sections, some ten minutes
+python benchmarks/mapped.py --only rows    # one of them anew
+python benchmarks/mapped.py --page         # docs/large_tables.md from the results
 """
 
 import itertools

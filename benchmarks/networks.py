@@ -5,8 +5,7 @@
     python benchmarks/networks.py --page           # docs/networks.md from the results
 
 Every option is compared with the default network in float32, on the same data and from
-the same seed: the CPU time of a fit, in turns on one thread, and the accuracy on 5,000
-rows of a test set. Every repetition goes to benchmarks/results/networks.json.
+the same seed: the CPU time of a fit, and the accuracy on a test set.
 """
 
 import time

@@ -3,11 +3,6 @@
     python benchmarks/paper.py          # everything, in half an hour on two cores
     python benchmarks/paper.py --page   # docs/paper.md from results
 
-S. Lee and T. Kang, "Dynamic re-Batch for Neural Network Training", 2025, leaves open
-how often a chosen sample is repeated, in which order the others come, and whether the
-ratio sets the size of the mini-batches. So each reading is run. Then a search for the
-ratio follows.
-
 A run that is killed goes on where it stopped: finished parts are kept in a folder
 beside the results. The same command gives the same JSON to the bit, but for the seconds
 of the search. Data sets that can't be had are left out and named.

@@ -15,16 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from skrebatch import (
-    ReBatchCNNClassifier,
-    ReBatchCNNRegressor,
-    fit_fused,
-    loss_area,
-    loss_trend,
-    nrmse,
-    paper_parameters,
-    redistribution_size,
-)
+import skrebatch
 
 FIXED_BATCH_SIZE = 32
 # Repeats of the readings beside the main ones: as many as the time allows. The longest
@@ -60,7 +51,7 @@ class Case(NamedTuple):
 
     def parameters(self, n_train):
         """Return the parameters of the estimator."""
-        size = max(1, redistribution_size(n_train, self.ratio))
+        size = max(1, skrebatch.redistribution_size(n_train, self.ratio))
         parameters = {
             "batch_size": FIXED_BATCH_SIZE if self.fixed_batch else size,
             "shuffle": self.shuffle,
@@ -110,7 +101,9 @@ class Job(NamedTuple):
 
 def jobs_of(name, plan):
     """Cut the experiment on a data set into jobs."""
-    max_epochs = max(2, round(plan.epochs * paper_parameters(name)["max_epochs"]))
+    max_epochs = max(
+        2, round(plan.epochs * skrebatch.paper_parameters(name)["max_epochs"])
+    )
     n_side = plan.side_repeats or SIDE_REPEATS[name]
     jobs = []
     for ratio in plan.ratios:
@@ -146,14 +139,14 @@ def split(dataset, repeat):
 def estimator(dataset, case, max_epochs, n_train, repeat):
     """Make the paper's network for a case."""
     common = {
-        **paper_parameters(dataset.name),
+        **skrebatch.paper_parameters(dataset.name),
         "max_epochs": max_epochs,
         "random_state": SEED + repeat,
         **case.parameters(n_train),
     }
     if dataset.task == "classification":
-        return ReBatchCNNClassifier(**common)
-    return ReBatchCNNRegressor(standardize_target=False, **common)
+        return skrebatch.ReBatchCNNClassifier(**common)
+    return skrebatch.ReBatchCNNRegressor(standardize_target=False, **common)
 
 
 def scores(dataset, y, predicted):
@@ -169,8 +162,8 @@ def scores(dataset, y, predicted):
         "rmse": metrics.root_mean_squared_error(y, predicted),
         "mae": metrics.mean_absolute_error(y, predicted),
         "r2": metrics.r2_score(y, predicted),
-        "nrmse_mean": nrmse(y, predicted),
-        "nrmse_std": nrmse(y, predicted, normalization="std"),
+        "nrmse_mean": skrebatch.nrmse(y, predicted),
+        "nrmse_std": skrebatch.nrmse(y, predicted, normalization="std"),
     }
 
 
@@ -200,7 +193,7 @@ def run_job(data, max_epochs, repeats, cases, scaled=True):
     ]
     train, valid = ([parts[repeat][k] for _, repeat in wanted] for k in (0, 1))
     with threadpool_limits(1):
-        fit_fused(models, X, y, train, val_indices=valid)
+        skrebatch.fit_fused(models, X, y, train, val_indices=valid)
     runs, plain = [], {}
     for (case, repeat), model in zip(wanted, models, strict=True):
         test = parts[repeat][2]
@@ -212,9 +205,9 @@ def run_job(data, max_epochs, repeats, cases, scaled=True):
         run["batch_size"] = model.batch_size_
         run["scores"] = scores(dataset, y[test], model.predict(X[test]))
         for part, curve in curves.items():
-            slope, intercept = loss_trend(curve)
+            slope, intercept = skrebatch.loss_trend(curve)
             baseline = plain[case.fixed_batch or case.ratio, repeat][part]
-            area = loss_area(baseline, curve)
+            area = skrebatch.loss_area(baseline, curve)
             run[part] = {"slope": slope, "intercept": intercept, "area": area}
         run["curves"] = curves
         runs.append(run)
@@ -232,7 +225,7 @@ def run_tables(plan, setting, n_jobs, folder):
         "plan": asdict(plan),
         "setups": {
             name: {
-                "max_epochs": paper_parameters(name)["max_epochs"],
+                "max_epochs": skrebatch.paper_parameters(name)["max_epochs"],
                 "side_repeats": SIDE_REPEATS[name],
             }
             for name in setting["data"]

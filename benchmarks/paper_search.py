@@ -1,9 +1,4 @@
-"""The paper's third future work: a search for the ratio, nested in cross-validation.
-
-What the search finds in one part of the data is scored on another, and so is what its
-opponents find: the same network without re-Batch, with as many candidates for its batch
-size, learning rate and weight decay, and scikit-learn's models with grids of their own.
-"""
+"""The paper's third future work: a search for the ratio, nested in cross-validation."""
 
 from dataclasses import asdict, dataclass
 

@@ -5,8 +5,7 @@
 
 Chooses the B samples of lowest loss among shards, as machines would that each hold some
 of the rows. What they send is counted, what each computes is timed; training is taken
-from benchmarks/results/speed.json. A model of a network makes of them what an epoch and
-a search would take. Everything goes to benchmarks/results/plan.json.
+from the results of speed.py.
 """
 
 import itertools

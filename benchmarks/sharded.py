@@ -5,7 +5,7 @@
 
 Two processes hold half of a table each, and fit it together with `fit_distributed`. In
 turns with that, one of them fits the whole table alone, on one thread, while the other
-waits. Each repetition has its own seeds. Results go to benchmarks/results/sharded.json.
+waits.
 """
 
 import itertools

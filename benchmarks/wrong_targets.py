@@ -4,9 +4,7 @@
     python benchmarks/wrong_targets.py             # the comparison, on other tables
     python benchmarks/wrong_targets.py --page      # docs/wrong_targets.md from results
 
-A share of the training targets is made wrong; test targets stay as they are. All models
-get the same splits, the same wrong targets and the same preprocessing. Targets are
-standardised for all of them, in some models after a logarithm.
+Targets are standardised for all models, in some of them after a logarithm.
 """
 
 from functools import partial
