@@ -169,8 +169,8 @@ def test_indices_of_any_type():
         sampler = IntervalInsertionSampler(4)
         sampler.redistribute(chosen)
         assert list(sampler) == [3, 2, 0, 1]
-    for lengths in (MIXED, np.array(MIXED, dtype=object)):
-        lengths = [length + 1 for length in lengths]
+    mixed_lengths = [np.uint64(3), 1, np.int8(2)]
+    for lengths in (mixed_lengths, np.array(mixed_lengths, dtype=object)):
         sampler = DynamicBatchSampler(lengths, 4, sampler=MIXED, random_state=0)
         assert sorted(map(sorted, sampler)) == [[0], [1, 2]]
 

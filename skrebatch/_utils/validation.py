@@ -215,7 +215,8 @@ def as_indices(values: ArrayLike, name: str) -> Indices:
             f"{name} must be a 1-D array of sample indices, got an array of shape "
             f"{indices.shape} and dtype {indices.dtype}."
         )
-    if indices.size and indices.max() > np.iinfo(np.intp).max:
+    # As int: numpy 1 compares its own integers with others as floats.
+    if indices.size and int(indices.max()) > np.iinfo(np.intp).max:
         raise ValueError(f"{name} contains {indices.max()}, which is too large.")
     return indices.astype(np.intp, copy=False)
 

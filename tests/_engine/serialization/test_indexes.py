@@ -7,6 +7,7 @@ import zoneinfo
 import numpy as np
 import pandas as pd
 import pytest
+from packaging.version import Version
 
 from skrebatch._engine.serialization.json_values import from_plain, to_plain
 
@@ -93,6 +94,8 @@ def through_json(value):
 @pytest.mark.parametrize("name", INDEXES)
 def test_indexes_come_back_equal(name):
     index = INDEXES[name]
+    if name == "a zone of zoneinfo" and Version(pd.__version__) < Version("3"):
+        pytest.skip("pandas before 3 reads the name of a zone as a zone of pytz")
     back = through_json(index)
     pd.testing.assert_index_equal(back, index, exact=True)
     assert getattr(back, "freq", None) == getattr(index, "freq", None)
