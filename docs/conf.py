@@ -6,6 +6,9 @@ from pathlib import Path
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
 
+# With plot_gallery=0, sphinx-gallery imports HalvingGridSearchCV without its example.
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+
 import skrebatch
 
 # Where the HTML of an estimator, shown in the gallery, finds the pages of the API.
