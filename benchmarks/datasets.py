@@ -6,7 +6,6 @@ they are downloaded (OpenML, scikit-learn's California housing, a file on the we
 """
 
 import os
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import sklearn.datasets
+from harness import read_setting
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.datasets import fetch_openml
 from sklearn.impute import SimpleImputer
@@ -102,8 +102,7 @@ class Entry(NamedTuple):
     sample: float | None = None
 
 
-FOUND = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-ENTRIES = {name: Entry(**parts) for name, parts in FOUND.items()}
+ENTRIES = {name: Entry(**parts) for name, parts in read_setting(__file__).items()}
 
 
 def load(name):

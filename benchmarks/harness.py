@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+import tomllib
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -98,6 +99,11 @@ def run_jobs(function, jobs, setting, folder, n_jobs):
     cache = joblib.Memory(folder / joblib.hash(setting), verbose=0)
     calls = [joblib.delayed(cache.cache(function))(*job) for job in jobs]
     return run_parallel(calls, n_jobs, unit="job")
+
+
+def read_setting(script):
+    """Read the TOML file beside a script, which says what the script runs."""
+    return tomllib.loads(Path(script).with_suffix(".toml").read_text("utf-8"))
 
 
 def read_json(path):

@@ -12,7 +12,7 @@ from functools import partial
 import pandas as pd
 from datasets import load
 from evidence import corrected_interval
-from harness import DOCS, run_parallel, run_whole, single
+from harness import DOCS, read_setting, run_parallel, run_whole, single
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
 from joblib import delayed
@@ -28,62 +28,41 @@ CATEGORICAL = ["cp", "restecg", "slope", "thal"]
 SPLIT_SEED = 42
 N_SEEDS = 10
 SCORES = "accuracy", "F1"
-# The lecture says nothing of batches and epochs.
-NETWORK = {
-    "architecture": "mlp",
-    "hidden_layers": (128, 64),
-    "batch_size": 32,
-    "max_epochs": 100,
-    "ratio": 0,
-}
-NOISE = {"n_augments": 1, "noise_std": 0.03}
-REGULAR = {"batch_norm": True, "dropout": 0.3}
-BEST = {**NOISE, **REGULAR, "optimizer": "adamw", "lr_schedule": "cosine"}
-LEFT_OUT = {
-    "ratio": 0.15,
-    "strategy": "max-loss",
-    "repeats": 0,
-    "ratio_schedule": "linear",
-    "warmup_epochs": 10,
-}
-NONE = "", ""
-# Whether SMOTE comes first, the network, and the lecture's accuracy and F1.
-CONDITIONS = {
-    "original": (False, {}, ("0.82", "0.76")),
-    "SMOTE": (True, {}, ("0.85", "0.81")),
-    "noise": (False, NOISE, ("0.86", "0.82")),
-    "SMOTE, noise": (True, NOISE, ("0.88", "0.85")),
-    "SMOTE, noise, dropout and batch norm": (True, NOISE | REGULAR, ("0.89", "0.87")),
-    "the same, AdamW, cosine": (True, BEST, ("0.90", "0.90")),
-    "the same, min-loss moved": (True, BEST | {"ratio": 0.15}, NONE),
-    "the same, min-loss twice": (True, BEST | {"ratio": 0.15, "repeats": 2}, NONE),
-    "the same, max-loss left out": (True, BEST | LEFT_OUT, NONE),
-}
+SETTING = read_setting(__file__)
+NETWORK, CONDITIONS = SETTING["network"], SETTING["conditions"]
 
 
-def make_model(samples, parameters, max_epochs, seed):
+def parameters_of(condition):
+    """Return the parameters of the network under a condition."""
+    parameters = dict(NETWORK)
+    for name in CONDITIONS[condition]["adds"]:
+        parameters |= SETTING["parameters"][name]
+    return parameters
+
+
+def make_model(condition, max_epochs, seed):
     """Make the pipeline of a condition."""
     numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     categories = make_pipeline(
-        SimpleImputer(strategy="most_frequent"),
-        OneHotEncoder(handle_unknown="ignore"),
+        SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
     )
     prepare = make_column_transformer(
         (categories, CATEGORICAL), remainder=numbers, sparse_threshold=0
     )
-    sample = [("sample", SMOTE(random_state=seed))] if samples else []
-    settings = {**NETWORK, "max_epochs": max_epochs, **parameters}
-    model = single(random_state=seed, **settings)
-    return Pipeline([("prepare", prepare), *sample, ("network", model)])
+    parameters = parameters_of(condition) | {"max_epochs": max_epochs}
+    model = single(random_state=seed, **parameters)
+    steps = [("prepare", prepare), ("network", model)]
+    if CONDITIONS[condition]["smote"]:
+        steps.insert(1, ("sample", SMOTE(random_state=seed)))
+    return Pipeline(steps)
 
 
 def evaluate(dataset, condition, split, seed, max_epochs):
     """Train a condition on a split, and score it."""
-    samples, parameters, _ = CONDITIONS[condition]
     X_train, X_test, y_train, y_test = train_test_split(
         dataset.X, dataset.y, test_size=0.2, random_state=split, stratify=dataset.y
     )
-    model = make_model(samples, parameters, max_epochs, seed).fit(X_train, y_train)
+    model = make_model(condition, max_epochs, seed).fit(X_train, y_train)
     predicted = model.predict(X_test)
     return {
         "condition": condition,
@@ -125,7 +104,7 @@ def write_page(results, docs):
     values = {
         "own": scores_of(results, own_split=True),
         "others": scores_of(results, own_split=False),
-        "lectures": {name: scores for name, (_, _, scores) in CONDITIONS.items()},
+        "conditions": CONDITIONS,
     }
     fill_page(docs / "lecture.md", corrected_interval, **results, **values)
 

@@ -10,14 +10,12 @@ same batch size and for equally many epochs. They are in methods.toml.
 
 import gc
 import itertools
-import tomllib
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import ENTRIES, SEED, as_dataset, folder_of, load
-from harness import run_and_write, score, single
+from harness import read_setting, run_and_write, score, single
 from methods_report import PLAIN, write_page
 from sklearn.datasets import make_classification
 from speed import make_data, measure
@@ -33,7 +31,7 @@ from skrebatch import (
 from skrebatch.strategies import STRATEGIES, check_strategy
 from skrebatch.strategies._planning import make_plan, plan_by_class
 
-SETTING = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+SETTING = read_setting(__file__)
 METHODS = SETTING["methods"] | {n: {"strategy": n} for n in list(STRATEGIES)[3:]}
 BALANCED = SETTING["balanced"]
 LEFT_OUT = METHODS["max-loss, left out"]

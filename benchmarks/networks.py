@@ -13,32 +13,15 @@ from functools import partial
 
 import numpy as np
 from evidence import corrected_interval
-from harness import DOCS, run_and_write, single
+from harness import DOCS, read_setting, run_and_write, single
 from pages import fill_blocks
 from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 N_TEST = 5000
-OPTIONS = {
-    "default": {},
-    'precision="bf16"': {"precision": "bf16"},
-    'precision="fp16"': {"precision": "fp16"},
-    "batch_norm=True": {"batch_norm": True},
-    "dropout=0.3": {"dropout": 0.3},
-    "hidden_layers=(128, 64)": {"hidden_layers": (128, 64)},
-    'architecture="mlp"': {"architecture": "mlp"},
-    "the lecture's": {"architecture": "mlp", "hidden_layers": (128, 64)}
-    | {"batch_norm": True, "dropout": 0.3},
-}
-BATCHED = {"features": 30, "batch_size": 1024}
-TABLES = {
-    "small": {"rows": 614, "features": 8, "epochs": 50, "seeds": 15},
-    "wide": {"rows": 1000, "features": 30, "epochs": 50, "seeds": 15},
-    "large": {"rows": 100_000, "epochs": 2, "seeds": 4, **BATCHED},
-    "wide layers": {"rows": 5000, "epochs": 3, "seeds": 10, **BATCHED}
-    | {"conv_channels": (64, 128), "options": ["default", 'precision="bf16"']},
-}
+SETTING = read_setting(__file__)
+OPTIONS, TABLES = SETTING["options"], SETTING["tables"]
 
 
 def make_data(rows, features, seed):

