@@ -30,6 +30,7 @@ from kills import digest_of
 from scipy import stats
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
+from speed import memory
 
 from skrebatch import (
     DivergedError,
@@ -104,11 +105,9 @@ def end_of(kind, folder):
 def look():
     """Return what this process holds: bytes, threads, open files and objects."""
     gc.collect()
-    status = Path("/proc/self/status").read_text("ascii").splitlines()
-    found = dict(line.split(":", 1) for line in status)
     return {
-        "bytes": int(found["VmRSS"].split()[0]) * 1024,
-        "threads": int(found["Threads"]),
+        "bytes": memory("VmRSS"),
+        "threads": len(os.listdir("/proc/self/task")),
         "files": len(os.listdir("/proc/self/fd")),
         "objects": len(gc.get_objects()),
     }

@@ -26,22 +26,9 @@ REPEATS = {0: "left out", 1: "moved", 2: "twice"}
 
 
 def describe(results):
-    """Write the section of a data set: its tables, as on the page."""
-    tables = score_table, difference_table, choice_table
-    return pages.fill_template("compare_data", *tables, results=results)
-
-
-def score_table(results):
-    """Tabulate mean, interval and times of every arm, the best first."""
-    frame, names = load_frame(results["runs"]), list(results["runs"][0]["scores"])
-    arms = sorted(frame.groupby("arm"), key=lambda arm: arm[1][names[-1]].mean())
-    rows = [["", *names, "fit", "search"]]
-    for arm, own in arms:
-        cells = [_cell(own[name], frame[name], results) for name in names]
-        searched = own["best.ratio"].notna().all()
-        search = _seconds(own.total_seconds) if searched else ""
-        rows.append([arm, *cells, _seconds(own.fit_seconds), search])
-    return rows
+    """Write the section of a data set."""
+    functions = compare, count_choices, load_frame, mean_cell, in_seconds
+    return pages.fill_template("compare_data", *functions, results=results)
 
 
 def compare(results):
@@ -52,30 +39,17 @@ def compare(results):
         gains = scores[name, "re-Batch"] - scores[name, control]
         interval = corrected_interval(gains, _outer_ratio(results))
         word = verdict(interval, name not in LOSSES)
-        cell = _cell(gains, scores[name].stack(), results, "+")
+        cell = mean_cell(gains, scores[name].stack(), results, "+")
         case = f"{results['data']['name']} ({name})"
         rows.append([control, case, word, f"{cell} {word}"])
     return pd.DataFrame(rows, columns=["control", "case", "word", "cell"])
 
 
-def difference_table(results):
-    """Tabulate the paired differences of re-Batch and its controls."""
-    controls = compare(results).groupby("control", sort=False)
-    rows = [[f"re-Batch − {control}", *own.cell] for control, own in controls]
-    return [["", *results["runs"][0]["scores"]], *rows]
-
-
-def choice_table(results):
-    """Tabulate which candidates the searches chose, and how often."""
-    rows = [["", "chosen: ratio, repeats, choice"]]
-    for arm in ("re-Batch", *CONTROLS):
-        best = [run["best"] for run in results["runs"] if run["arm"] == arm]
-        counts = Counter(
-            f"{b['ratio']} {REPEATS[b['repeats']]} {b['choice']}" for b in best
-        )
-        text = "; ".join(f"{choice} ({n}×)" for choice, n in counts.most_common())
-        rows.append([arm, text])
-    return rows
+def count_choices(results, arm):
+    """List the candidates that the searches of an arm chose, and how often."""
+    best = [run["best"] for run in results["runs"] if run["arm"] == arm]
+    names = [f"{b['ratio']} {REPEATS[b['repeats']]} {b['choice']}" for b in best]
+    return "; ".join(f"{choice} ({n}×)" for choice, n in Counter(names).most_common())
 
 
 def write_page(names, docs):
@@ -166,13 +140,14 @@ def _outer_ratio(results):
     return 1 / (results["plan"]["outer_folds"] - 1)
 
 
-def _cell(values, scores, results, sign=""):
+def mean_cell(values, scores, results, sign=""):
     """Write a mean with its interval, with decimals that fit all scores of a table."""
     decimals = int(np.clip(3 - np.floor(np.log10(abs(scores.mean()))), 0, 3))
     interval = corrected_interval(values, _outer_ratio(results))
     return pages.minus(pages.as_interval(interval, f"{sign}.{decimals}f"))
 
 
-def _seconds(values):
+def in_seconds(values):
+    """Write the median of times."""
     seconds = values.median()
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"

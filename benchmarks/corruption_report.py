@@ -13,6 +13,15 @@ from skrebatch.inspection._intervals import corrected_intervals
 
 OURS, FINDER = "CV form", "find_label_issues"
 BETTER_IF_LESS = {"log_loss", "brier", "ece", "mae", "rmse", "fit_cpu", "find_cpu"}
+STYLES = {  # of the picture
+    OURS: ("tab:orange", "-"),
+    "plain": ("tab:orange", "--"),
+    "RandomForest": ("tab:green", "-"),
+    "LogisticRegression": ("tab:blue", "-"),
+    "Huber": ("tab:blue", "-"),
+    "HistGradientBoosting": ("tab:gray", "-"),
+    "HistGradientBoosting, absolute": ("tab:gray", "--"),
+}
 
 
 def write_page(page, compared, chosen, docs, main, picture, **values):
@@ -34,7 +43,7 @@ def write_page(page, compared, chosen, docs, main, picture, **values):
         main=main,
         ours=OURS,
         finder=FINDER,
-        models=list(options["styles"]),
+        models=options["models"],
         splits=frame.groupby("condition")["split"].nunique(),
         folds=FOLDS,
         most_rows=MOST_ROWS,
@@ -139,15 +148,11 @@ def difference_table(frame, score, condition, models, unit=1, spec="+.3f", ours=
 
 def found_table(frame, main):
     """Tabulate how well wrong rows are found: a way a row."""
-    score = "average_precision"
-    means = means_of(frame, score).groupby("condition", sort=False).mean().T
-    table = means.add_prefix("AP, ").assign(
-        **{name: mean_scores(frame, name, main) for name in ("precision", "recall")},
-        **{
-            "share pointed at": mean_scores(frame, "pointed_at", main),
-            "CPU s": mean_scores(frame, "find_cpu", main),
-        },
-    )
+    means = means_of(frame, "average_precision").groupby("condition", sort=False)
+    table = means.mean().T.add_prefix("AP, ")
+    titles = {"pointed_at": "share pointed at", "find_cpu": "CPU s"}
+    for score in ("precision", "recall", *titles):
+        table[titles.get(score, score)] = mean_scores(frame, score, main)
     table = table.sort_values(f"AP, {main}", ascending=False)
     return as_table(as_scores(table), "keys")
 
@@ -155,26 +160,25 @@ def found_table(frame, main):
 def chosen_table(frame, names):
     """Tabulate how often the CV form chose each candidate, by condition."""
     own = frame[frame["chosen"].notna()]
-    shares = own.groupby("condition", sort=False)["chosen"]
-    shares = shares.value_counts(normalize=True).unstack(fill_value=0)
-    shares = shares.sort_index(axis=1)
-    shares.columns = [names[int(column)] for column in shares.columns]
-    shares = shares.rename_axis(None).map("{:.0%}".format)
+    shares = pd.crosstab(own["condition"], own["chosen"], normalize="index")
+    shares = shares.loc[own["condition"].unique()].map("{:.0%}".format)
+    shares = shares.rename(columns=dict(enumerate(names))).rename_axis(None)
     return as_table(shares, "keys")
 
 
-def draw(frame, score, kind, styles, xlabel, ylabel, unit=1):
-    """Draw the mean score over the tables by the share of wrong rows."""
+def draw(frame, score, kind, models, xlabel, ylabel, unit=1):
+    """Draw the mean score of models over the tables by the share of wrong rows."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     ax = figure.subplots()
     own = frame[frame["kind"].isin([kind, SOUND])]
     by_split = own.groupby(["model", "rate", "split"])[score].mean() * unit
-    for shift, (model, (colour, line)) in enumerate(styles.items()):
+    for shift, model in enumerate(models):
+        colour, line = STYLES[model]
         by_rate = by_split[model].groupby("rate")
         intervals = pd.DataFrame({r: mean_interval(own) for r, own in by_rate}).T
         means, lows, highs = intervals.to_numpy().T
         # Side by side, so that the bars don't hide one another.
-        x = 100 * intervals.index + 0.4 * (shift - len(styles) / 2)
+        x = 100 * intervals.index + 0.4 * (shift - len(models) / 2)
         errors = [means - lows, highs - means]
         ax.errorbar(x, means, errors, c=colour, ls=line, label=model, elinewidth=0.8)
     ax.set(xlabel=xlabel, ylabel=ylabel, xticks=100 * intervals.index)

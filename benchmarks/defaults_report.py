@@ -147,15 +147,6 @@ def effect_table(frame):
     return pages.as_table(rows)
 
 
-def describe_tables(tables):
-    """Tabulate the tables: where they are from, and their size."""
-    frame = pd.DataFrame(tables).rename(columns={"name": "table", "source": "from"})
-    classes = frame.classes.astype(str) + " classes"
-    frame["task"] = frame.task.where(frame.task == "regression", classes)
-    columns = ["table", "from", "rows", "columns", "task"]
-    return pages.as_table(frame[columns].to_dict("records"), "keys")
-
-
 def write_page(compared, chosen, docs):
     """Write docs/defaults.md, and the tables of two other pages, from the results."""
     everything, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
@@ -167,7 +158,7 @@ def write_page(compared, chosen, docs):
         pages.save_figure(figure, docs / "images" / "defaults" / f"{name}.png")
     page = pages.fill_template(
         "defaults",
-        *(rank_table, difference_table, far_from_best, score_table, describe_tables),
+        *(rank_table, difference_table, far_from_best, score_table),
         frame=frame,
         beside=beside,
         candidates=candidates,

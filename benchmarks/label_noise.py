@@ -156,13 +156,13 @@ CHOICE = [(TRAINED, EXTREMES), (SOUGHT, [MAIN, ("symmetric", 0.1, 1)])]
 PICTURE = {
     "score": "accuracy",
     "kind": "symmetric",
-    "styles": {
-        "CV form": ("tab:orange", "-"),
-        "plain": ("tab:orange", "--"),
-        "RandomForest": ("tab:green", "-"),
-        "LogisticRegression": ("tab:blue", "-"),
-        "HistGradientBoosting": ("tab:gray", "-"),
-    },
+    "models": [
+        "CV form",
+        "plain",
+        "RandomForest",
+        "LogisticRegression",
+        "HistGradientBoosting",
+    ],
     "xlabel": "wrong training labels, %",
     "ylabel": "accuracy, %",
     "unit": 100,

@@ -32,16 +32,11 @@ def find(names):
 
 
 def main():
-    parser = make_parser(__doc__, "--n-jobs", "--output", "--page")
-    parser.add_argument(
-        "--data", nargs="+", default=list(SIDE_REPEATS), choices=SIDE_REPEATS
-    )
-    arguments = parser.parse_args()
+    arguments = make_parser(__doc__, "--n-jobs", "--output", "--page").parse_args()
     if arguments.page:
         write_page(arguments.output, DOCS)
         return
-    setting = find([name for name in SIDE_REPEATS if name in arguments.data])
-    common = setting, arguments.n_jobs, arguments.output
+    common = find(SIDE_REPEATS), arguments.n_jobs, arguments.output
     run_tables(Plan(), *common)
     run_searches(SearchPlan(), *common)
     shutil.rmtree(arguments.output / PARTS)

@@ -251,8 +251,8 @@ def mean_curves(runs):
     means = []
     for (data, case), several in curves.items():
         mean = {
-            part: rounded(np.mean([c[part] for c in several], axis=0).tolist(), 4)
-            for part in ("train", "val")
+            part: np.mean([own[part] for own in several], axis=0).tolist()
+            for part in several[0]
         }
-        means.append({"data": data, **case._asdict(), **mean})
+        means.append({"data": data, **case._asdict(), **rounded(mean, 4)})
     return means

@@ -58,7 +58,7 @@ def write_page(folder, docs):
     fill_page(
         docs / "paper.md",
         *(as_table, at, best_ratio, list_versions, mean_cell, number, paper_says),
-        *(compare_figures, control_table, describe_data, ranks, scores_of, signs),
+        *(compare_figures, control_table, ranks, scores_of, signs),
         **results,
         names=names,
         titles=TITLES,
@@ -106,14 +106,6 @@ def paper_says(name, kind, method, ratio):
     """Return a cell of the paper's tables; empty where the source is unreadable."""
     by_ratio = TABLES[TITLES[name]][kind].get(METHODS[method][0], {})
     return by_ratio.get(str(ratio)) or {}
-
-
-def describe_data(data, setups, names):
-    """Tabulate the data sets, and how long their networks train."""
-    frame = pd.DataFrame(data).T.join(pd.DataFrame(setups).T)
-    frame = frame.loc[names, ["rows", "columns", "max_epochs", "source"]]
-    titles = {"max_epochs": "network's epochs", "source": "from"}
-    return as_table(frame.rename(index=TITLES, columns=titles), "keys")
 
 
 def compare_figures(frame, name):

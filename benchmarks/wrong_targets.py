@@ -111,14 +111,14 @@ CHOICE = [(TRAINED, EXTREMES)]
 PICTURE = {
     "score": "mae",
     "kind": "swapped",
-    "styles": {
-        "CV form": ("tab:orange", "-"),
-        "plain": ("tab:orange", "--"),
-        "RandomForest": ("tab:green", "-"),
-        "HistGradientBoosting": ("tab:gray", "-"),
-        "HistGradientBoosting, absolute": ("tab:gray", "--"),
-        "Huber": ("tab:blue", "-"),
-    },
+    "models": [
+        "CV form",
+        "plain",
+        "RandomForest",
+        "HistGradientBoosting",
+        "HistGradientBoosting, absolute",
+        "Huber",
+    ],
     "xlabel": "wrong training targets, %",
     "ylabel": "mean absolute error",
 }
