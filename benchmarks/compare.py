@@ -201,18 +201,14 @@ def compare(dataset, plan, n_jobs):
     ]
     done = harness.run_parallel(jobs, n_jobs, dataset.name)
 
-    def by(kind):
-        own = [run for run in done if kind in run]
-        return sorted(own, key=lambda run: (run[kind], run["split"]))
-
     return {
         "data": dataset.facts(),
         "seed": SEED,
         "plan": asdict(plan),
         "versions": harness.versions(),
         "cpus": os.cpu_count(),
-        "runs": by("arm"),
-        "curves": by("curve"),
+        "runs": [run for run in done if "arm" in run],
+        "curves": [run for run in done if "curve" in run],
     }
 
 

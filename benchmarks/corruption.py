@@ -88,12 +88,21 @@ class Issues(Wrapper):
         return self
 
 
-class Shuffled(Wrapper):
-    """Rows in random order, the control of what finds wrong ones."""
+class Finder(Wrapper):
+    """A way to rank training rows: a function of an estimator and the rows."""
+
+    def __init__(self, find, estimator=None, random_state=None):
+        super().__init__(estimator, random_state)
+        self.find = find
 
     def fit(self, X, y):
-        self.quality_ = np.random.default_rng(self.random_state).random(len(y))
+        self.quality_ = self.find(self.seeded(), X, y)
         return self
+
+
+def shuffle(model, X, y):
+    """Put rows in random order, the control of what finds wrong ones."""
+    return np.random.default_rng(model.random_state).random(len(y))
 
 
 def leaving_out(network):

@@ -32,19 +32,20 @@ from skrebatch._engine.serialization.checkpoint import Checkpoint
 
 SEED = 0
 COUNTED = "kills", "kills_in_the_middle_of_a_write", "files_torn", "files_left_over"
-FIT = {"max_epochs": 60, "random_state": 0, "batch_size": 16, "checkpoint_every": 3}
+SETTING = harness.read_setting(__file__)
+CASES = SETTING["cases"]
 
 
-def fit(cls=ReBatchCNNClassifier, **params):
-    """A fit with checkpoints, by default of a single network."""
-    return lambda folder: harness.single(
-        cls, checkpoint_dir=folder, **{**FIT, **params}
+def make_model(case, folder):
+    """Make a network with checkpoints, or a search whose last fit has them, too."""
+    is_regression, is_search = "regression" in case, case == "search"
+    model = harness.single(
+        ReBatchCNNRegressor if is_regression else ReBatchCNNClassifier,
+        checkpoint_dir=folder / "last" if is_search else folder,
+        **SETTING["fit"] | CASES[case],
     )
-
-
-def search(folder):
-    """A search whose last fit has checkpoints, too."""
-    model = harness.single(**{**FIT, "max_epochs": 15}, checkpoint_dir=folder / "last")
+    if not is_search:
+        return model
     return FusedGridSearchCV(
         make_pipeline(StandardScaler(), model),
         {"rebatchcnnclassifier__ratio": [0.03, 0.08, 0.15, 0.3]},
@@ -52,25 +53,6 @@ def search(folder):
         max_stack=2,
         checkpoint_dir=folder / "stacks",
     )
-
-
-CASES = {
-    "min-loss": fit(),
-    "hybrid, running mean, kept choices": fit(
-        strategy="hybrid", loss_smoothing=0.9, refresh_every=4, repeats=2
-    ),
-    "infobatch, records": fit(strategy="infobatch", record_losses=True),
-    "dropout, batch norm, noise": fit(
-        dropout=0.3, batch_norm=True, n_augments=1, noise_std=0.1
-    ),
-    "five networks, early stopping": fit(
-        n_networks=5, choose="together", early_stopping=True, n_iter_no_change=20
-    ),
-    "one-cycle, AdamW": fit(lr_schedule="one-cycle", optimizer="adamw"),
-    "16 bits": fit(precision="bf16"),
-    "regression, plateau": fit(ReBatchCNNRegressor, lr_schedule="plateau"),
-    "search": search,
-}
 
 
 def digest_of(model, X):
@@ -84,7 +66,7 @@ def digest_of(model, X):
     return joblib.hash([predicted, scores, model.loss_curve_, weights, rng])
 
 
-def start(make_model, folder, X, y):
+def start(case, folder, X, y):
     """Begin, or go on, in a process of its own, which writes what comes out of it."""
     pid = os.fork()
     if pid:
@@ -92,7 +74,7 @@ def start(make_model, folder, X, y):
     try:
         # Processes share the lock that tqdm makes, and a kill may leave it locked.
         tqdm.set_lock(threading.RLock())
-        digest = digest_of(make_model(folder).fit(X, y), X)
+        digest = digest_of(make_model(case, folder).fit(X, y), X)
         (folder / "result").write_text(digest)
         os._exit(0)
     finally:
@@ -112,13 +94,13 @@ def count_torn(folder):
     return torn
 
 
-def run_and_kill(make_model, X, y, duration, rng):
+def run_and_kill(case, X, y, duration, rng):
     """Run once to the end, with kills on the way; return counts and the digest."""
     counts = Counter(dict.fromkeys(COUNTED, 0))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         while True:
-            pid = start(make_model, folder, X, y)
+            pid = start(case, folder, X, y)
             time.sleep(rng.uniform(0, 0.6 * duration))
             os.kill(pid, signal.SIGKILL)  # of one that is done, only its entry is left
             _, status = os.waitpid(pid, 0)
@@ -138,20 +120,19 @@ def measure(names, n_kills):
     rng = np.random.default_rng(SEED)
     cases = {}
     for name in names:
-        make_model = CASES[name]
         make_data = make_regression if "regression" in name else make_classification
         X, y = make_data(200, 8, random_state=0)
         with tempfile.TemporaryDirectory() as folder:
             # In this process, so that those to come find all that is loaded late.
-            expected = digest_of(make_model(Path(folder)).fit(X, y), X)
+            expected = digest_of(make_model(name, Path(folder)).fit(X, y), X)
         with tempfile.TemporaryDirectory() as folder:
             begun = time.perf_counter()
-            pid = start(make_model, Path(folder), X, y)
+            pid = start(name, Path(folder), X, y)
             os.waitpid(pid, 0)
             duration = time.perf_counter() - begun
         total, digests = Counter(), []
         while total["kills"] < n_kills / len(names):
-            counts, digest = run_and_kill(make_model, X, y, duration, rng)
+            counts, digest = run_and_kill(name, X, y, duration, rng)
             total.update(counts)
             digests.append(digest)
         cases[name] = {

@@ -15,11 +15,12 @@ import numpy as np
 from corruption import (
     LEFT_OUT,
     SOUND,
+    Finder,
     Issues,
-    Shuffled,
     Wrapper,
     leaving_out,
     run_script,
+    shuffle,
 )
 from sklearn import ensemble
 from sklearn.base import ClassifierMixin
@@ -65,22 +66,14 @@ class Cleaned(ClassifierMixin, Wrapper):
         return self.cleaner_.predict_proba(X)
 
 
-class Recorded(Wrapper):
-    """The label quality of `training_dynamics` after a fit of an estimator."""
-
-    def fit(self, X, y):
-        model = self.seeded()
-        self.quality_ = training_dynamics(model.fit(X, y))["label_quality"]
-        return self
+def record(model, X, y):
+    """Return the label quality of `training_dynamics` after a fit."""
+    return training_dynamics(model.fit(X, y))["label_quality"]
 
 
-class OutOfFold(Wrapper):
-    """The probability of each label by the networks that hold its row out."""
-
-    def fit(self, X, y):
-        model = self.seeded().fit(X, y)
-        self.quality_ = model.oof_decision_function_[np.arange(len(y)), y]
-        return self
+def hold_out(model, X, y):
+    """Return the probability of each label by the networks that hold its row out."""
+    return model.fit(X, y).oof_decision_function_[np.arange(len(y)), y]
 
 
 network = ReBatchCNNClassifier  # ten of them with early stopping, as by default
@@ -110,11 +103,11 @@ PARTNERS, MORE_PARTNERS = (
         ("SVC", "ExtraTrees"),
     )
 )
-ONE_RECORDED = Recorded(network(ratio=0, n_networks=1, record_losses=True))
+ONE_RECORDED = Finder(record, network(ratio=0, n_networks=1, record_losses=True))
 FINDERS = {
-    "recording, ten networks": Recorded(network(ratio=0, record_losses=True)),
+    "recording, ten networks": Finder(record, network(ratio=0, record_losses=True)),
     "recording, one network": ONE_RECORDED,
-    "random order": Shuffled(),
+    "random order": Finder(shuffle, PLAIN),
 }
 MAIN = ("symmetric", 0.2, 3)
 OTHER = [
@@ -149,7 +142,7 @@ TRAINED = {
 }
 SOUGHT = {
     "find_label_issues": Issues(),
-    "out of fold only": OutOfFold(PLAIN),
+    "out of fold only": Finder(hold_out, PLAIN),
     "one network": ONE_RECORDED,
 }
 CHOICE = [(TRAINED, EXTREMES), (SOUGHT, [MAIN, ("symmetric", 0.1, 1)])]

@@ -14,11 +14,11 @@ import numpy as np
 from corruption import (
     LEFT_OUT,
     SOUND,
+    Finder,
     Issues,
-    Shuffled,
-    Wrapper,
     leaving_out,
     run_script,
+    shuffle,
 )
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
@@ -31,12 +31,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skrebatch import ReBatchCNNRegressor, ReBatchCNNRegressorCV, Welsch
 
 
-class Residuals(Wrapper):
-    """Quality of targets by the out-of-fold residuals of a regressor, in 5 folds."""
-
-    def fit(self, X, y):
-        self.quality_ = -np.abs(y - cross_val_predict(self.seeded(), X, y))
-        return self
+def residuals(model, X, y):
+    """Return the quality of targets by their out-of-fold residuals, in 5 folds."""
+    return -np.abs(y - cross_val_predict(model, X, y))
 
 
 def scaled(model):
@@ -74,12 +71,12 @@ MODELS = {
 OTHERS = {name: scaled(model) for name, model in MODELS.items()}
 LOGARITHMIC = {f"{name}, log": logarithmic(model) for name, model in MODELS.items()}
 FINDERS = {
-    "residuals of RandomForest": Residuals(MODELS["RandomForest"]),
-    "residuals of HistGradientBoosting, absolute": Residuals(
-        scaled(MODELS["HistGradientBoosting, absolute"])
+    "residuals of RandomForest": Finder(residuals, MODELS["RandomForest"]),
+    "residuals of HistGradientBoosting, absolute": Finder(
+        residuals, scaled(MODELS["HistGradientBoosting, absolute"])
     ),
-    "residuals of Huber": Residuals(scaled(MODELS["Huber"])),
-    "random order": Shuffled(),
+    "residuals of Huber": Finder(residuals, scaled(MODELS["Huber"])),
+    "random order": Finder(shuffle, PLAIN),
 }
 MAIN = ("swapped", 0.2, 3)
 FOUND = [

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy
 import wrong_targets
-from corruption import Shuffled, corrupt, evaluate, find_table, score_found
+from corruption import Finder, corrupt, evaluate, find_table, score_found, shuffle
 from corruption_report import (
     chosen_table,
     difference_table,
@@ -89,7 +89,7 @@ def test_calibration_error_by_hand():
 
 
 def test_what_is_found_by_hand():
-    model = Shuffled().fit(X, LABELS)
+    model = Finder(shuffle, label_noise.PLAIN).fit(X, LABELS)
     model.quality_ = np.array([0.1, 0.2, 0.3, 0.4])
     model.is_issue_ = np.array([True, True, True, False])
     scores = score_found(np.array([True, False, True, False]), model)
