@@ -9,7 +9,6 @@ import itertools
 import os
 import time
 import warnings
-from dataclasses import asdict, dataclass
 
 import harness
 import numpy as np
@@ -55,27 +54,15 @@ MODELS = {
         "gradient boosting": ensemble.HistGradientBoostingRegressor(),
     },
 }
-# Plain training is near its best then, at most of the batch sizes.
-MAX_EPOCHS = {"insurance": 100, "chp": 100}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is run."""
-
-    ratios: tuple[float, ...] = (0.03, 0.08, 0.15, 0.3)
-    repeats: tuple[int, ...] = (0, 1, 2)
-    outer_folds: int = 3
-    outer_repeats: int = 2
-    inner_folds: int = 3
-    max_epochs: int = 30
-    curve_epochs: int = 100
+SETTING = harness.read_setting(__file__)
 
 
 def candidates(arm, plan, n_samples, seeds):
     """List the labels and the grids of an arm's candidates, alike for all arms."""
     labels, grids = [], []
-    for ratio, repeats, i in itertools.product(plan.ratios, plan.repeats, range(2)):
+    for ratio, repeats, i in itertools.product(
+        plan["ratios"], plan["repeats"], range(2)
+    ):
         size = redistribution_size(n_samples, ratio)
         rebatch = {"ratio": ratio, "repeats": repeats, "batch_size": size}
         if arm == "re-Batch":
@@ -90,7 +77,7 @@ def candidates(arm, plan, n_samples, seeds):
             parameters = {
                 "ratio": 0,
                 "batch_size": size,
-                "max_epochs": max(1, round(plan.max_epochs * steps)),
+                "max_epochs": max(1, round(plan["max_epochs"] * steps)),
                 "random_state": seeds[i],
             }
         labels.append({"ratio": ratio, "repeats": repeats, "choice": choice})
@@ -110,7 +97,7 @@ def make_pipeline(model, dataset):
     return Pipeline([("prepare", dataset.preprocessor()), ("model", model)])
 
 
-def make_search(kind, model, grids, dataset, plan):
+def make_search(kind, model, grids, dataset, n_folds):
     """Make a search, whose inner splits are the same for every arm."""
     is_classification = dataset.task == "classification"
     splitter = StratifiedKFold if is_classification else KFold
@@ -118,7 +105,7 @@ def make_search(kind, model, grids, dataset, plan):
         make_pipeline(model, dataset),
         [{f"model__{name}": grid[name] for name in grid} for grid in grids],
         scoring=list(SCORES[dataset.task].values())[-1],
-        cv=splitter(plan.inner_folds, shuffle=True, random_state=SEED),
+        cv=splitter(n_folds, shuffle=True, random_state=SEED),
     )
 
 
@@ -142,8 +129,9 @@ def evaluate(arm, dataset, plan, split, train, test):
     seeds = (2 * split, 2 * split + 1)
     if arm in OURS:
         labels, grids = candidates(arm, plan, len(train), seeds)
-        model = network(dataset, max_epochs=plan.max_epochs, random_state=seeds[0])
-        model = make_search(FusedGridSearchCV, model, grids, dataset, plan)
+        model = network(dataset, max_epochs=plan["max_epochs"], random_state=seeds[0])
+        n_folds = plan["inner_folds"]
+        model = make_search(FusedGridSearchCV, model, grids, dataset, n_folds)
     else:
         labels = []
         model = make_pipeline(other_models(dataset.task, seeds[0])[arm], dataset)
@@ -151,7 +139,7 @@ def evaluate(arm, dataset, plan, split, train, test):
     run = {"arm": arm, "split": split, "total_seconds": seconds}
     run["fit_seconds"] = getattr(model, "refit_time_", seconds)
     if labels:
-        folds = range(plan.inner_folds)
+        folds = range(n_folds)
         inner = [-model.cv_results_[f"split{k}_test_score"] for k in folds]
         run["best"] = labels[model.best_index_]
         run["inner"] = [
@@ -174,7 +162,7 @@ def trace(curve, dataset, plan, split, train, test):
     model = network(
         dataset,
         batch_size=redistribution_size(len(train), 0.15),
-        max_epochs=plan.curve_epochs,
+        max_epochs=plan["curve_epochs"],
         random_state=2 * split,
     ).set_params(**CURVES[curve][0])
     # The validation set is only looked at, so both fits are the same, bit for bit.
@@ -187,13 +175,13 @@ def trace(curve, dataset, plan, split, train, test):
 
 def compare(dataset, plan, n_jobs):
     """Run every arm on every split; return all scores and what repeats them."""
-    splits = dataset.splits(plan.outer_folds, plan.outer_repeats)
+    splits = dataset.splits(plan["outer_folds"], plan["outer_repeats"])
     # The longest jobs come first, so that no worker is left alone with one.
     jobs = [
         delayed(function)(name, dataset, plan, split, train, test)
         for function, names, used in [
             (evaluate, OURS, splits),
-            (trace, CURVES, splits[: plan.outer_folds]),
+            (trace, CURVES, splits[: plan["outer_folds"]]),
             (evaluate, other_models(dataset.task, SEED), splits),
         ]
         for name in names
@@ -204,7 +192,7 @@ def compare(dataset, plan, n_jobs):
     return {
         "data": dataset.facts(),
         "seed": SEED,
-        "plan": asdict(plan),
+        "plan": plan,
         "versions": harness.versions(),
         "cpus": os.cpu_count(),
         "runs": [run for run in done if "arm" in run],
@@ -223,7 +211,8 @@ def main():
         return
 
     for name in arguments.data:
-        plan = Plan(max_epochs=MAX_EPOCHS.get(name, 30))
+        plan = dict(SETTING["plan"])
+        plan["max_epochs"] = SETTING["max_epochs"].get(name, plan["max_epochs"])
         results = compare(load(name), plan, arguments.n_jobs)
         harness.write_json(harness.RESULTS / f"compare_{name}.json", results)
         print(describe(results))

@@ -8,7 +8,6 @@ they are downloaded (OpenML, scikit-learn's California housing, a file on the we
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -85,24 +84,7 @@ def as_dataset(name, X, y, source="generated"):
     return Dataset(name, X, np.asarray(y, dtype=int), "classification", source)
 
 
-class Entry(NamedTuple):
-    """A table of datasets.toml, which says what its parts mean."""
-
-    shape: tuple[int, int]
-    n_positive: tuple[int, ...] = ()
-    file: str | None = None
-    target: str | None = None
-    drop: tuple[str, ...] = ()
-    header: int = 0
-    above: float | None = None
-    url: str | None = None
-    openml: int | None = None
-    negative: str | None = None
-    sklearn: str | None = None
-    sample: float | None = None
-
-
-ENTRIES = {name: Entry(**parts) for name, parts in read_setting(__file__).items()}
+ENTRIES = read_setting(__file__)
 
 
 def load(name):
@@ -111,33 +93,34 @@ def load(name):
         raise ValueError(f"No data set {name!r}; there are {', '.join(ENTRIES)}.")
     entry = ENTRIES[name]
     X, y, source = read(entry)
-    if X.shape != tuple(entry.shape):
+    if list(X.shape) != entry["shape"]:
         raise ValueError(
             f"{name} from {source} has {X.shape[0]} rows and {X.shape[1]} features; "
-            f"expected {entry.shape[0]} and {entry.shape[1]}."
+            f"expected {entry['shape'][0]} and {entry['shape'][1]}."
         )
     y = y.to_numpy()
-    if entry.n_positive:
+    n_positive = entry.get("n_positive")
+    if n_positive:
         y = y.astype(int)
-        if y.sum() not in entry.n_positive or not np.isin(y, [0, 1]).all():
+        if y.sum() not in n_positive or not np.isin(y, [0, 1]).all():
             counts = zip(*np.unique(y, return_counts=True), strict=True)
             counts = ", ".join(f"{label}: {count}" for label, count in counts)
-            expected = " or ".join(map(str, entry.n_positive))
+            expected = " or ".join(map(str, n_positive))
             raise ValueError(
                 f"{name} from {source} has rows by class {counts}; "
                 f"expected {expected} of class 1, the rest of class 0."
             )
-    if entry.sample:
-        others = np.flatnonzero(y == 0) if entry.n_positive else np.arange(len(X))
-        size = int(entry.sample * len(others))
+    if share := entry.get("sample"):
+        others = np.flatnonzero(y == 0) if n_positive else np.arange(len(X))
+        size = int(share * len(others))
         rows = np.random.default_rng(SEED).choice(others, size, replace=False)
-        source += f", a random {entry.sample:.2g} of the rows"
-        if entry.n_positive:
+        source += f", a random {share:.2g} of the rows"
+        if n_positive:
             rows = np.concatenate([np.flatnonzero(y == 1), rows])
             source += " of class 0"
         X, y = X.iloc[rows].reset_index(drop=True), y[rows]
         source += f" (seed {SEED})"
-    task = "classification" if entry.n_positive else "regression"
+    task = "classification" if n_positive else "regression"
     return Dataset(name, X, y, task, source)
 
 
@@ -153,31 +136,31 @@ def folder_of(file):
 
 def read(entry):
     """Read features, target and source from the first place that has them."""
-    if entry.file and (folder := folder_of(entry.file)):
-        return read_file(entry, folder)
-    if entry.url:
-        return read_file(entry, entry.url)
-    if entry.openml:
-        bunch = fetch_openml(data_id=entry.openml, as_frame=True, parser="auto")
-        y = bunch.target.astype(str) != entry.negative
-        return bunch.data, y, f"OpenML {entry.openml}"
-    if entry.sklearn:
-        return bundled(entry.sklearn)
+    if "file" in entry and (folder := folder_of(entry["file"])):
+        return read_file(folder, **entry)
+    if "url" in entry:
+        return read_file(entry["url"], **entry)
+    if "openml" in entry:
+        bunch = fetch_openml(data_id=entry["openml"], as_frame=True, parser="auto")
+        y = bunch.target.astype(str) != entry["negative"]
+        return bunch.data, y, f"OpenML {entry['openml']}"
+    if "sklearn" in entry:
+        return bundled(entry["sklearn"])
     raise FileNotFoundError(
-        f"{entry.file} can't be downloaded by name: put it into a folder and set "
+        f"{entry['file']} can't be downloaded by name: put it into a folder and set "
         "SKREBATCH_DATA to that folder."
     )
 
 
-def read_file(entry, folder):
-    """Read the file of an entry in a folder, which may be an address on the web."""
-    path = f"{folder}/{entry.file}"
-    table = pd.read_csv(path, header=entry.header).drop(columns=list(entry.drop))
-    if entry.target not in table:
-        raise ValueError(f"{path} has no column {entry.target!r}.")
-    y = table.pop(entry.target)
-    y = y if entry.above is None else y > entry.above
-    return table, y, entry.file if isinstance(folder, Path) else path
+def read_file(folder, file, target, drop=(), header=0, above=None, **_):
+    """Read a file in a folder, which may be an address on the web."""
+    path = f"{folder}/{file}"
+    table = pd.read_csv(path, header=header).drop(columns=list(drop))
+    if target not in table:
+        raise ValueError(f"{path} has no column {target!r}.")
+    y = table.pop(target)
+    y = y if above is None else y > above
+    return table, y, file if isinstance(folder, Path) else path
 
 
 def bundled(function):

@@ -60,11 +60,12 @@ def find(X, y, progress):
     issues.to_csv(FOLDER / "suspects.csv", index_label="row")
     LabelIssuesDisplay.from_frame(issues).figure_.savefig(FOLDER / "suspects.png")
     return {
+        "rows": len(y),
         "wrong": len(wrong),
         "flagged": len(flagged),
-        "flagged that are wrong": np.isin(flagged, wrong).mean(),
-        "wrong that are flagged": np.isin(wrong, flagged).mean(),
-        "worst 20 that are wrong": np.isin(issues.index[:20], wrong).mean(),
+        "precision": np.isin(flagged, wrong).mean(),
+        "recall": np.isin(wrong, flagged).mean(),
+        "worst": np.isin(issues.index[:20], wrong).mean(),
     }
 
 
@@ -104,24 +105,13 @@ def main():
             for share in (0, SHARE)
         }
 
-    print(
-        f"\n1. Finding wrong labels. In the breast cancer data ({len(y)} rows), "
-        f"{found['wrong']} labels were\nmade wrong. find_label_issues flags "
-        f"{found['flagged']} rows: {found['flagged that are wrong']:.0%} of them are "
-        f"wrong, and {found['wrong that are flagged']:.0%} of\nthe wrong labels are "
-        f"flagged. Of the 20 rows with the lowest quality, "
-        f"{found['worst 20 that are wrong']:.0%} are wrong."
-    )
-    print("\n2. Training. Models are tested on rows with correct labels.")
-    for (table, share), frame in scores.items():
-        print(f"\n{table}, {share:.0%} of the training labels wrong:")
-        print(frame.to_string(float_format="{:.2f}".format))
-    print(
-        f"\nThe list of suspect rows is in {FOLDER / 'suspects.csv'}, a picture of it "
-        f"in {FOLDER / 'suspects.png'}.\nThese are single splits of two small tables. "
-        "docs/benchmarks.md compares on many tables, with intervals.\nNext: the "
-        "README shows the same with your own table."
-    )
+    tables = [
+        f"\n{table}, {share:.0%} of the training labels wrong:\n"
+        + frame.to_string(float_format="{:.2f}".format)
+        for (table, share), frame in scores.items()
+    ]
+    text = Path(__file__).with_suffix(".txt").read_text("utf-8")
+    print(text.format(**found, tables="\n".join(tables), folder=FOLDER))
 
 
 if __name__ == "__main__":

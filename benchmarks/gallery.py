@@ -6,6 +6,8 @@ The data are those that scikit-learn ships. For docs/inspection.md a fifth of th
 of breast cancer is flipped, so that there is something to see.
 """
 
+from functools import partial
+
 import matplotlib
 import numpy as np
 from harness import DOCS, single
@@ -88,17 +90,11 @@ def load_flipped():
     return scaler.transform(X_train), y_train, scaler.transform(X_val), y_val
 
 
-def make_model(ratio, strategy="max-loss", repeats=0):
-    """Return a classifier, by default one that leaves the hardest samples out."""
-    return single(
-        ratio=ratio,
-        strategy=strategy,
-        repeats=repeats,
-        batch_size=32,
-        max_epochs=60,
-        record_losses=True,
-        random_state=SEED,
-    )
+make_model = partial(
+    single, batch_size=32, max_epochs=60, record_losses=True, random_state=SEED
+)
+EASIEST_TWICE = {"strategy": "min-loss", "repeats": 2}
+HARDEST_LEFT_OUT = {"strategy": "max-loss", "repeats": 0}
 
 
 def draw_inspection():
@@ -110,22 +106,26 @@ def draw_inspection():
         name: Figure(figsize=(width, 4), layout="constrained").subplots()
         for name, width in widths.items()
     }
+    validation = {"X_val": X_val, "y_val": y_val}
     models = {
-        name: make_model(ratio, "min-loss", 2).fit(X, y, X_val=X_val, y_val=y_val)
+        name: make_model(ratio=ratio, **EASIEST_TWICE).fit(X, y, **validation)
         for name, ratio in [("no re-Batch", 0), ("easiest twice", 0.3)]
     }
     plain = models["no re-Batch"]
     LossCurveDisplay.from_estimator(models, baseline=plain, ax=axes["loss_curves"])
-    models = [make_model(ratio, "min-loss", 2).fit(X, y) for ratio in (0, 0.15, 0.3)]
+    models = [
+        make_model(ratio=ratio, **EASIEST_TWICE).fit(X, y) for ratio in (0, 0.15, 0.3)
+    ]
     LossCurveDisplay.from_estimator(models, fit_line=True, ax=axes["straight_lines"])
     grid = {
         "ratio": [0, 0.03, 0.08, 0.15, 0.3, 0.45],
         "strategy": ["min-loss", "max-loss", "random"],
         "random_state": [0, 1],
     }
-    search = FusedGridSearchCV(make_model(0).set_params(max_epochs=30), grid).fit(X, y)
+    hardest_left_out = make_model(max_epochs=30, **HARDEST_LEFT_OUT)
+    search = FusedGridSearchCV(hardest_left_out, grid).fit(X, y)
     RatioCurveDisplay.from_search(search, ax=axes["ratio_curves"])
-    model = make_model(0.3).fit(X, y)
+    model = make_model(ratio=0.3, **HARDEST_LEFT_OUT).fit(X, y)
     for name, kind in (("data_map", "map"), ("choices", "choices")):
         SampleDynamicsDisplay.from_estimator(model, kind=kind, ax=axes[name])
     return {name: ax.figure for name, ax in axes.items()}

@@ -57,7 +57,7 @@ WRONG = 0.2  # share of the training labels that is flipped in the set of that n
 
 def is_here(name):
     """Tell whether a data set needs no download."""
-    file = ENTRIES[name].file if name in ENTRIES else None
+    file = ENTRIES.get(name, {}).get("file")
     return file is None or folder_of(file) is not None
 
 

@@ -10,11 +10,11 @@ of the search. Data sets that can't be had are left out and named.
 
 import shutil
 
+import paper_experiments
+import paper_search
 from datasets import SEED, load
 from harness import DOCS, make_parser, versions
-from paper_experiments import SIDE_REPEATS, Plan, run_tables
 from paper_report import write_page
-from paper_search import PARTS, SearchPlan, run_searches
 
 
 def find(names):
@@ -36,10 +36,11 @@ def main():
     if arguments.page:
         write_page(arguments.output, DOCS)
         return
-    common = find(SIDE_REPEATS), arguments.n_jobs, arguments.output
-    run_tables(Plan(), *common)
-    run_searches(SearchPlan(), *common)
-    shutil.rmtree(arguments.output / PARTS)
+    found = find(paper_experiments.SIDE_REPEATS)
+    common = found, arguments.n_jobs, arguments.output
+    paper_experiments.run_tables(paper_experiments.PLAN, *common)
+    paper_search.run_searches(paper_search.PLAN, *common)
+    shutil.rmtree(arguments.output / paper_search.PARTS)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """The experiments of the paper's tables 4 to 9, in each reading of the method."""
 
 import itertools
-from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
 from datasets import SEED, load
-from harness import rounded, run_jobs, write_json
+from harness import read_setting, rounded, run_jobs, write_json
 from paper_claims import CHOICES, CLASSIFICATION
 from paper_search import PARTS
 from sklearn import metrics
@@ -18,26 +17,8 @@ from threadpoolctl import threadpool_limits
 import skrebatch
 
 FIXED_BATCH_SIZE = 32
-# Repeats of the readings beside the main ones: as many as the time allows. The longest
-# come first, so that no process is left alone with one.
-SIDE_REPEATS = {
-    "diabetes": 1,
-    "insurance": 1,
-    "chp": 2,
-    "ccfd": 2,
-    "pid": 5,
-    "pdc": 10,
-}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is run."""
-
-    ratios: tuple[float, ...] = (0.03, 0.08, 0.15, 0.3)
-    repeats: int = 10
-    side_repeats: int | None = None  # None: those of the data set
-    epochs: float = 1.0  # as a share of the paper's
+SETTING = read_setting(__file__)
+PLAN, SIDE_REPEATS = SETTING["plan"], SETTING["side_repeats"]
 
 
 class Case(NamedTuple):
@@ -102,20 +83,20 @@ class Job(NamedTuple):
 def jobs_of(name, plan):
     """Cut the experiment on a data set into jobs."""
     max_epochs = max(
-        2, round(plan.epochs * skrebatch.paper_parameters(name)["max_epochs"])
+        2, round(plan["epochs"] * skrebatch.paper_parameters(name)["max_epochs"])
     )
-    n_side = plan.side_repeats or SIDE_REPEATS[name]
+    n_side = plan.get("side_repeats", SIDE_REPEATS[name])
     jobs = []
-    for ratio in plan.ratios:
+    for ratio in plan["ratios"]:
         main = main_cases(name, ratio)
         both = main + side_cases(name, ratio)
         jobs.append(Job(name, max_epochs, range(n_side), both))
-        if n_side < plan.repeats:
-            rest = range(n_side, plan.repeats)
+        if n_side < plan["repeats"]:
+            rest = range(n_side, plan["repeats"])
             jobs.append(Job(name, max_epochs, rest, main))
-    jobs.append(Job(name, max_epochs, range(n_side), fixed_cases(plan.ratios)))
+    jobs.append(Job(name, max_epochs, range(n_side), fixed_cases(plan["ratios"])))
     if name == "insurance":
-        plain = [Case("no re-Batch", ratio) for ratio in plan.ratios]
+        plain = [Case("no re-Batch", ratio) for ratio in plan["ratios"]]
         jobs.append(Job(name, max_epochs, range(n_side), plain, scaled=False))
     return jobs
 
@@ -222,7 +203,7 @@ def run_tables(plan, setting, n_jobs, folder):
     jobs = [job for name in setting["data"] for job in jobs_of(name, plan)]
     setting = {
         **setting,
-        "plan": asdict(plan),
+        "plan": plan,
         "setups": {
             name: {
                 "max_epochs": skrebatch.paper_parameters(name)["max_epochs"],

@@ -1,11 +1,9 @@
 """The paper's third future work: a search for the ratio, nested in cross-validation."""
 
-from dataclasses import asdict, dataclass
-
 import numpy as np
 from compare import SCORES, fit, make_search, network, other_models
 from datasets import load
-from harness import rounded, run_jobs, score, write_json
+from harness import read_setting, rounded, run_jobs, score, write_json
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
@@ -16,18 +14,8 @@ PLAIN = "no re-Batch"
 PARTS = "paper_parts"
 
 
-@dataclass(frozen=True)
-class SearchPlan:
-    """How much is searched."""
-
-    outer_folds: int = 3
-    outer_repeats: int = 1
-    inner_folds: int = 3
-    max_epochs: int = 60
-    ratios: tuple[float, ...] = (0.03, 0.08, 0.15, 0.3)
-    batch_sizes: tuple[int, ...] = (16, 32, 64, 128)
-    rates: tuple[float, ...] = (1e-3, 3e-3)
-    others: tuple[str, ...] = ("linear", "MLP", "random forest", "gradient boosting")
+SETTING = read_setting(__file__)
+PLAN = SETTING["plan"]
 
 
 def grids(plan):
@@ -36,9 +24,9 @@ def grids(plan):
     The ratio sets the batch size, as in the paper. A ratio of 0 is not in the grid, so
     that what re-Batch gains or loses shows.
     """
-    ours = {"ratio": plan.ratios, "lr": plan.rates}
+    ours = {"ratio": plan["ratios"], "lr": plan["rates"]}
     choices = (("min-loss", 1), ("min-loss", 2), ("max-loss", 0))
-    plain = {"ratio": (0,), "lr": plan.rates, "batch_size": plan.batch_sizes}
+    plain = {"ratio": (0,), "lr": plan["rates"], "batch_size": plan["batch_sizes"]}
     return {
         OURS: [
             ours | {"strategy": (strategy,), "repeats": (repeats,)}
@@ -50,41 +38,28 @@ def grids(plan):
 
 def tuned_models(task):
     """Return the models of compare.py, with a grid for each."""
-    models = other_models(task, seed=0)
-    mlp = {
-        "alpha": (1e-4, 1e-2),
-        "learning_rate_init": (1e-3, 5e-3),
-        "hidden_layer_sizes": ((50,), (100,)),
-    }
+    models, tuned = other_models(task, seed=0), dict(SETTING["tuned"])
     strengths = tuple(np.logspace(-3, 3, 8))
     if task == "classification":
-        linear = models["logistic regression"].set_params(max_iter=1000)
-        linear_grid = {"C": strengths}
+        models["linear"] = models["logistic regression"].set_params(max_iter=1000)
+        tuned["linear"] = {"C": strengths}
     else:
-        linear, linear_grid = models["ridge"], {"alpha": strengths}
-        mlp = {f"regressor__{name}": values for name, values in mlp.items()}
-    boosting = {
-        "learning_rate": (0.03, 0.1),
-        "max_leaf_nodes": (7, 31),
-        "min_samples_leaf": (10, 30),
-    }
-    forest = {"max_features": ("sqrt", 0.5), "min_samples_leaf": (1, 2, 5, 10)}
-    grids = {"MLP": mlp, "random forest": forest, "gradient boosting": boosting}
-    tuned = {name: (models[name], grid) for name, grid in grids.items()}
-    return {"linear": (linear, linear_grid), **tuned}
+        models["linear"], tuned["linear"] = models["ridge"], {"alpha": strengths}
+        tuned["MLP"] = {f"regressor__{name}": v for name, v in tuned["MLP"].items()}
+    return {name: (models[name], grid) for name, grid in tuned.items()}
 
 
 def run_search(name, arm, split, plan):
     """Search on a split of a data set; score what is found on the rows left out."""
     dataset = load(name)
-    train, test = dataset.splits(plan.outer_folds, plan.outer_repeats)[split]
+    train, test = dataset.splits(plan["outer_folds"], plan["outer_repeats"])[split]
     if arm in (OURS, PLAIN):
-        model = network(dataset, max_epochs=plan.max_epochs, random_state=split)
+        model = network(dataset, max_epochs=plan["max_epochs"], random_state=split)
         search, grid = FusedGridSearchCV, grids(plan)[arm]
     else:
         model, grid = tuned_models(dataset.task)[arm]
         search, grid = GridSearchCV, [grid]
-    search = make_search(search, model, grid, dataset, plan)
+    search = make_search(search, model, grid, dataset, plan["inner_folds"])
     with threadpool_limits(1):
         seconds = fit(search, dataset.X.iloc[train], dataset.y[train])
     scorers = SCORES[dataset.task]
@@ -111,10 +86,10 @@ def run_searches(plan, setting, n_jobs, folder):
     jobs = [
         (name, arm, split, plan)
         for name in setting["data"]
-        for arm in (OURS, PLAIN, *plan.others)
-        for split in range(plan.outer_folds * plan.outer_repeats)
+        for arm in (OURS, PLAIN, *plan["others"])
+        for split in range(plan["outer_folds"] * plan["outer_repeats"])
     ]
-    setting = {**setting, "plan": asdict(plan), "grids": grids(plan)}
+    setting = {**setting, "plan": plan, "grids": grids(plan)}
     done = run_jobs(run_search, jobs, setting, folder / PARTS, n_jobs)
     results = {**setting, "runs": [part["run"] for part in done]}
     write_json(folder / "paper_search.json", results, indent=None)

@@ -9,7 +9,7 @@ import pytest
 from datasets import ENTRIES, load
 
 BUNDLED = ["breast_cancer", "diabetes"]
-FILES = [name for name, entry in ENTRIES.items() if entry.file]
+FILES = [name for name, entry in ENTRIES.items() if "file" in entry]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def insurance():
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_sets_need_no_file(name, folder):
     dataset = load(name)
-    assert dataset.X.shape == tuple(ENTRIES[name].shape)
+    assert dataset.X.shape == tuple(ENTRIES[name]["shape"])
     assert len(dataset.y) == len(dataset.X)
     assert dataset.source == f"scikit-learn's load_{name}"
     scaled = dataset.preprocessor().fit_transform(dataset.X)
@@ -60,27 +60,27 @@ def test_tasks():
 
 @pytest.mark.parametrize("name", FILES)
 def test_shared_files(name):
-    entry = ENTRIES[name]
-    if not (datasets.SHARED_DATA / entry.file).is_file():
-        pytest.skip(f"{entry.file} is not in {datasets.SHARED_DATA}")
+    entry, file = ENTRIES[name], ENTRIES[name]["file"]
+    if not (datasets.SHARED_DATA / file).is_file():
+        pytest.skip(f"{file} is not in {datasets.SHARED_DATA}")
     dataset = load(name)
-    n_samples = int(entry.shape[0] * (entry.sample or 1))
+    n_samples = int(entry["shape"][0] * entry.get("sample", 1))
     if name == "ccfd":  # of which the frauds are all kept
-        n_samples = int((entry.shape[0] - 492) * entry.sample) + 492
-    assert dataset.X.shape == (n_samples, entry.shape[1])
-    assert dataset.source.startswith(entry.file)
-    assert (dataset.task == "classification") == bool(entry.n_positive)
-    if entry.n_positive:
-        n_positive = entry.n_positive[0]
+        n_samples = int((entry["shape"][0] - 492) * entry["sample"]) + 492
+    assert dataset.X.shape == (n_samples, entry["shape"][1])
+    assert dataset.source.startswith(file)
+    assert (dataset.task == "classification") == ("n_positive" in entry)
+    if "n_positive" in entry:
+        n_positive = entry["n_positive"][0]
         assert np.bincount(dataset.y).tolist() == [n_samples - n_positive, n_positive]
     prepared = dataset.preprocessor().fit_transform(dataset.X)
-    width = 11 if name == "insurance" else entry.shape[1]
+    width = 11 if name == "insurance" else entry["shape"][1]
     assert prepared.shape == (n_samples, width)
     assert np.isfinite(prepared).all()
 
 
 def test_california_sample_is_the_same_every_time():
-    if not (datasets.SHARED_DATA / ENTRIES["chp"].file).is_file():
+    if not (datasets.SHARED_DATA / ENTRIES["chp"]["file"]).is_file():
         pytest.skip(f"no California housing in {datasets.SHARED_DATA}")
     first, second = load("chp"), load("chp")
     pd.testing.assert_frame_equal(first.X, second.X)
@@ -140,12 +140,12 @@ def credit_cards(n_rows=2000, n_frauds=7):
 
 def test_all_frauds_and_a_share_of_the_other_payments(folder, monkeypatch):
     entry = ENTRIES["ccfd"]
-    assert entry.shape == [284807, 29] and entry.sample == 0.008
+    assert entry["shape"] == [284807, 29] and entry["sample"] == 0.008
     table = credit_cards()
     monkeypatch.setitem(
-        ENTRIES, "ccfd", entry._replace(shape=(2000, 29), n_positive=(7,))
+        ENTRIES, "ccfd", entry | {"shape": [2000, 29], "n_positive": [7]}
     )
-    table.to_csv(folder / entry.file, index=False)
+    table.to_csv(folder / entry["file"], index=False)
     dataset = load("ccfd")
     assert "Time" not in dataset.X
     assert np.bincount(dataset.y).tolist() == [int(0.008 * 1993), 7]
@@ -195,7 +195,7 @@ def test_file_on_the_web(folder, tmp_path_factory, monkeypatch):
         Thread(target=server.serve_forever).start()
         address = f"http://127.0.0.1:{server.server_port}"
         entry = ENTRIES["insurance"]
-        web = entry._replace(url=address)
+        web = entry | {"url": address}
         monkeypatch.setitem(ENTRIES, "insurance", web)
         dataset = load("insurance")
         server.shutdown()

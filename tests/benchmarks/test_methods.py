@@ -181,7 +181,7 @@ def test_data_sets_that_would_be_downloaded_are_left_out(tmp_path, monkeypatch):
     assert not methods.is_here("pid")
     folder = tmp_path / "mine"
     folder.mkdir()
-    (folder / methods.ENTRIES["pid"].file).touch()
+    (folder / methods.ENTRIES["pid"]["file"]).touch()
     monkeypatch.setenv("SKREBATCH_DATA", str(folder))
     assert methods.is_here("pid")
     assert not methods.is_here("heart")

@@ -22,10 +22,10 @@ from paper_claims import (
     load_runs,
 )
 from paper_experiments import (
+    PLAN,
     SIDE_REPEATS,
     Case,
     Job,
-    Plan,
     estimator,
     jobs_of,
     main_cases,
@@ -35,21 +35,22 @@ from paper_experiments import (
     split,
 )
 from paper_report import TABLES, TITLES, write_page
-from paper_search import SearchPlan, run_searches
+from paper_search import PLAN as SEARCH_PLAN
+from paper_search import run_searches
 from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-TINY = Plan(ratios=(0.3,), repeats=3, side_repeats=2, epochs=0.01)
-TINY_SEARCH = SearchPlan(
-    outer_folds=2,
-    inner_folds=2,
-    max_epochs=2,
-    ratios=(0.3,),
-    batch_sizes=(32,),
-    rates=(3e-3,),
-    others=("linear",),
-)
+TINY = PLAN | {"ratios": [0.3], "repeats": 3, "side_repeats": 2, "epochs": 0.01}
+TINY_SEARCH = SEARCH_PLAN | {
+    "outer_folds": 2,
+    "inner_folds": 2,
+    "max_epochs": 2,
+    "ratios": [0.3],
+    "batch_sizes": [32],
+    "rates": [3e-3],
+    "others": ["linear"],
+}
 
 
 # --- the plan ---
@@ -83,7 +84,7 @@ def test_every_reading_of_both_choices_is_run_once():
 @pytest.mark.parametrize("name", SIDE_REPEATS)
 def test_main_cases_have_ten_repeats_whatever_the_others_have(name):
     repeats = {}
-    for job in jobs_of(name, Plan()):
+    for job in jobs_of(name, PLAN):
         for case in job.cases if job.scaled else []:
             repeats.setdefault(case, []).extend(job.repeats)
     side = SIDE_REPEATS[name]
