@@ -10,18 +10,9 @@ Needs cleanlab (`pip install cleanlab`).
 import time
 from functools import partial
 
+import corruption
 import corruption_report
 import numpy as np
-from corruption import (
-    LEFT_OUT,
-    SOUND,
-    Finder,
-    Issues,
-    Wrapper,
-    leaving_out,
-    run_script,
-    shuffle,
-)
 from sklearn import ensemble
 from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
@@ -36,7 +27,7 @@ from skrebatch import (
 )
 
 
-class Cleaned(ClassifierMixin, Wrapper):
+class Cleaned(ClassifierMixin, corruption.Wrapper):
     """cleanlab's CleanLearning around a model: it finds wrong labels, and fits without.
 
     Its own clone of the model gets the seed.
@@ -82,8 +73,8 @@ PLAIN = network(ratio=0)
 OURS = {
     "one network": network(ratio=0, n_networks=1, early_stopping=True),
     "generalized-cross-entropy": network(**SOFT),
-    "max-loss, left out": network(**LEFT_OUT),
-    "random, left out": network(**{**LEFT_OUT, "strategy": "random"}),
+    "max-loss, left out": network(**corruption.LEFT_OUT),
+    "random, left out": network(**{**corruption.LEFT_OUT, "strategy": "random"}),
     "small-loss": network(ratio=0.3, strategy="small-loss"),
     "min-loss": network(ratio=0.15, strategy="min-loss"),
 }
@@ -103,11 +94,15 @@ PARTNERS, MORE_PARTNERS = (
         ("SVC", "ExtraTrees"),
     )
 )
-ONE_RECORDED = Finder(record, network(ratio=0, n_networks=1, record_losses=True))
+ONE_RECORDED = corruption.Finder(
+    record, network(ratio=0, n_networks=1, record_losses=True)
+)
 FINDERS = {
-    "recording, ten networks": Finder(record, network(ratio=0, record_losses=True)),
+    "recording, ten networks": corruption.Finder(
+        record, network(ratio=0, record_losses=True)
+    ),
     "recording, one network": ONE_RECORDED,
-    "random order": Finder(shuffle, PLAIN),
+    "random order": corruption.Finder(corruption.shuffle, PLAIN),
 }
 MAIN = ("symmetric", 0.2, 3)
 OTHER = [
@@ -116,7 +111,7 @@ OTHER = [
     ("class-dependent", 0.2, 1),
     ("instance-dependent", 0.2, 1),
 ]
-EXTREMES = [MAIN, (SOUND, 0.0, 3)]
+EXTREMES = [MAIN, (corruption.SOUND, 0.0, 3)]
 FOUND = [MAIN, *(condition for condition in OTHER if condition[1] < 0.4)]
 SECTIONS = [
     ({"plain": PLAIN}, [*EXTREMES, *OTHER]),
@@ -124,7 +119,7 @@ SECTIONS = [
     ({"CV form": ReBatchCNNClassifierCV()}, [*EXTREMES, *OTHER]),
     (OTHERS, [*EXTREMES, *OTHER]),
     ({"cleanlab, ten networks": Cleaned(PLAIN)}, [MAIN]),
-    ({"find_label_issues": Issues()}, FOUND),
+    ({"find_label_issues": corruption.Issues()}, FOUND),
     (FINDERS, FOUND),
     (PARTNERS, FOUND),
     (MORE_PARTNERS, [MAIN]),
@@ -134,15 +129,15 @@ TRAINED = {
     "soft, q=0.3": network(strategy=GeneralizedCrossEntropy(0.3)),
     "soft, q=0.7": network(strategy=GeneralizedCrossEntropy(0.7)),
     "soft, q=1.0": network(strategy=GeneralizedCrossEntropy(1.0)),
-    **leaving_out(network),
+    **corruption.leaving_out(network),
     "plain, 20 networks": network(ratio=0, n_networks=20),
     "plain, dropout": network(ratio=0, dropout=0.3),
     "plain, weight decay": network(ratio=0, weight_decay=0.01),
     "soft, longer patience": network(**SOFT, n_iter_no_change=20),
 }
 SOUGHT = {
-    "find_label_issues": Issues(),
-    "out of fold only": Finder(hold_out, PLAIN),
+    "find_label_issues": corruption.Issues(),
+    "out of fold only": corruption.Finder(hold_out, PLAIN),
     "one network": ONE_RECORDED,
 }
 CHOICE = [(TRAINED, EXTREMES), (SOUGHT, [MAIN, ("symmetric", 0.1, 1)])]
@@ -172,7 +167,9 @@ write_page = partial(
 
 def main():
     sections = "classification", SECTIONS, CHOICE
-    run_script(__doc__, "label_noise", *sections, write_page, PLAIN.n_networks)
+    corruption.run_script(
+        __doc__, "label_noise", *sections, write_page, PLAIN.n_networks
+    )
 
 
 if __name__ == "__main__":

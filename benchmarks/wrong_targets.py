@@ -9,17 +9,9 @@ Targets are standardised for all models, in some of them after a logarithm.
 
 from functools import partial
 
+import corruption
 import corruption_report
 import numpy as np
-from corruption import (
-    LEFT_OUT,
-    SOUND,
-    Finder,
-    Issues,
-    leaving_out,
-    run_script,
-    shuffle,
-)
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import HuberRegressor, QuantileRegressor, TheilSenRegressor
@@ -56,8 +48,8 @@ OURS = {
     "plain, standard scale": network(ratio=0, **STANDARD),
     "welsch": network(strategy="welsch"),
     "welsch, standard scale": network(strategy="welsch", **STANDARD),
-    "max-loss, left out": network(**LEFT_OUT),
-    "random, left out": network(**{**LEFT_OUT, "strategy": "random"}),
+    "max-loss, left out": network(**corruption.LEFT_OUT),
+    "random, left out": network(**{**corruption.LEFT_OUT, "strategy": "random"}),
 }
 MODELS = {
     "HistGradientBoosting": HistGradientBoostingRegressor(),
@@ -71,12 +63,12 @@ MODELS = {
 OTHERS = {name: scaled(model) for name, model in MODELS.items()}
 LOGARITHMIC = {f"{name}, log": logarithmic(model) for name, model in MODELS.items()}
 FINDERS = {
-    "residuals of RandomForest": Finder(residuals, MODELS["RandomForest"]),
-    "residuals of HistGradientBoosting, absolute": Finder(
+    "residuals of RandomForest": corruption.Finder(residuals, MODELS["RandomForest"]),
+    "residuals of HistGradientBoosting, absolute": corruption.Finder(
         residuals, scaled(MODELS["HistGradientBoosting, absolute"])
     ),
-    "residuals of Huber": Finder(residuals, scaled(MODELS["Huber"])),
-    "random order": Finder(shuffle, PLAIN),
+    "residuals of Huber": corruption.Finder(residuals, scaled(MODELS["Huber"])),
+    "random order": corruption.Finder(corruption.shuffle, PLAIN),
 }
 MAIN = ("swapped", 0.2, 3)
 FOUND = [
@@ -85,15 +77,15 @@ FOUND = [
     ("heavy tails", 0.2, 1),
     ("missing digit", 0.2, 1),
 ]
-EXTREMES = [MAIN, (SOUND, 0.0, 3)]
-ALL = [*FOUND, (SOUND, 0.0, 3), ("swapped", 0.3, 1)]
+EXTREMES = [MAIN, (corruption.SOUND, 0.0, 3)]
+ALL = [*FOUND, (corruption.SOUND, 0.0, 3), ("swapped", 0.3, 1)]
 SECTIONS = [
     ({"plain": PLAIN}, ALL),
     (OURS, [*EXTREMES, ("heavy tails", 0.2, 1)]),
     ({"CV form": ReBatchCNNRegressorCV()}, ALL),
     (OTHERS, ALL),
     (LOGARITHMIC, EXTREMES),
-    ({"find_label_issues": Issues()}, FOUND),
+    ({"find_label_issues": corruption.Issues()}, FOUND),
     (FINDERS, FOUND),
 ]
 TRAINED = {
@@ -101,7 +93,7 @@ TRAINED = {
     "welsch, c=1.0": network(strategy=Welsch(1.0)),
     "welsch, c=2.0": network(strategy=Welsch(2.0)),
     "welsch, c=3.0": network(strategy=Welsch(3.0)),
-    **leaving_out(network),
+    **corruption.leaving_out(network),
     "welsch, longer patience": network(strategy="welsch", n_iter_no_change=20),
 }
 CHOICE = [(TRAINED, EXTREMES)]
@@ -131,7 +123,9 @@ write_page = partial(
 
 def main():
     sections = "regression", SECTIONS, CHOICE
-    run_script(__doc__, "wrong_targets", *sections, write_page, PLAIN.n_networks)
+    corruption.run_script(
+        __doc__, "wrong_targets", *sections, write_page, PLAIN.n_networks
+    )
 
 
 if __name__ == "__main__":
