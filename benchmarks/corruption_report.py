@@ -24,15 +24,14 @@ STYLES = {  # of the picture
 }
 
 
-def write_page(page, compared, chosen, docs, main, picture, **values):
+def write_page(page, compared, chosen, docs, main, image, picture, **values):
     """Write a page and its picture from the results.
 
-    `main` is the condition that the page is about, and `picture` the name of the
-    picture with what `draw` needs.
+    `main` is the condition that the page is about, `image` the name of the picture,
+    and `picture` what `draw` needs.
     """
     frame, choice = load(compared), load(chosen)
-    image, options = picture
-    figure = draw(frame, **options)
+    figure = draw(frame, **picture)
     save_figure(figure, docs / "images" / page / f"{image}.png", dpi=100)
     text = fill_template(
         page,
@@ -43,7 +42,7 @@ def write_page(page, compared, chosen, docs, main, picture, **values):
         main=main,
         ours=OURS,
         finder=FINDER,
-        models=options["models"],
+        models=picture["models"],
         splits=frame.groupby("condition")["split"].nunique(),
         folds=FOLDS,
         most_rows=MOST_ROWS,

@@ -19,11 +19,7 @@ JUDGED_BY = {
         ("accuracy", "accuracy", False),
         ("auc", "AUC", False),
     ],
-    "regression": [
-        ("mae", "MAE", True),
-        ("rmse", "RMSE", True),
-        ("r2", "R²", False),
-    ],
+    "regression": [("mae", "MAE", True), ("rmse", "RMSE", True), ("r2", "R²", False)],
 }
 
 

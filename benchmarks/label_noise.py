@@ -13,6 +13,7 @@ from functools import partial
 import corruption
 import corruption_report
 import numpy as np
+from harness import read_setting
 from sklearn import ensemble
 from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
@@ -68,18 +69,12 @@ def hold_out(model, X, y):
 
 
 network = ReBatchCNNClassifier  # ten of them with early stopping, as by default
-SOFT = {"strategy": "generalized-cross-entropy"}
+SETTING = read_setting(__file__)
 PLAIN = network(ratio=0)
-OURS = {
-    "one network": network(ratio=0, n_networks=1, early_stopping=True),
-    "generalized-cross-entropy": network(**SOFT),
-    "max-loss, left out": network(**corruption.LEFT_OUT),
-    "random, left out": network(**{**corruption.LEFT_OUT, "strategy": "random"}),
-    "small-loss": network(ratio=0.3, strategy="small-loss"),
-    "min-loss": network(ratio=0.15, strategy="min-loss"),
-}
-# In the order in which the CV form has them.
-CANDIDATES = "plain", "generalized-cross-entropy", "max-loss, left out"
+OURS, TRIED = (
+    {name: network(**parameters) for name, parameters in SETTING[part].items()}
+    for part in ("networks", "tried")
+)
 OTHERS = {
     "LogisticRegression": LogisticRegression(),
     "SVC": CalibratedClassifierCV(SVC(), ensemble=False),
@@ -130,10 +125,7 @@ TRAINED = {
     "soft, q=0.7": network(strategy=GeneralizedCrossEntropy(0.7)),
     "soft, q=1.0": network(strategy=GeneralizedCrossEntropy(1.0)),
     **corruption.leaving_out(network),
-    "plain, 20 networks": network(ratio=0, n_networks=20),
-    "plain, dropout": network(ratio=0, dropout=0.3),
-    "plain, weight decay": network(ratio=0, weight_decay=0.01),
-    "soft, longer patience": network(**SOFT, n_iter_no_change=20),
+    **TRIED,
 }
 SOUGHT = {
     "find_label_issues": corruption.Issues(),
@@ -141,28 +133,7 @@ SOUGHT = {
     "one network": ONE_RECORDED,
 }
 CHOICE = [(TRAINED, EXTREMES), (SOUGHT, [MAIN, ("symmetric", 0.1, 1)])]
-PICTURE = {
-    "score": "accuracy",
-    "kind": "symmetric",
-    "models": [
-        "CV form",
-        "plain",
-        "RandomForest",
-        "LogisticRegression",
-        "HistGradientBoosting",
-    ],
-    "xlabel": "wrong training labels, %",
-    "ylabel": "accuracy, %",
-    "unit": 100,
-}
-write_page = partial(
-    corruption_report.write_page,
-    "label_noise",
-    picture=("accuracy", PICTURE),
-    main="20% symmetric",
-    candidates=CANDIDATES,
-    others=list(OTHERS),
-)
+write_page = partial(corruption_report.write_page, "label_noise", **SETTING["page"])
 
 
 def main():

@@ -2,7 +2,6 @@
 
 import itertools
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from pages import as_table, fill_page, list_versions, minus, save_figure
 from paper_claims import (
     CHOICES,
     CLASSIFICATION,
+    TABLES,
     TEST_BY_TRAIN,
     TITLES,
     at,
@@ -25,7 +25,6 @@ from paper_claims import (
 )
 from scipy.stats import spearmanr
 
-TABLES = read_json(Path(__file__).parent / "paper_tables.json")
 # Ours: what the paper's tables call them, and the colour of the pictures.
 METHODS = {
     "no re-Batch": ("none", "black"),

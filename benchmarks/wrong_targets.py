@@ -12,6 +12,7 @@ from functools import partial
 import corruption
 import corruption_report
 import numpy as np
+from harness import read_setting
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import HuberRegressor, QuantileRegressor, TheilSenRegressor
@@ -42,15 +43,12 @@ def logarithmic(model):
 
 
 network = ReBatchCNNRegressor  # ten of them with early stopping, as by default
-STANDARD = {"standardize_target": True}  # by mean and standard deviation
+SETTING = read_setting(__file__)
 PLAIN = network(ratio=0)
-OURS = {
-    "plain, standard scale": network(ratio=0, **STANDARD),
-    "welsch": network(strategy="welsch"),
-    "welsch, standard scale": network(strategy="welsch", **STANDARD),
-    "max-loss, left out": network(**corruption.LEFT_OUT),
-    "random, left out": network(**{**corruption.LEFT_OUT, "strategy": "random"}),
-}
+OURS, TRIED = (
+    {name: network(**parameters) for name, parameters in SETTING[part].items()}
+    for part in ("networks", "tried")
+)
 MODELS = {
     "HistGradientBoosting": HistGradientBoostingRegressor(),
     "HistGradientBoosting, absolute": HistGradientBoostingRegressor("absolute_error"),
@@ -94,31 +92,10 @@ TRAINED = {
     "welsch, c=2.0": network(strategy=Welsch(2.0)),
     "welsch, c=3.0": network(strategy=Welsch(3.0)),
     **corruption.leaving_out(network),
-    "welsch, longer patience": network(strategy="welsch", n_iter_no_change=20),
+    **TRIED,
 }
 CHOICE = [(TRAINED, EXTREMES)]
-PICTURE = {
-    "score": "mae",
-    "kind": "swapped",
-    "models": [
-        "CV form",
-        "plain",
-        "RandomForest",
-        "HistGradientBoosting",
-        "HistGradientBoosting, absolute",
-        "Huber",
-    ],
-    "xlabel": "wrong training targets, %",
-    "ylabel": "mean absolute error",
-}
-write_page = partial(
-    corruption_report.write_page,
-    "wrong_targets",
-    picture=("error", PICTURE),
-    main="20% swapped",
-    # In the order in which the CV form has them.
-    candidates=("plain", "welsch", "max-loss, left out"),
-)
+write_page = partial(corruption_report.write_page, "wrong_targets", **SETTING["page"])
 
 
 def main():

@@ -171,7 +171,7 @@ def test_the_cv_form_has_the_candidates_that_the_page_names(task):
     found = pd.DataFrame(model.fit(X, y).cv_results_["params"])
     names = found["strategy"].where(found.get("ratio") != 0, "plain")
     names = names.where(names != "max-loss", "max-loss, left out")
-    assert tuple(names) == benchmark.write_page.keywords["candidates"]
+    assert list(names) == benchmark.SETTING["page"]["candidates"]
 
 
 @pytest.mark.skipif(
