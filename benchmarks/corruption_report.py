@@ -6,7 +6,7 @@ from corruption import FOLDS, MOST_ROWS, SOUND
 from evidence import Interval, holm
 from harness import load_frame
 from matplotlib.figure import Figure
-from pages import as_interval, as_scores, as_table, fill_template, save_figure, where
+from pages import as_interval, as_scores, as_table, fill_template, save_figure
 from scipy.stats import wilcoxon
 
 from skrebatch.inspection._intervals import corrected_intervals
@@ -42,14 +42,11 @@ def write_page(page, compared, chosen, docs, main, image, picture, **values):
         main=main,
         ours=OURS,
         finder=FINDER,
-        models=picture["models"],
-        splits=frame.groupby("condition")["split"].nunique(),
-        folds=FOLDS,
+        picture=picture,
         most_rows=MOST_ROWS,
         compared=compared,
         chosen=chosen,
         left_out=", ".join(f"{k}={v!r}" for k, v in compared["left_out"].items()),
-        where=where(compared["environment"]),
         **values,
     )
     (docs / f"{page}.md").write_text(text, encoding="utf-8")

@@ -160,7 +160,6 @@ def write_page(compared, chosen, docs):
         candidates=candidates,
         compared=compared,
         chosen=chosen,
-        where=pages.where(compared["environment"]),
     )
     (docs / "defaults.md").write_text(page, encoding="utf-8")
     tables = [rank_table(frame, task, 1) for task in JUDGED_BY]
