@@ -137,7 +137,7 @@ def difference_table(frame, score, condition, models, unit=1, spec="+.3f", ours=
         n_better = (sign * means > 0).sum()
         rows.append([model, cell, f"{n_better} of {len(means)}"])
         p_values.append(wilcoxon(means).pvalue if means.any() else 1.0)
-    table = pd.DataFrame(rows, columns=["ours −", "difference", "better on"])
+    table = pd.DataFrame(rows, columns=[f"{ours} −", "difference", "better on"])
     table["p"] = [f"{p_value:.3f}" for p_value in holm(p_values)]
     return as_table(table.to_dict("records"), "keys")
 
@@ -146,7 +146,7 @@ def found_table(frame, main):
     """Tabulate how well wrong rows are found: a way a row."""
     means = means_of(frame, "average_precision").groupby("condition", sort=False)
     table = means.mean().T.add_prefix("AP, ")
-    titles = {"pointed_at": "share pointed at", "find_cpu": "CPU s"}
+    titles = {"pointed_at": "share marked", "find_cpu": "CPU s"}
     for score in ("precision", "recall", *titles):
         table[titles.get(score, score)] = mean_scores(frame, score, main)
     table = table.sort_values(f"AP, {main}", ascending=False)

@@ -27,7 +27,7 @@ RATIO, SIMULATED, STACK = (SETTING[name] for name in ("ratio", "simulated", "sta
 
 
 class Network:
-    """What machines send one another: bytes by machine, and messages in a row."""
+    """What machines send one another: bytes by machine, and successive messages."""
 
     def __init__(self, n_machines):
         self.sent = np.zeros(n_machines, dtype=np.int64)
