@@ -111,7 +111,8 @@ SETTINGS = {
         display__max_rows=1, display__max_columns=1, display__precision=1
     ),
     "pandas strings": lambda: pandas_options(
-        future__infer_string=pd.__version__ < "3", mode__string_storage="python"
+        future__infer_string="2.3" <= pd.__version__ < "3",  # earlier, of pyarrow alone
+        mode__string_storage="python",
     ),
     "pandas copies": lambda: pandas_options(mode__copy_on_write=pd.__version__ < "3"),
     "scikit-learn gives pandas": lambda: sklearn.config_context(

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from packaging.version import Version
 
 import skrebatch
 
@@ -67,6 +69,8 @@ def test_the_types_of_all_public_names_are_known(tmp_path):
     """Apart from scikit-learn's and skorch's, for which stubs stand in."""
     if importlib.util.find_spec("pyright") is None:
         pytest.skip("needs pyright")
+    if Version(np.__version__) < Version("2"):
+        pytest.skip("numpy before 2 leaves parts of its own types unknown")
     for module, names in BASES.items():
         library, *parts = module.split("/")
         folder = tmp_path.joinpath(f"{library}-stubs", *parts)
