@@ -101,7 +101,7 @@ def difference_table(frame, task, n_splits):
         index=["table", "split"], columns="model", values=score
     )
     ratio = 1 / (n_splits - 1)
-    rows = [["", f"{title}, theirs − ours", "data sets with ours lower"]]
+    rows = [["", f"{title} − that of skrebatch", "skrebatch is lower on"]]
     for model in pivot.columns.drop(OURS):
         gains = pivot[model] - pivot[OURS]
         intervals = [

@@ -8,8 +8,8 @@ for my table, and does it matter?
 
 # %%
 # The table has 178 wines of three growers. All candidates train side by side. The
-# strategy ``"random"`` is the control: it repeats as many rows, but chooses them at
-# random. The scores of two seeds are averaged within each fold.
+# strategy ``"random"`` is the control: it repeats the same number of rows, but chooses
+# them at random. The scores of two seeds are averaged within each fold.
 
 from sklearn.datasets import load_wine
 from sklearn.pipeline import make_pipeline
