@@ -27,10 +27,10 @@ import promises
 import torch
 from harness import ROOT, run_and_write, single
 from kills import digest_of
+from memory import memory
 from scipy import stats
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
-from speed import memory
 
 from skrebatch import (
     DivergedError,

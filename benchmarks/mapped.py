@@ -16,8 +16,9 @@ import numpy as np
 import sklearn
 import torch
 from harness import DOCS, run_and_write, single
+from memory import in_new_process, memory
 from pages import fill_blocks
-from speed import in_new_process, measure, memory
+from speed import measure
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from datasets import ENTRIES, SEED, as_dataset, folder_of, load
 from harness import read_setting, run_and_write, score, single
+from memory import make_data
 from methods_report import PLAIN, write_page
 from sklearn.datasets import make_classification
-from speed import make_data, measure
+from speed import measure
 from tqdm import tqdm
 
 from skrebatch import (

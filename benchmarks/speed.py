@@ -1,6 +1,6 @@
-"""How long does training take, and beside what?
+"""How long do training and predictions take, beside what, and how much memory?
 
-    python benchmarks/speed.py                  # all sections, half an hour
+    python benchmarks/speed.py                  # all sections, an hour
     python benchmarks/speed.py --only search    # one section anew
     python benchmarks/speed.py --page           # docs/speed.md from the results
 
@@ -10,20 +10,21 @@ to benchmarks/results/speed.json.
 """
 
 import gc
-import multiprocessing
 import os
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from harness import run_and_write, single
 from joblib import parallel_config
 from joblib.externals.loky import get_reusable_executor
+from memory import in_new_process, make_data, measure_memory, peak_of
+from roofline import limits_of, rates, time_parts
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -32,6 +33,7 @@ from speed_baselines import (
     HAS_LIGHTNING,
     bare_loop,
     flat_size,
+    lean_net,
     lightning_fit,
     minimal_loop,
     skorch_net,
@@ -44,6 +46,7 @@ from skrebatch import (
     FusedGridSearchCV,
     IntervalInsertionSampler,
     MinLoss,
+    ReBatchCNNClassifier,
     fit_fused,
     redistribution_size,
 )
@@ -53,6 +56,7 @@ CELLS = [(614, 8, 0.03), (614, 8, 0.15), (1000, 30, 0.03), (1000, 30, 0.3)]
 RATIOS = (0.03, 0.08, 0.15, 0.3)
 FOLDS = 5
 LARGE_BATCH = 1024
+NETWORKS = 10  # of an ensemble, by default
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,14 @@ class Plan:
     epochs: int = 50
     repetitions: int = 7
     stacks: tuple[int, ...] = (1, 8, 20, 50, 200)
-    seeds: int = 10
+    # Seeds of a search by its number of columns.
+    seeds: tuple[tuple[int, int], ...] = ((8, 10), (30, 3), (100, 1))
     search_epochs: int = 10
+    predicted_rows: tuple[int, ...] = (20_000, 200_000)
     large_rows: tuple[int, ...] = (100_000, 1_000_000)
     large_epochs: int = 3
+    mapped_rows: int = 10_000_000
+    memory_rows: tuple[int, ...] = (1_000, 20_000)
     slow_repetitions: int = 3  # of all but one fit
 
 
@@ -73,18 +81,13 @@ QUICK = Plan(
     epochs=10,
     repetitions=3,
     stacks=(1, 5, 20),
-    seeds=2,
-    large_rows=(100_000,),
+    seeds=((8, 1),),
+    predicted_rows=(2_000,),
+    large_rows=(20_000,),
+    mapped_rows=20_000,
+    memory_rows=(1_000,),
     slow_repetitions=1,
 )
-
-
-def make_data(n_samples, n_features):
-    """Draw a table whose first feature tells the class, with errors."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((n_samples, n_features), dtype=np.float32)
-    noise = rng.standard_normal(n_samples, dtype=np.float32)
-    return X, (X[:, 0] + noise > 0).astype(np.int64)
 
 
 def measure(title, variants, repetitions, device="cpu", warm_up=True):
@@ -156,38 +159,60 @@ def one_fit(plan, device="cpu"):
     return cells
 
 
+def fit_stack(k, X, y, ratio, epochs, device="cpu"):
+    """Train k networks of different seeds side by side."""
+    model = single(ratio=ratio, max_epochs=epochs, device=device)
+    fit_fused([clone(model).set_params(random_state=s) for s in range(k)], X, y)
+
+
 def stacks(plan, device="cpu"):
     """Time K networks trained side by side."""
-
-    def fit(k, X, y, ratio):
-        model = single(ratio=ratio, max_epochs=plan.search_epochs, device=device)
-        fit_fused([clone(model).set_params(random_state=s) for s in range(k)], X, y)
-
     cells = []
-    for cell, title, (X, y) in make_cells("stacks", plan.search_epochs):
-        variants = {str(k): partial(fit, k, X, y, cell["ratio"]) for k in plan.stacks}
+    for cell, title, data in make_cells("stacks", plan.search_epochs):
+        args = *data, cell["ratio"], plan.search_epochs, device
+        variants = {str(k): partial(fit_stack, k, *args) for k in plan.stacks}
         seconds = measure(title, variants, plan.slow_repetitions, device)
         cells.append({**cell, "seconds": seconds})
     return cells
 
 
+def roofline(plan):
+    """Measure the share of the arithmetic in the time of stacks."""
+    cells = [{"rates": rates()}]
+    for cell, title, data in make_cells("roofline", plan.search_epochs):
+        for k in tqdm([k for k in plan.stacks if k <= 50], title):
+            fit = partial(fit_stack, k, *data, cell["ratio"], plan.search_epochs)
+            limits = limits_of(fit)
+            times = [time_parts(fit) for _ in range(plan.repetitions)]
+            seconds = {part: [time[part] for time in times] for part in times[0]}
+            cells.append({**cell, "networks": k, "limits": limits, "seconds": seconds})
+    return cells
+
+
 def search(plan, device="cpu"):
-    """Time a search over ratios and seeds with cross-validation."""
-    n_samples, n_features = 615, 8
-    X, y = make_data(n_samples, n_features)
-    seeds = list(range(plan.seeds))
-    ours = single(max_epochs=plan.search_epochs, device=device)
-    grid = {"ratio": RATIOS, "random_state": seeds}
-    net = skorch_net(n_features, RATIOS[0], 1, plan.search_epochs, device)
-    n_train = n_samples - n_samples // FOLDS
-    net_grid = [
-        {
-            "callbacks__rebatch__ratio": [ratio],
-            "batch_size": [redistribution_size(n_train, ratio)],
-            "module__seed": seeds,
-        }
-        for ratio in RATIOS
+    """Time searches over ratios and seeds with cross-validation."""
+    return [
+        search_cell(plan, n_features, n_seeds, stops, device)
+        for n_features, n_seeds in plan.seeds
+        for stops in ((False, True) if device == "cpu" else (False,))
     ]
+
+
+def search_cell(plan, n_features, n_seeds, stops, device):
+    """Time a search by several programs, all with early stopping or none."""
+    n_samples, epochs = 615, plan.search_epochs
+    X, y = make_data(n_samples, n_features)
+    seeds = list(range(n_seeds))
+    stopping = {"early_stopping": stops, "n_iter_no_change": epochs}
+    ours = single(max_epochs=epochs, device=device, **stopping)
+    grid = {"ratio": RATIOS, "random_state": seeds}
+    net = lean_net(n_features, epochs, stops, device)
+    n_train = n_samples - n_samples // FOLDS
+    sizes = [redistribution_size(n_train, ratio) for ratio in RATIOS]
+    net_grid = {"n_chosen": sizes, "module__seed": seeds}
+    flat = flat_size(n_features)
+    mlp = MLPClassifier((flat, 2 * flat), max_iter=epochs, **stopping)
+    mlp_grid = {"batch_size": sizes, "random_state": seeds}
 
     def run(kind, estimator, grid, X, y, n_jobs):
         kind(estimator, grid, cv=FOLDS, n_jobs=n_jobs, refit=False).fit(X, y)
@@ -198,24 +223,63 @@ def search(plan, device="cpu"):
     kinds = {
         "GridSearchCV over skorch": (GridSearchCV, net, net_grid, X[:, None], target),
         "GridSearchCV over skrebatch": (GridSearchCV, ours, grid, X, y),
+        "GridSearchCV over MLPClassifier": (GridSearchCV, mlp, mlp_grid, X, y),
         "FusedGridSearchCV": (FusedGridSearchCV, ours, grid, X, y),
     }
     variants = {
         f"{name}, n_jobs={n_jobs}": partial(run, *arguments, n_jobs)
         for name, arguments in kinds.items()
-        for n_jobs in ((1, 2) if device == "cpu" else (1,))
+        for n_jobs in ((1, 2) if device == "cpu" and not stops else (1,))
     }
+    title = f"search, {n_features} columns{', early stopping' * stops}"
     repeats = plan.slow_repetitions
-    cell = {
+    return {
         "rows": n_samples,
         "features": n_features,
         "ratios": RATIOS,
         "folds": FOLDS,
-        "seeds": plan.seeds,
-        "epochs": plan.search_epochs,
-        "seconds": measure("search", variants, repeats, device, warm_up=False),
+        "seeds": n_seeds,
+        "epochs": epochs,
+        "early_stopping": stops,
+        "seconds": measure(title, variants, repeats, device, warm_up=False),
     }
-    return [cell]
+
+
+def predict(plan):
+    """Time the predictions of ten networks, of many rows and of one."""
+    n_features = 30
+    X, y = make_data(1000, n_features)
+    many, _ = make_data(max(plan.predicted_rows), n_features)
+    calls = {n: 1 for n in plan.predicted_rows} | {1: 1000}
+    cells = []
+    for title, options in {
+        "architecture of the paper": {"architecture": "cnn", "input_clip": None},
+        "default architecture": {},
+    }.items():
+        ours = ReBatchCNNClassifier(
+            n_networks=NETWORKS, max_epochs=2, random_state=0, **options
+        ).fit(X, y)
+        first = ours.module_.members()[0]
+        layers = first.architecture.flat_size, *first.architecture.hidden_sizes
+        mlps = [
+            MLPClassifier(layers, max_iter=2, random_state=seed).fit(X, y)
+            for seed in range(NETWORKS)
+        ]
+
+        def repeat(models, rows, times):
+            for _ in range(times):
+                for model in models:
+                    model.predict_proba(rows)
+
+        for n_rows, times in calls.items():
+            variants = {
+                "skrebatch": partial(repeat, [ours], many[:n_rows], times),
+                "scikit-learn MLP": partial(repeat, mlps, many[:n_rows], times),
+            }
+            seconds = measure(f"predict, {title}", variants, plan.repetitions)
+            cell = {"model": title, "layers": layers, "rows": n_rows, "calls": times}
+            cells.append({**cell, "features": n_features, "seconds": seconds})
+    return cells
 
 
 def large(plan):
@@ -233,6 +297,7 @@ def large(plan):
         ratio, epochs = cell["ratio"], cell["epochs"]
         options = {"ratio": ratio, "batch_size": LARGE_BATCH, "max_epochs": epochs}
         ours = single(**options, random_state=0)
+        ten = ReBatchCNNClassifier(max_epochs=1, random_state=0)
         variants = {
             "bare loop": partial(bare_loop, X, y, LARGE_BATCH, epochs),
             "skrebatch": partial(ours.fit, X, y),
@@ -242,10 +307,16 @@ def large(plan):
                 redistribution_size(n_samples, ratio),
                 IntervalInsertionSampler(n_samples, random_state=0),
             ),
+            "ten networks": partial(ten.fit, X, y),
         }
-        repeats = plan.slow_repetitions
-        cell["seconds"] = measure(f"large, {n_samples} rows", variants, repeats)
-        cell["bytes"] = in_new_process(peak_memory, n_samples)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "X.npy"
+            np.save(path, X)
+            mapped = np.load(path, mmap_mode="r")
+            variants["ten networks, mapped"] = partial(ten.fit, mapped, y)
+            repeats = plan.slow_repetitions
+            cell["seconds"] = measure(f"large, {n_samples} rows", variants, repeats)
+        cell["bytes"] = in_new_process(peak_of, "fit, one network", n_samples)
         cells.append(cell)
     return cells
 
@@ -257,39 +328,23 @@ def select_and_order(losses, n_chosen, sampler):
     sampler.order()
 
 
-def in_new_process(function, *arguments):
-    """Call a function in a process whose memory holds nothing else."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-        return fresh.submit(function, *arguments).result()
-
-
-def peak_memory(n_samples):
-    """Measure what a fit takes beside its data; for a process of its own."""
-    torch.set_num_threads(1)
-    X, y = make_data(n_samples, 30)
-    model = single(batch_size=LARGE_BATCH, max_epochs=2, random_state=0)
-    model.fit(X[:100], y[:100])  # loads what a first fit loads
-    before = memory("VmRSS")
-    model.fit(X, y)
-    return {"data": X.nbytes, "beside data": memory("VmHWM") - before}
-
-
-def memory(name):
-    """Read a figure of this process's memory in bytes; on Linux alone."""
-    # getrusage would start with what the parent process has used.
-    lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+def memory(plan):
+    """Measure the memory of all that takes a table."""
+    return measure_memory(plan.memory_rows, plan.mapped_rows)
 
 
 def gpu(plan):
     """Time the other sections on a GPU; None where there is none."""
     if not torch.cuda.is_available():
         return None
-    sections = {"one_fit": one_fit, "stacks": stacks, "search": search}
-    return {name: section(plan, "cuda") for name, section in sections.items()}
+    sections = one_fit, stacks, search
+    return {section.__name__: section(plan, "cuda") for section in sections}
 
 
-SECTIONS = {f.__name__: f for f in (one_fit, stacks, search, large, gpu)}
+SECTIONS = {
+    f.__name__: f
+    for f in (one_fit, stacks, roofline, search, predict, large, memory, gpu)
+}
 
 
 def run_section(name, plan):

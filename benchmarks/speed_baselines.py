@@ -127,6 +127,65 @@ def skorch_net(n_features, ratio, batch_size, epochs, device="cpu"):
     )
 
 
+class LeanNet(NeuralNetBinaryClassifier):
+    """The same training, as lean as a net of skorch can be written.
+
+    Its loader yields slices of the tensors, the losses of all rows are computed in one
+    pass, and it has none of skorch's callbacks. `n_chosen` is also the batch size. With
+    `stops`, a tenth of the rows is held out, and their loss is computed each epoch.
+    """
+
+    def __init__(self, *args, n_chosen=1, stops=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.n_chosen, self.stops = n_chosen, stops
+
+    @property
+    def _default_callbacks(self):
+        return []
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Train for all epochs."""
+        X, y = as_tensors(X[:, 0], y, self.device)
+        if self.stops:
+            n_valid = len(X) // 10
+            (valid_X, X), (valid_y, y) = (
+                (values[:n_valid], values[n_valid:]) for values in (X, y)
+            )
+        order = Order(len(X), self.n_chosen, self.device)
+        for _ in range(self.max_epochs):
+            for rows in order.indices.split(self.n_chosen):
+                self.train_step((X[rows], y[rows]))
+            order.redistribute(losses_of(self.module_, X, y).squeeze(1))
+            if self.stops:
+                losses_of(self.module_, valid_X, valid_y).mean().item()
+        return self
+
+    def train_step_single(self, batch, **fit_params):
+        """Take the gradients of a batch; skorch's own moves it to the device first."""
+        rows, targets = batch
+        outputs = self.module_(rows)
+        loss = binary_cross_entropy_with_logits(outputs, targets)
+        loss.backward()
+        return {"loss": loss, "y_pred": outputs}
+
+
+def lean_net(n_features, epochs, stops, device="cpu"):
+    """Make the leanest net of skorch."""
+    return LeanNet(
+        Network,
+        module__n_features=n_features,
+        module__seed=0,
+        max_epochs=epochs,
+        stops=stops,
+        lr=1e-3,
+        optimizer=torch.optim.Adam,
+        optimizer__fused=True,
+        train_split=None,
+        device=device,
+        verbose=0,
+    )
+
+
 def lightning_fit(X, y, n_chosen, epochs):
     """Train by Lightning's Trainer and torch's DataLoader."""
     import lightning  # slow, and the workers of a search don't need it

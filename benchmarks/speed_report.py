@@ -38,17 +38,84 @@ def stacks_table(cells, clock="cpu"):
     ]
 
 
+def roofline_table(cells):
+    """Tabulate the share of the arithmetic in the time of stacks."""
+    rows = []
+    for cell in cells[1:]:
+        seconds = {part: np.array(times) for part, times in cell["seconds"].items()}
+        products = {p: cell["limits"][p]["products"] for p in cell["limits"]}
+        both = sum(seconds[part] for part in products) / cell["epochs"]
+        rows.append(
+            _shape(cell)
+            | {
+                "K": cell["networks"],
+                "ms": f"{1000 * np.median(both) / cell['networks']:.2f}",
+                **{
+                    part: _percent(own * cell["epochs"] / seconds[part])
+                    for part, own in products.items()
+                },
+                "both": _percent(sum(products.values()) / both),
+                "limit": _limit_of(cell, np.median(both)),
+            }
+        )
+    return rows
+
+
+def _percent(shares):
+    """Format shares as a median with quartiles, in per cent."""
+    return as_quartiles(100 * np.asarray(shares), spec=".0f")
+
+
+def _limit_of(cell, seconds):
+    """Name what takes most of the seconds of an epoch."""
+    limits = cell["limits"].values()
+    parts = {
+        name: sum(limit[kind] for limit in limits)
+        for kind, name in (("products", "arithmetic"), ("others", "other operations"))
+    }
+    parts["calls"] = seconds - sum(parts.values())
+    return max(parts, key=parts.get)
+
+
 def search_table(cells, clock="cpu"):
     """Tabulate the time of the searches."""
-    seconds = cells[0]["seconds"]
+    rows = []
+    for cell in cells:
+        fits = len(cell["ratios"]) * cell["folds"] * cell["seeds"]
+        stops = "yes" if cell["early_stopping"] else "no"
+        shape = {"columns": cell["features"], "fits": fits, "early stopping": stops}
+        for name, times in cell["seconds"].items():
+            program, jobs = name.split(", n_jobs=")
+            rows.append(
+                shape
+                | {
+                    "program": program,
+                    "n_jobs": jobs,
+                    "CPU s": f"{np.median(times['cpu']):.1f}",
+                    "clock s": f"{np.median(times['wall']):.1f}",
+                    "ratio": as_quartiles(times[clock], cell["seconds"][FUSED][clock]),
+                }
+            )
+            shape = dict.fromkeys(shape, "")
+    return rows
+
+
+def predict_table(cells):
+    """Tabulate the time of predictions beside those of scikit-learn's networks."""
     return [
         {
-            "": name,
-            "CPU s": f"{np.median(times['cpu']):.1f}",
-            "clock s": f"{np.median(times['wall']):.1f}",
-            "ratio": as_quartiles(times[clock], seconds[FUSED][clock]),
+            "network": cell["model"],
+            "head": " → ".join(map(str, cell["layers"])),
+            "rows": f"{cell['rows']:,}",
+            **{
+                f"{name}, ms": f"{1000 * np.median(times['cpu']) / cell['calls']:.3g}"
+                for name, times in cell["seconds"].items()
+            },
+            "ratio": as_quartiles(
+                *(cell["seconds"][n]["cpu"] for n in ("skrebatch", "scikit-learn MLP"))
+            ),
         }
-        for name, times in seconds.items()
+        for cell in cells
     ]
 
 
@@ -56,9 +123,15 @@ def large_table(cells):
     """Tabulate the epochs over large tables, and the memory of a fit."""
     rows = []
     for cell in cells:
-        bare, ours, select = (
+        bare, ours, select, ten, mapped = (
             np.array(cell["seconds"][name]["cpu"])
-            for name in ("bare loop", "skrebatch", "selection and order")
+            for name in (
+                "bare loop",
+                "skrebatch",
+                "selection and order",
+                "ten networks",
+                "ten networks, mapped",
+            )
         )
         share = 100 * np.median(select * cell["epochs"] / ours)
         rows.append(
@@ -68,18 +141,34 @@ def large_table(cells):
                 "skrebatch, s": f"{np.median(ours) / cell['epochs']:.2f}",
                 "ratio": as_quartiles(ours, bare),
                 "selection and order": f"{share:.2f} %",
-                "table": f"{cell['bytes']['data'] / 1e6:.0f} MB",
-                "memory": f"{cell['bytes']['beside data'] / 1e6:.0f} MB",
+                "ten networks, s": f"{np.median(ten):.1f}",
+                "mapped": as_quartiles(mapped, ten),
             }
         )
     return rows
 
 
+def memory_table(cells):
+    """Tabulate the peaks of memory beside the data."""
+    return [
+        {
+            "call": cell["call"],
+            "rows": f"{cell['rows']:,}" + ", mapped" * cell["mapped"],
+            "table": f"{cell['bytes']['data'] / 1e6:,.1f} MB",
+            "peak": f"{cell['bytes']['beside data'] / 1e6:,.0f} MB",
+        }
+        for cell in cells
+    ]
+
+
 TABLES = {
     "one_fit": one_fit_table,
     "stacks": stacks_table,
+    "roofline": roofline_table,
     "search": search_table,
+    "predict": predict_table,
     "large": large_table,
+    "memory": memory_table,
 }
 
 
@@ -97,10 +186,6 @@ def write_page(results):
             values = {}
         else:
             tables, values = [TABLES[name](cells)], dict(cells[0])
-        if name == "search":
-            n_ratios = len(values["ratios"])
-            fits = n_ratios * values["folds"] * values["seeds"]
-            values |= {"n_ratios": n_ratios, "fits": fits}
         tables = "\n\n".join(as_table(table, "keys") for table in tables)
         place = where(results[name]["environment"])
         sections.append(
