@@ -23,6 +23,7 @@ from skrebatch._engine.nn.tabular_cnn import (
 )
 from skrebatch._engine.tables.memmapped import MappedRows, map_rows
 from skrebatch._engine.tables.sharded import ShardedRows
+from skrebatch._engine.training.continuation import continue_training
 from skrebatch._engine.training.net import ReBatchNet, make_net
 from skrebatch._engine.training.progress import epoch_reports
 from skrebatch._engine.training.run import Result, run_jobs
@@ -372,7 +373,7 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, CheckedParams, Parameter
         )
         job, callbacks = prepared.job, self._all_callbacks()
         if hasattr(self, "net_"):
-            net = self.net_.continue_training(job, callbacks)
+            net = continue_training(self.net_, job, callbacks)
         else:
             net = make_net([job], callbacks).initialize()
             # An estimator from a model file has a history, but no net.

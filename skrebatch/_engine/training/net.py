@@ -35,9 +35,7 @@ from skrebatch._engine.training.evaluation import (
     prediction_alone,
 )
 from skrebatch._engine.training.history import (
-    mean_history,
     record_mean,
-    record_score,
 )
 from skrebatch._engine.training.members import (
     Job,
@@ -46,6 +44,7 @@ from skrebatch._engine.training.members import (
     group_by_steps,
 )
 from skrebatch._engine.training.progress import EpochProgress, EpochTable
+from skrebatch._engine.training.validation import record_validation
 from skrebatch._utils.typing import Floats, Indices
 from skrebatch.exceptions import DivergedError
 
@@ -118,8 +117,8 @@ class ReBatchNet(NeuralNet):
 
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
         self.members = members
-        self._lr_and_decay = _lr_and_decay_of(members[0])
-        self._setup = _setup_of(members[0])
+        self.lr_and_decay_ = lr_and_decay_of(members[0])
+        self.setup_ = setup_of(members[0])
         super().__init__(*args, **kwargs)
 
     @property
@@ -263,86 +262,10 @@ class ReBatchNet(NeuralNet):
                 module.restore(k, member.restorable_state)
         return as_module(module.read_all())
 
-    def continue_training(
-        self, job: Job, callbacks: list[Any] | None = None
-    ) -> ReBatchNet:
-        """Return a net that continues with a job: this net if possible, else a new one.
-
-        Its networks start with the networks of the job's members.
-        """
-        if not self._can_continue(job):
-            net = make_net([job], callbacks).initialize()
-            net.history = self.history
-            return net
-        self.members = [job.members[i] for i in self.order]
-        for k, member in enumerate(self.members):
-            if member.network is not None:
-                self.module_.write(k, member.network)
-        self._replace_callbacks(callbacks or [])
-        lr_and_decay = _lr_and_decay_of(self.members[0])
-        if self._lr_and_decay != lr_and_decay:
-            # Otherwise keep a learning rate that a user's callback has changed.
-            self._lr_and_decay = self.lr, _ = lr_and_decay
-            for group in self.optimizer_.param_groups:
-                group["lr"], group["weight_decay"] = lr_and_decay
-        groups = [{id(m) for m in group} for group in self.by_group()]
-        wanted = [{id(m) for m in group} for group in group_by_steps(job.members)]
-        if all(any(group <= other for other in wanted) for group in groups):
-            return self
-        # Networks that took steps together may now have different numbers of steps.
-        net = self.extract(job, callbacks)
-        net.history = self.history
-        return net
-
-    def _can_continue(self, job: Job) -> bool:
-        """Return whether module and optimizer can be used for a job."""
-        optimizer, flat = getattr(self, "optimizer_", None), self.module_.flat
-        return (
-            optimizer is not None
-            and type(optimizer) is job.optimizer
-            and flat.dtype == job.dtype
-            and flat.device == torch.empty(0, device=job.device).device
-            and self.module_.precision == job.precision
-            and self._setup == _setup_of(job.members[0])
-        )
-
-    def _replace_callbacks(self, callbacks: list[Any]) -> None:
-        """Set the callbacks unless they are those of the last training."""
-
-        def key(callback: Any) -> Any:
-            # Each training has a new progress bar or table, which is equivalent.
-            cls = type(callback)
-            return cls if cls in (EpochProgress, EpochTable) else id(callback)
-
-        if list(map(key, callbacks)) != list(map(key, self.callbacks or [])):
-            self.callbacks = callbacks
-            self.initialize_callbacks()
-
     def drop_data(self) -> None:
         """Delete the members and their data."""
         self.members = self.live = []
         self.scheduled = []
-
-    def extract(self, job: Job, callbacks: list[Any] | None = None) -> ReBatchNet:
-        """Return a net as if one job of this stack had been trained alone."""
-        net = make_net([job], callbacks).initialize()
-        net.history = mean_history(job.members)
-        net.interrupted_ = self.interrupted_
-        row_of = {id(member): k for k, member in enumerate(self.members)}
-        ends = np.cumsum([len(group) for group in self.module_.groups])
-        for group, members in zip(net.module_.groups, net.by_group(), strict=True):
-            rows = [row_of[id(member)] for member in members]
-            i = int(np.searchsorted(ends, rows[0], side="right"))
-            old = self.module_.groups[i]
-            start = ends[i] - len(old)
-            rows_of_group = [row - start for row in rows]
-            net.optimizer_.state[group] = {
-                name: _take(value, rows_of_group, old.shape)
-                for name, value in self.optimizer_.state[old].items()
-            }
-        for k, member in enumerate(net.members):
-            net.module_.running[k] = self.module_.running[row_of[id(member)]]
-        return net
 
     @contextlib.contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
@@ -506,64 +429,11 @@ class ReBatchNet(NeuralNet):
             self._record_means("valid_loss")
 
     def _validate(self, table: Table) -> set[int]:
-        """Record the validation losses and the early-stopping scores.
-
-        Returns
-        -------
-        is_best : set of int
-            The ids of the members for which this epoch is the best so far.
-        """
+        """Validate the networks; see :func:`record_validation`."""
         rows = [NO_ROWS if m.valid_rows is None else m.valid_rows for m in self.live]
-        validated = self._evaluate(table, rows, loss_and_prediction)
-        predictions: dict[int, Floats] = {}
-        for member, values in zip(self.live, validated, strict=True):
-            if member.done or member.valid_rows is None:
-                continue
-            predictions[id(member)] = values[:, 1:]
-            if np.isfinite(values).all():
-                member.record("valid_loss", member.validation_loss(values[:, 0]))
-            else:
-                place = "on the validation set"
-                member.fail(DivergedError.at(member.epochs + 1, place))
-        is_best: set[int] = set()
-        for team in _teams(self.live):
-            if any(member.error is not None for member in team):
-                for member in team:  # the estimator needs all of them
-                    member.done = True
-            elif not team[0].done and self._score_epoch(table, team, predictions):
-                is_best |= {id(member) for member in team}
-        return is_best
-
-    def _score_epoch(
-        self, table: Table, team: list[Member], predictions: dict[int, Floats]
-    ) -> bool:
-        """Score the networks of an estimator; return whether the epoch is the best.
-
-        Parameters
-        ----------
-        table : Table
-        team : list of Member
-        predictions : dict
-            The predictions of each member for its validation rows, by its id.
-        """
-        stopping = team[0].early_stopping
-        assert stopping is not None
-        if stopping.score == "loss" and len(team) == 1:
-            return stopping.add(team[0].curves["valid_loss"][-1])
-        first = team[0].start + team[0].shift
-        place = torch.from_numpy(stopping.valid_rows + first)
-        score = stopping.score_of(
-            self.criterion_,
-            [predictions[id(member)] for member in team],
-            [rows for member in team if (rows := member.valid_rows) is not None],
-            table.targets[place.to(table.targets.device)],
-        )
-        is_best = stopping.add(score)
-        if len(team) == 1:
-            record_score(team[0].history, score, is_best)
-        elif stopping is self._only_stopping:
-            record_score(self.history, score, is_best)
-        return is_best
+        values = self._evaluate(table, rows, loss_and_prediction)
+        history = None if self._only_stopping is None else self.history
+        return record_validation(self.live, values, self.criterion_, table, history)
 
     def _record_means(self, name: str) -> None:
         """Record the mean loss of several networks in the history of the net."""
@@ -593,28 +463,12 @@ class ReBatchNet(NeuralNet):
         return evaluate(self.module_, self.criterion_, self.live, table, rows, value)
 
 
-def _teams(members: list[Member]) -> list[list[Member]]:
-    """Group the members by estimator; the networks of each stop together."""
-    teams: dict[int, list[Member]] = {}
-    for member in members:
-        if member.early_stopping is not None:
-            teams.setdefault(id(member.early_stopping), []).append(member)
-    return list(teams.values())
-
-
-def _lr_and_decay_of(member: Member) -> tuple[float, float]:
+def lr_and_decay_of(member: Member) -> tuple[float, float]:
     """Return the settings that can change without a new optimizer."""
     return member.lr, member.weight_decay
 
 
-def _setup_of(member: Member) -> tuple[Any, ...]:
+def setup_of(member: Member) -> tuple[Any, ...]:
     """Return the settings that require a new optimizer when they change."""
     schedule = () if member.lr_schedule is None else member.lr_schedule.settings[:2]
     return member.optimizer_params, *schedule
-
-
-def _take(value: Any, rows: list[int], shape: torch.Size) -> Any:
-    """Copy the given rows of an optimizer state value; copy other values whole."""
-    if not isinstance(value, torch.Tensor):
-        return copy.deepcopy(value)
-    return value[rows] if value.shape == shape else value.clone()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skrebatch._engine.nn.threads import one_thread_if
+from skrebatch._engine.training.continuation import extract
 from skrebatch._engine.training.epoch_plan import stack_table
 from skrebatch._engine.training.members import Job
 from skrebatch._engine.training.net import ReBatchNet, make_net
@@ -38,7 +39,7 @@ class Result:
     def net(self) -> ReBatchNet:
         """Return a net of the job alone, without the other jobs of its stack."""
         assert self.stack is not None
-        return self.stack.extract(self.job)
+        return extract(self.stack, self.job)
 
 
 @with_default_settings

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from skrebatch import DivergedError, TabularCNN
 from skrebatch._engine.nn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+from skrebatch._engine.training.continuation import extract
 from skrebatch._engine.training.epoch_plan import stack_table
 from skrebatch._engine.training.net import make_net
 
@@ -315,7 +316,7 @@ def test_an_extracted_net_is_the_one_that_had_trained_alone():
     together = train(jobs)
     for spec, job in zip(specs, jobs, strict=True):
         twin = train([make_job([make_member(**spec)])])
-        net = together.extract(job)
+        net = extract(together, job)
         close = {"rtol": 1e-10, "atol": 1e-10}
         torch.testing.assert_close(net.module_.flat, twin.module_.flat, **close)
         ours, theirs = (n.optimizer_.state_dict()["state"][0] for n in (net, twin))
