@@ -204,6 +204,7 @@ def search_cell(plan, n_features, n_seeds, stops, device):
     X, y = make_data(n_samples, n_features)
     seeds = list(range(n_seeds))
     stopping = {"early_stopping": stops, "n_iter_no_change": epochs}
+    stopping |= {"validation_fraction": 0.1}
     ours = single(max_epochs=epochs, device=device, **stopping)
     grid = {"ratio": RATIOS, "random_state": seeds}
     net = lean_net(n_features, epochs, stops, device)
