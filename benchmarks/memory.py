@@ -14,6 +14,7 @@ import sklearn
 import torch
 from harness import single
 from sklearn.model_selection import StratifiedKFold
+from tqdm import tqdm
 
 from skrebatch import FusedGridSearchCV, ReBatchCNNClassifier, find_label_issues
 
@@ -100,16 +101,26 @@ def peak_of(name, n_samples, folder=None):
     return {"data": n_bytes, "beside data": memory("VmHWM") - before}
 
 
-def measure_memory(sizes, mapped_rows):
-    """Measure all calls on tables of some sizes, and predictions of a large file."""
-    cells = [
-        {"call": name, "rows": n, "features": N_FEATURES, "mapped": False}
-        | {"bytes": in_new_process(peak_of, name, n)}
-        for name in CALLS
-        for n in sizes
-    ]
-    name = "predict_proba, ten networks"
-    with TemporaryDirectory() as folder:
-        found = in_new_process(peak_of, name, mapped_rows, folder)
-    cells.append({"call": name, "rows": mapped_rows, "mapped": True, "bytes": found})
+def measure_memory(sizes, large, mapped):
+    """Measure all calls on tables of some sizes, and some on tables in a file.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Rows of the tables of all calls.
+    large : int
+        Rows of the table that ten networks are fitted on, in memory and in a file.
+    mapped : int
+        Rows of the table in a file that ten networks predict.
+    """
+    fit, predictions = "fit, ten networks", "predict_proba, ten networks"
+    cases = [(name, n, False) for name in CALLS for n in sizes]
+    cases += [(fit, large, False), (fit, large, True), (predictions, mapped, True)]
+    cells = []
+    for name, n_samples, is_mapped in tqdm(cases, "memory"):
+        with TemporaryDirectory() as folder:
+            arguments = name, n_samples, folder if is_mapped else None
+            found = in_new_process(peak_of, *arguments)
+        cell = {"call": name, "rows": n_samples, "features": N_FEATURES}
+        cells.append({**cell, "mapped": is_mapped, "bytes": found})
     return cells

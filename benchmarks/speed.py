@@ -331,7 +331,7 @@ def select_and_order(losses, n_chosen, sampler):
 
 def memory(plan):
     """Measure the memory of all that takes a table."""
-    return measure_memory(plan.memory_rows, plan.mapped_rows)
+    return measure_memory(plan.memory_rows, plan.large_rows[-1], plan.mapped_rows)
 
 
 def gpu(plan):
