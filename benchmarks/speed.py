@@ -6,21 +6,21 @@
 
 What is compared runs in turns in one process, on one thread. CPU time counts, that of
 worker processes included; on a GPU it is the clock on the wall. Every repetition goes
-to benchmarks/results/speed.json.
+to benchmarks/results/speed.json. How much is run is in speed.toml.
 """
 
 import gc
 import os
 import time
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import numpy as np
 import torch
-from harness import run_and_write, single
+from harness import read_setting, run_and_write, single
 from joblib import parallel_config
 from joblib.externals.loky import get_reusable_executor
 from memory import in_new_process, make_data, measure_memory, peak_of
@@ -51,43 +51,10 @@ from skrebatch import (
     redistribution_size,
 )
 
-# rows, features, ratio
-CELLS = [(614, 8, 0.03), (614, 8, 0.15), (1000, 30, 0.03), (1000, 30, 0.3)]
-RATIOS = (0.03, 0.08, 0.15, 0.3)
-FOLDS = 5
-LARGE_BATCH = 1024
+SETTING = read_setting(__file__)
+SIZES = [SimpleNamespace(**size) for size in SETTING["sizes"].values()]
+RATIOS, FOLDS, LARGE_BATCH = (SETTING[n] for n in ("ratios", "folds", "large_batch"))
 NETWORKS = 10  # of an ensemble, by default
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is run."""
-
-    epochs: int = 50
-    repetitions: int = 7
-    stacks: tuple[int, ...] = (1, 8, 20, 50, 200)
-    # Seeds of a search by its number of columns.
-    seeds: tuple[tuple[int, int], ...] = ((8, 10), (30, 3), (100, 1))
-    search_epochs: int = 10
-    predicted_rows: tuple[int, ...] = (20_000, 200_000)
-    large_rows: tuple[int, ...] = (100_000, 1_000_000)
-    large_epochs: int = 3
-    mapped_rows: int = 10_000_000
-    memory_rows: tuple[int, ...] = (1_000, 20_000)
-    slow_repetitions: int = 3  # of all but one fit
-
-
-QUICK = Plan(
-    epochs=10,
-    repetitions=3,
-    stacks=(1, 5, 20),
-    seeds=((8, 1),),
-    predicted_rows=(2_000,),
-    large_rows=(20_000,),
-    mapped_rows=20_000,
-    memory_rows=(1_000,),
-    slow_repetitions=1,
-)
 
 
 def measure(title, variants, repetitions, device="cpu", warm_up=True):
@@ -119,7 +86,7 @@ def cpu_seconds():
 
 def make_cells(title, epochs):
     """Describe each of the cells, with a title and its data."""
-    for rows, features, ratio in CELLS:
+    for rows, features, ratio in SETTING["cells"]:
         size = redistribution_size(rows, ratio)
         cell = {"rows": rows, "features": features, "ratio": ratio}
         cell |= {"batch_size": size, "epochs": epochs}
@@ -358,4 +325,4 @@ def run_section(name, plan):
 if __name__ == "__main__":
     warnings.simplefilter("ignore", ConvergenceWarning)  # all train for all epochs
     sections = {name: partial(run_section, name) for name in SECTIONS}
-    run_and_write(__doc__, "speed", sections, write_page, plans=(Plan(), QUICK))
+    run_and_write(__doc__, "speed", sections, write_page, plans=SIZES)
