@@ -21,6 +21,7 @@ from skrebatch._utils.arrays import (
 )
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
+from skrebatch._utils.user_warnings import warn_user
 from skrebatch._utils.validation import find_labels
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._fitting import interrupts_raised
@@ -40,6 +41,8 @@ _NETWORK: dict[str, Any] = {
 # Text columns with more values than this are free text.
 _MAX_CATEGORIES = 40
 _OUTLIER = 3.5  # in units of the scaled MAD
+# Labels of fewer rows than this are named in a warning.
+_FEW_ROWS = 5
 
 
 @with_default_settings
@@ -60,15 +63,16 @@ def find_label_issues(
     labels, it is the number of rows that confident learning [2]_ counts as wrong. Each
     class has a threshold: the mean of its predicted probability over the rows with this
     label. Of the classes that reach their threshold for a row, the most probable one is
-    considered. The row is counted if this class is not its label. With several labels
-    per row, a row is counted if one of its labels is counted. For numbers, the estimate
-    is the number of rows whose residual differs from the median residual by more than
-    3.5 scaled median absolute deviations [3]_. The rows with the lowest quality are
-    marked; their number is the estimate. If the network predicts poorly, the estimate
-    is too high; the order of the rows is then more useful than the marks. Without
-    out-of-fold predictions, as for a net of skorch, the estimate uses predictions for
-    rows that the network was trained on. If the network has learned their wrong labels,
-    the estimate is too low.
+    considered. The row is counted if this class is not its label, and if its label is
+    not the predicted one either. With several labels per row, a row is counted if one
+    of its labels is counted. For numbers, the estimate is the number of rows whose
+    residual differs from the median residual by more than 3.5 scaled median absolute
+    deviations [3]_. As many rows are marked as issues: those with the lowest quality,
+    without rows whose label is the predicted one. If the network predicts poorly, the
+    estimate is too high; the order of the rows is then more useful than the marks.
+    Without out-of-fold predictions, as for a net of skorch, the estimate uses
+    predictions for rows that the network was trained on. If the network has learned
+    their wrong labels, the estimate is too low.
 
     Parameters
     ----------
@@ -117,6 +121,11 @@ def find_label_issues(
         If the estimator is neither an estimator of this package nor a net of skorch.
     ImportError
         If pandas is not installed, or if columns need skrub and it is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If a column of `X` equals `y`, or if labels occur in fewer than five rows.
 
     See Also
     --------
@@ -171,10 +180,10 @@ def find_label_issues(
         )
     last = rebatch_step(model)
     flag = _flag_targets if is_regressor(last) else _flag_labels
-    counted, predicted = flag(model, last, X, labels)
+    is_counted, is_suspect, predicted = flag(model, last, X, labels)
     is_issue = np.zeros(len(labels), dtype=bool)
     order = np.argsort(quality, kind="stable")
-    is_issue[order[: counted.sum()]] = True
+    is_issue[order[is_suspect[order]][: is_counted.sum()]] = True
     index = getattr(X, "index", None)
     issues = pandas.DataFrame(
         {
@@ -185,7 +194,7 @@ def find_label_issues(
         },
         index=None if callable(index) else index,
     ).iloc[order]
-    issues.attrs["share_of_issues"] = float(counted.mean())
+    issues.attrs["share_of_issues"] = float(is_counted.mean())
     return issues
 
 
@@ -214,17 +223,45 @@ def _fit_or_check(
     if is_net(last) or hasattr(last, "module_"):
         records_of(estimator)  # raises an error if there are none
         return estimator
+    if labels.ndim == 1 or labels.shape[1] == 1:
+        _warn_of_mistakes(X, labels.ravel(), is_classifier(last))
     model = clone(estimator)
     last = rebatch_step(model).set_params(record_losses=True)
     if random_state is not None:
         last.set_params(random_state=random_state)
     if not isinstance(model, Pipeline):
-        model = make_pipeline(*_preprocessing_steps(X), last)
+        model = make_pipeline(*_preprocessing_steps(X, last.random_state), last)
     with interrupts_raised():
         return model.fit(X, y)
 
 
-def _preprocessing_steps(X: Any) -> list[Any]:
+def _warn_of_mistakes(X: Any, labels: NDArray[Any], is_class: bool) -> None:
+    """Warn if X contains the labels, or if some labels occur in very few rows."""
+    columns = [n for n in getattr(X, "columns", []) if len(X) == len(labels)]
+    same = [n for n in columns if (np.asarray(X[n], dtype=object) == labels).all()]
+    if same:
+        warn_user(
+            f"X contains y as column {same[0]!r}. The networks can then read each "
+            "label from X, so no label looks wrong. Remove the column from X."
+        )
+    if not is_class:
+        return
+    values, counts = np.unique(labels, return_counts=True)
+    rare = [
+        f"{value!r} ({count})"
+        for value, count in zip(values.tolist(), counts, strict=True)
+        if count < _FEW_ROWS
+    ]
+    if rare:
+        more = ", …" if len(rare) > 3 else ""
+        warn_user(
+            f"Labels with fewer than {_FEW_ROWS} rows: {', '.join(rare[:3])}{more}. "
+            "The networks can't learn them. If they are other spellings of a label, "
+            "correct them first."
+        )
+
+
+def _preprocessing_steps(X: Any, random_state: Any) -> list[Any]:
     """Return the steps that turn X into standardised numbers without gaps."""
     # Imported here because they would slow down the import of the package.
     from sklearn.compose import make_column_selector, make_column_transformer
@@ -240,9 +277,13 @@ def _preprocessing_steps(X: Any) -> list[Any]:
     others = X.select_dtypes(exclude=["number"])
     if not len(others.columns):
         return numbers
-    if any(_needs_skrub(others[name]) for name in others.columns):
-        skrub = import_extra("skrub", "find_label_issues with dates or text", "skrub")
-        return [skrub.TableVectorizer(), *numbers]
+    if difficult := [name for name in others.columns if _needs_skrub(others[name])]:
+        purpose = f"find_label_issues with columns of dates or text ({difficult})"
+        skrub = import_extra("skrub", purpose, "skrub")
+        if random_state is None:  # skrub would draw from numpy's global generator
+            random_state = int(np.random.default_rng().integers(2**31))
+        encoder = skrub.StringEncoder(random_state=random_state)
+        return [skrub.TableVectorizer(high_cardinality=encoder), *numbers]
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     columns = make_column_transformer(
         (make_pipeline(*numbers), make_column_selector(dtype_include="number")),
@@ -261,8 +302,11 @@ def _needs_skrub(column: Any) -> bool:
 
 def _flag_labels(
     model: Any, last: Any, X: Any, labels: NDArray[Any]
-) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Return which rows confident learning counts as wrong, and the predictions."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[Any]]:
+    """Return which rows confident learning counts as wrong, and the predictions.
+
+    The second array tells which labels differ from the prediction.
+    """
     name = "oof_decision_function_"
     proba = _out_of_fold(last, name, lambda: model.predict_proba(X), len(labels))
     if labels.ndim > 1 and labels.shape[1] > 1:
@@ -270,18 +314,23 @@ def _flag_labels(
             count_confident(np.column_stack([1 - p, p]), given.astype(int))
             for p, given in zip(proba.T, labels.T, strict=True)
         ]
-        return np.any(columns, axis=0), (proba > 0.5).astype(int)
+        predicted = (proba > 0.5).astype(int)
+        return np.any(columns, axis=0), (predicted != labels).any(axis=1), predicted
     classes = last.classes_
     if is_net(last):  # for which labels are the numbers of outputs
         classes = np.arange(proba.shape[1]).astype(labels.dtype)
-    codes = find_labels(labels.ravel(), classes)
-    return count_confident(proba, codes), classes[proba.argmax(axis=1)]
+    codes, best = find_labels(labels.ravel(), classes), proba.argmax(axis=1)
+    return count_confident(proba, codes), best != codes, classes[best]
 
 
 def count_confident(
     proba: NDArray[np.floating], codes: NDArray[np.integer]
 ) -> NDArray[np.bool_]:
     """Return which rows are off the diagonal of the confident joint.
+
+    A row is not counted if its label is the most probable class. Else a class of a few
+    rows, which the network can't tell from others, would count most rows of another
+    class: its threshold is almost 0.
 
     Parameters
     ----------
@@ -298,20 +347,24 @@ def count_confident(
     confident = proba >= np.nan_to_num(thresholds, nan=np.inf) * (1 - 1e-9)
     best = np.where(confident, proba, -1).argmax(axis=1)
     is_counted: NDArray[np.bool_] = confident.any(axis=1) & (best != codes)
-    return is_counted
+    return is_counted & (proba.argmax(axis=1) != codes)
 
 
 def _flag_targets(
     model: Any, last: Any, X: Any, labels: NDArray[Any]
-) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Return which rows have an outlying residual, and the predictions."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[Any]]:
+    """Return which rows have an outlying residual, and the predictions.
+
+    The second array is True: every target may be marked.
+    """
     name = "oof_prediction_"
     predicted = _out_of_fold(last, name, lambda: model.predict(X), len(labels))
     given = to_floats(labels, "y").reshape(len(labels), -1)
     residuals = given - predicted.reshape(given.shape)
     deviations = np.abs(residuals - np.median(residuals, axis=0))
     limits = _OUTLIER * 1.4826 * np.median(deviations, axis=0)
-    return (deviations > limits).any(axis=1), predicted
+    is_outlying = (deviations > limits).any(axis=1)
+    return is_outlying, np.ones_like(is_outlying), predicted
 
 
 def _out_of_fold(

@@ -39,6 +39,11 @@ def test_confident_learning_by_hand():
     # The thresholds are .6 and .75: of row 4 no class is confident.
     found = count_confident(proba, codes)
     assert found.tolist() == [False, False, True, False, False]
+    # A row whose label is the most probable class is not counted, although the other
+    # class is confident.
+    proba[2], proba[4] = [0.55, 0.45], [0.7, 0.3]
+    assert not count_confident(proba, codes).any()
+    proba[2], proba[4] = [0.2, 0.8], [0.4, 0.6]
     # A class that nobody has been given is never confident.
     proba = np.column_stack([proba, np.zeros(5)])
     assert count_confident(proba, codes).tolist() == found.tolist()
@@ -156,6 +161,42 @@ def test_free_text_and_dates_take_skrub(name):
         return
     issues = find_label_issues(frame, noisy, model, random_state=0)
     assert set(issues.index[: len(wrong)]) == set(wrong)
+
+
+def test_text_columns_give_the_same_result_with_the_same_seed():
+    pytest.importorskip("skrub")
+    X, _, noisy, _ = blobs(3, n=60)
+    frame = pd.DataFrame(X[:, :2], columns=["a", "b"]).assign(other=OTHERS["text"])
+    model = ReBatchCNNClassifier(**QUICK)
+    state = np.random.mtrand._rand.get_state(legacy=False)["state"]["key"].copy()
+    first, again, without_seed = (
+        find_label_issues(frame, noisy, model, random_state=seed)
+        for seed in (0, 0, None)
+    )
+    pd.testing.assert_frame_equal(first, again)
+    assert (
+        first["label_quality"] != without_seed["label_quality"].loc[first.index]
+    ).any()
+    np.testing.assert_equal(np.random.get_state(), state)  # noqa: NPY002
+
+
+def test_a_misspelled_label_is_named_and_does_not_mark_the_right_ones():
+    X, _, noisy, wrong = blobs(2, n=200)
+    labels = np.array(["no", "yes"], dtype=object)[noisy]
+    labels[np.flatnonzero(noisy)[0]] = "Yes"
+    with pytest.warns(UserWarning, match=r"fewer than 5 rows: 'Yes' \(1\)\. The net"):
+        issues = find_label_issues(X, labels, random_state=0)
+    marked = issues[issues["is_label_issue"]]
+    assert (marked["given_label"] != marked["predicted_label"]).all()
+    assert len(marked) <= len(wrong) + 2
+    assert issues.attrs["share_of_issues"] < 0.12
+
+
+def test_a_target_that_was_left_in_the_table_is_named():
+    X, _, noisy, _ = blobs(2)
+    frame = pd.DataFrame(X, columns=list("abcdefgh")).assign(answer=noisy)
+    with pytest.warns(UserWarning, match="X contains y as column 'answer'"):
+        find_label_issues(frame, frame["answer"], ReBatchCNNClassifier(**QUICK))
 
 
 @pytest.mark.parametrize(
