@@ -278,7 +278,8 @@ def _preprocessing_steps(X: Any, random_state: Any) -> list[Any]:
     if not len(others.columns):
         return numbers
     if difficult := [name for name in others.columns if _needs_skrub(others[name])]:
-        purpose = f"find_label_issues with columns of dates or text ({difficult})"
+        names = ", ".join(map(repr, difficult))
+        purpose = f"To encode dates or text (columns {names}), find_label_issues"
         skrub = import_extra("skrub", purpose, "skrub")
         if random_state is None:  # skrub would draw from numpy's global generator
             random_state = int(np.random.default_rng().integers(2**31))

@@ -168,7 +168,7 @@ def test_text_columns_give_the_same_result_with_the_same_seed():
     X, _, noisy, _ = blobs(3, n=60)
     frame = pd.DataFrame(X[:, :2], columns=["a", "b"]).assign(other=OTHERS["text"])
     model = ReBatchCNNClassifier(**QUICK)
-    state = np.random.mtrand._rand.get_state(legacy=False)["state"]["key"].copy()
+    state = np.random.get_state()  # noqa: NPY002
     first, again, without_seed = (
         find_label_issues(frame, noisy, model, random_state=seed)
         for seed in (0, 0, None)
