@@ -14,13 +14,14 @@ PAGES = {
     for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
     if CODE_BLOCK.search(path.read_text(encoding="utf-8"))
 }
-# Pages about a package that may not be there.
+# Pages about a package that may not be there, or whose first block needs one.
 NEEDED = {
     "docs/clusters.md": "distributed",
     "docs/imbalance.md": "imblearn",
     "docs/interruption.md": "safetensors",
     "docs/lecture.md": "imblearn",
     "docs/onnx.md": "onnxruntime",
+    "docs/recipes.md": "skrub",
     "docs/save.md": "safetensors",
 }
 # Packages that no more than a block is about, which is left out without them.
