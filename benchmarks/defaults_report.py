@@ -3,24 +3,14 @@
 import pages
 import pandas as pd
 from evidence import corrected_interval
-from harness import load_frame
+from harness import load_frame, read_setting
 from matplotlib.figure import Figure
 
 OURS = "skrebatch"
 RANKS = "ranks: written by benchmarks/defaults.py"  # in the README
 EFFECTS = "effects: written by benchmarks/defaults.py"  # in docs/parameters.md
 SLOW = "RealMLP", "RealMLP, bagged", "TabM"  # those of pytabkit
-# The scores that each task is judged by, the first above all: their names, titles, and
-# whether less is better.
-JUDGED_BY = {
-    "classification": [
-        ("log_loss", "log loss", True),
-        ("brier", "Brier", True),
-        ("accuracy", "accuracy", False),
-        ("auc", "AUC", False),
-    ],
-    "regression": [("mae", "MAE", True), ("rmse", "RMSE", True), ("r2", "R²", False)],
-}
+JUDGED_BY = read_setting(__file__)["judged_by"]
 
 
 def of_task(frame, task):
@@ -102,12 +92,8 @@ def difference_table(frame, task, n_splits):
     )
     ratio = 1 / (n_splits - 1)
     rows = [["", f"{title} − that of skrebatch", "skrebatch is lower on"]]
-    for model in pivot.columns.drop(OURS):
-        gains = pivot[model] - pivot[OURS]
-        intervals = [
-            corrected_interval(own.to_numpy(), ratio)
-            for _, own in gains.groupby(level="table")
-        ]
+    for model, gains in pivot.drop(columns=OURS).sub(pivot[OURS], axis=0).items():
+        intervals = gains.groupby(level="table").apply(corrected_interval, ratio)
         mean = corrected_interval(gains.groupby(level="split").mean(), ratio)
         n_better = sum(interval.low > 0 for interval in intervals)
         n_worse = sum(interval.high < 0 for interval in intervals)
@@ -133,14 +119,11 @@ def effect_table(frame):
     titles = {score: title for (score, title, _), *_ in JUDGED_BY.values()}
     titles["fit_cpu"] = "CPU time of a fit"
     means = frame.groupby(["table", "model"], sort=False)[list(titles)].mean()
-    rows = [["", *titles.values()]]
-    for candidate in frame.model.unique():
-        if candidate == "defaults":
-            continue
-        ratios = means.xs(candidate, level=1) / means.xs("defaults", level=1)
-        cells = [pages.as_quartiles(values.dropna()) for _, values in ratios.items()]
-        rows.append([f"`{candidate}`", *cells])
-    return pages.as_table(rows)
+    ratios = means.div(means.xs("defaults", level="model"), level="table")
+    ratios = ratios.drop("defaults", level="model").groupby("model", sort=False)
+    cells = ratios.agg(lambda values: pages.as_quartiles(values.dropna()))
+    cells = cells.rename(index="`{}`".format, columns=titles).rename_axis(None)
+    return pages.as_table(cells, "keys")
 
 
 def write_page(compared, chosen, docs):
