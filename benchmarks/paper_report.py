@@ -5,39 +5,15 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import paper_claims
 from evidence import corrected_interval, corrected_p_value, holm
-from harness import load_frame, read_json
+from harness import load_frame, read_json, read_setting
 from matplotlib.figure import Figure
 from pages import as_table, fill_page, list_versions, minus, save_figure
-from paper_claims import (
-    CHOICES,
-    CLASSIFICATION,
-    TABLES,
-    TEST_BY_TRAIN,
-    TITLES,
-    at,
-    best_ratio,
-    judge,
-    load_runs,
-    names_of,
-    ratios_of,
-    scores_of,
-)
-from scipy.stats import spearmanr
+from paper_claims import CHOICES, TABLES, TEST_BY_TRAIN, TITLES, at, scores_of
 
-# Ours: what the paper's tables call them, and the colour of the pictures.
-METHODS = {
-    "no re-Batch": ("none", "black"),
-    "min-loss": ("min-loss", "tab:blue"),
-    "max-loss": ("max-loss", "tab:orange"),
-    "TSW": ("tsw", "tab:purple"),
-}
-PARTS = {"train": "training", "val": "validation"}
-# Scores whose titles are not their names.
-NAMES = {"f1": "F1", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "nrmse": "NRMSE"}
-TIMES = "left out", "once", "twice", "three times"
-# Of the searches, for regression and for classification.
-SEARCHED = ("R²", "RMSE"), ("accuracy", "log loss")
+SETTING = read_setting(__file__)
+METHODS, PARTS, NAMES = (SETTING[name] for name in ("methods", "parts", "names"))
 
 
 def write_page(folder, docs):
@@ -46,18 +22,16 @@ def write_page(folder, docs):
         read_json(folder / f"{name}.json")
         for name in ("paper", "paper_search", "paper_search_seconds")
     )
-    frame, searches = load_runs(results), load_frame(searched["runs"])
-    names, ratios = names_of(frame), ratios_of(frame)
+    frame = paper_claims.load_runs(results)
+    names, ratios = paper_claims.names_of(frame), paper_claims.ratios_of(frame)
     for name in names:
         save_figure(draw(results, name), docs / "images/paper" / f"{name}.png", dpi=100)
-    claims = judge(frame, results["data"])
-    repeats = [setup["side_repeats"] for setup in results["setups"].values()]
+    claims = paper_claims.judge(frame, results["data"])
     test_by_train = 1 / (searched["plan"]["outer_folds"] - 1)
-    candidates = searches.groupby("arm").candidates.max()
     fill_page(
         docs / "paper.md",
-        *(as_table, at, best_ratio, list_versions, mean_cell, number, paper_says),
-        *(compare_figures, control_table, ranks, scores_of, signs),
+        *(as_table, at, list_versions, mean_cell, number, paper_says, scores_of),
+        *(compare_figures, control_table, paper_claims.best_ratio, ranks),
         **results,
         names=names,
         titles=TITLES,
@@ -68,14 +42,10 @@ def write_page(folder, docs):
         cases=list(itertools.product(METHODS, ratios)),
         areas=compare_areas(frame),
         claims=pd.DataFrame(claims, columns=["claim", "verdict", "evidence"]),
-        side=" to ".join(map(str, sorted({min(repeats), max(repeats)}))),
         search=searched["plan"],
-        searches=list(searches.groupby("data", sort=False)),
-        searched=lambda name: SEARCHED[name in CLASSIFICATION],
+        searches=load_frame(searched["runs"]),
         search_cell=partial(mean_cell, test_train_ratio=test_by_train),
         costs=pd.DataFrame(seconds).groupby(["data", "arm"]).median(),
-        candidates=candidates["re-Batch"],
-        n_others=candidates.drop(["re-Batch", "no re-Batch"]).unique(),
     )
 
 
@@ -103,14 +73,14 @@ def mean_cell(values, test_train_ratio=TEST_BY_TRAIN, beside=None):
 
 def paper_says(name, kind, method, ratio):
     """Return a cell of the paper's tables; empty where the source is unreadable."""
-    by_ratio = TABLES[TITLES[name]][kind].get(METHODS[method][0], {})
+    by_ratio = TABLES[TITLES[name]][kind].get(METHODS[method]["paper"], {})
     return by_ratio.get(str(ratio)) or {}
 
 
 def compare_figures(frame, name):
     """Compare the paper's scores with our intervals: their names, and if outside."""
     is_outside = {}
-    cases = itertools.product(METHODS, ratios_of(frame), scores_of(name))
+    cases = itertools.product(METHODS, paper_claims.ratios_of(frame), scores_of(name))
     for method, ratio, score in cases:
         figure = paper_says(name, "metrics", method, ratio).get(score)
         if figure is not None:
@@ -132,30 +102,30 @@ def compare_areas(frame):
         theirs = paper_says(name, "loss_area", method, ratio).get(part)
         if theirs is not None:
             order = "shuffled" if shuffle else "natural order"
-            row = {"reading": f"{TIMES[repeats]}, {order}", "data": name, "part": part}
+            reading = f"{SETTING['times'][repeats]}, {order}"
+            row = {"reading": reading, "data": name, "part": part}
             agree = np.sign(ours) == np.sign(theirs)
             rows.append(row | {"ours": ours, "theirs": theirs, "agree": agree})
     return pd.DataFrame(rows)
 
 
-def signs(areas):
-    """Count the loss areas whose sign is that of the paper's."""
-    return f"{areas.agree.sum()} of {len(areas)}"
-
-
 def ranks(areas):
     """Correlate the ranks of our loss areas and the paper's, on the mean over data."""
     correlations = [
-        spearmanr(own.ours, own.theirs).statistic
+        own.ours.corr(own.theirs, "spearman", min_periods=3)
         for _, own in areas.groupby("data")
-        if len(own) > 2
     ]
-    return minus(f"{np.mean(correlations):.2f}") if correlations else ""
+    mean = pd.Series(correlations).mean()
+    return "" if np.isnan(mean) else minus(f"{mean:.2f}")
 
 
 def control_table(frame):
     """Tabulate paired differences to the controls."""
-    cases = list(itertools.product(names_of(frame), CHOICES, ratios_of(frame)))
+    cases = list(
+        itertools.product(
+            paper_claims.names_of(frame), CHOICES, paper_claims.ratios_of(frame)
+        )
+    )
     rows = [
         {"": f"{TITLES[name]}, {method}", "ratio": ratio}
         for name, method, ratio in cases
@@ -183,7 +153,7 @@ def draw(results, name):
     for curve in curves:
         for ax, part in zip(axes[:, ratios.index(curve["ratio"])], PARTS, strict=True):
             epochs = np.arange(1, len(curve[part]) + 1)
-            _, colour = METHODS[curve["method"]]
+            colour = METHODS[curve["method"]]["colour"]
             ax.plot(epochs, curve[part], color=colour, label=curve["method"], lw=1)
     for ax, ratio in zip(axes[0], ratios, strict=True):
         ax.set_title(f"ratio {ratio}")
