@@ -1,8 +1,7 @@
 """Does re-Batch help? Cross-validated, against its controls and against other models.
 
-python benchmarks/compare.py                        # two bundled data sets
-python benchmarks/compare.py --data pid insurance   # any of datasets.py
-python benchmarks/compare.py --page                 # docs/compare.md from results
+Runs two data sets of scikit-learn, or with `--data` any of datasets.py. The page is
+docs/compare.md.
 """
 
 import itertools
@@ -34,11 +33,8 @@ from skrebatch import (
 
 # The first has a second strategy where its controls have a second seed.
 OURS = ("re-Batch", "random", "no re-Batch")
-# By task: the scores with their scorers. The searches tune for the last.
-SCORES = {
-    "classification": {"accuracy": "accuracy", "log loss": "neg_log_loss"},
-    "regression": {"R²": "r2", "RMSE": "neg_root_mean_squared_error"},
-}
+SETTING = harness.read_setting(__file__)
+SCORES = SETTING["scores"]
 MODELS = {
     "classification": {
         "MLP": MLPClassifier(),
@@ -54,7 +50,6 @@ MODELS = {
         "gradient boosting": ensemble.HistGradientBoostingRegressor(),
     },
 }
-SETTING = harness.read_setting(__file__)
 
 
 def candidates(arm, plan, n_samples, seeds):
@@ -164,7 +159,7 @@ def trace(curve, dataset, plan, split, train, test):
         batch_size=redistribution_size(len(train), 0.15),
         max_epochs=plan["curve_epochs"],
         random_state=2 * split,
-    ).set_params(**CURVES[curve][0])
+    ).set_params(**CURVES[curve]["parameters"])
     # The validation set is only looked at, so both fits are the same, bit for bit.
     curves = {
         name: model.fit(X_train, y_train, X_val=X, y_val=y).validation_loss_curve_

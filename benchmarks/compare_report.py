@@ -7,27 +7,20 @@ import numpy as np
 import pages
 import pandas as pd
 from evidence import corrected_interval, verdict
-from harness import RESULTS, load_frame, read_json
+from harness import RESULTS, load_frame, read_json, read_setting
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 CONTROLS = ("no re-Batch", "random")
 LOSSES = ("log loss", "RMSE")  # less is better
-COLOURS = {"min-loss": "tab:blue", "max-loss": "tab:orange", "random": "tab:green"}
-# At ratio .15: the parameters of the curve, its colour and line.
-CURVES = {
-    "no re-Batch": ({"ratio": 0}, "black", "-"),
-    "min-loss, moved": ({"strategy": "min-loss", "repeats": 1}, "tab:blue", ":"),
-    "min-loss, twice": ({"strategy": "min-loss", "repeats": 2}, "tab:blue", "-"),
-    "max-loss, left out": ({"strategy": "max-loss", "repeats": 0}, "tab:orange", "--"),
-    "max-loss, twice": ({"strategy": "max-loss", "repeats": 2}, "tab:orange", "-"),
-}
+SETTING = read_setting(__file__)
+COLOURS, CURVES = SETTING["colours"], SETTING["curves"]
 REPEATS = {0: "left out", 1: "moved", 2: "twice"}
 
 
 def describe(results):
     """Write the section of a data set."""
-    functions = compare, count_choices, load_frame, mean_cell, in_seconds
+    functions = compare, count_choices, load_frame, mean_cell
     return pages.fill_template("compare_data", *functions, results=results)
 
 
@@ -60,14 +53,13 @@ def write_page(names, docs):
         for part, draw in (("curves", _draw_curves), ("ratio", _draw_ratio)):
             file = f"{results['data']['name']}_{part}.png"
             pages.save_figure(draw(results), docs / "images" / "compare" / file)
-    first = everything[0]
     pages.fill_page(
         docs / "compare.md",
         *(describe, pages.list_versions),
         everything=everything,
-        first=first,
+        first=everything[0],
         found=pd.concat(map(compare, everything)),
-        n_candidates=_candidates(first).groupby(["arm", "split"]).size().max(),
+        n_candidates=_candidates(everything[0]).groupby(["arm", "split"]).size().max(),
     )
 
 
@@ -76,10 +68,11 @@ def _draw_curves(results):
     loss = {"classification": "log loss", "regression": "squared error (scaled target)"}
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, part in zip(figure.subplots(1, 2), ("train", "test"), strict=True):
-        for label, (_, colour, line) in CURVES.items():
+        for label, curve in CURVES.items():
             curves = [run[part] for run in results["curves"] if run["curve"] == label]
             mean = np.mean(curves, axis=0)
-            axes.plot(np.arange(1, len(mean) + 1), mean, line, c=colour, label=label)
+            epochs = np.arange(1, len(mean) + 1)
+            axes.plot(epochs, mean, label=label, **curve["style"])
         axes.set(title=f"{part} rows", xlabel="epoch", yscale="log")
         low, high = axes.get_ylim()
         # Over some decades the labels between the powers of ten would overlap.
@@ -97,26 +90,25 @@ def _draw_ratio(results):
     inner, plan = _candidates(results), results["plan"]
     # Of a control's two seeds, the one whose initial weights are re-Batch's.
     inner["choice"] = inner.choice.str.removesuffix(", seed 0")
-    inner = inner.explode("scores").groupby(["choice", "repeats", "ratio"]).scores
+    folds = inner.explode("scores").groupby(["choice", "repeats", "ratio"]).scores
+    inner = folds.apply(lambda own: pd.Series(own.to_list())).unstack()
     name = list(results["runs"][0]["scores"])[-1]
     places = np.arange(len(plan["ratios"]))
+    test_by_train = 1 / (plan["inner_folds"] - 1)
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     grid = figure.subplots(2, len(plan["repeats"]), sharex=True, sharey="row")
     for (above, below), repeats in zip(grid.T, plan["repeats"], strict=True):
-
-        def scores_of(choice, repeats=repeats):  # (n_ratios, n_validation_folds)
-            cases = [(choice, repeats, ratio) for ratio in plan["ratios"]]
-            return np.array([inner.get_group(case) for case in cases], dtype=float)
-
-        plain = scores_of("plain")
-        above.plot(places, np.mean(plain, axis=1), "k.-", label="no re-Batch")
+        scores = inner.xs(repeats, level="repeats")  # a row for each ratio
+        plain = scores.loc["plain"]
+        above.plot(places, plain.mean(axis=1), "k.-", label="no re-Batch")
         below.axhline(0, color="black", linewidth=1)
         for k, (strategy, colour) in enumerate(COLOURS.items()):
-            scores = scores_of(strategy)
-            above.plot(places, np.mean(scores, axis=1), ".-", c=colour, label=strategy)
-            test_by_train = 1 / (plan["inner_folds"] - 1)
-            gains = [corrected_interval(g, test_by_train) for g in scores - plain]
-            means, _, highs = np.transpose(gains)
+            own = scores.loc[strategy]
+            above.plot(places, own.mean(axis=1), ".-", c=colour, label=strategy)
+            gains = (own - plain).apply(
+                corrected_interval, axis=1, args=[test_by_train]
+            )
+            means, _, highs = np.transpose(gains.to_list())
             x = places + (k - 1) * 0.15
             below.errorbar(x, means, highs - means, fmt=".", c=colour, capsize=2)
         above.set_title(f"repeats {repeats}: {REPEATS[repeats]}")
@@ -145,9 +137,3 @@ def mean_cell(values, scores, results, sign=""):
     decimals = int(np.clip(3 - np.floor(np.log10(abs(scores.mean()))), 0, 3))
     interval = corrected_interval(values, _outer_ratio(results))
     return pages.minus(pages.as_interval(interval, f"{sign}.{decimals}f"))
-
-
-def in_seconds(values):
-    """Write the median of times."""
-    seconds = values.median()
-    return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
