@@ -1,10 +1,6 @@
 """What do estimators stand: many fits in a process, any order, any argument, threads?
 
-    python benchmarks/abuse.py                # all sections, some six minutes
-    python benchmarks/abuse.py --only fits    # one of them anew
-    python benchmarks/abuse.py --quick        # a little of each
-
-docs/promises.md has the results.
+All sections take some six minutes. docs/promises.md has the results.
 """
 
 import gc
@@ -25,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import promises
 import torch
-from harness import ROOT, run_and_write, single
+from harness import ROOT, read_setting, run_and_write, single
 from kills import digest_of
 from memory import memory
 from scipy import stats
@@ -42,10 +38,7 @@ from skrebatch import (
 
 X, Y = make_classification(40, 4, random_state=0)
 NUMBERS = make_regression(40, 4, random_state=0)[1]
-N_FITS, N_READINGS, SHARE_OF_WARM_UP = 10_000, 50, 0.2
-N_THREADS, N_IN_THREADS = 8, 200
-# The tests, and how many times as many examples as in the test suite.
-LONG = {"any order": ("test_any_order.py", 5), "arguments": ("test_fuzz.py", 3)}
+SETTING = read_setting(__file__)
 
 
 class Interrupting(Strategy):
@@ -115,7 +108,7 @@ def look():
 
 def slope(readings, name):
     """Fit a straight line through readings; give its slope and a 95 % interval."""
-    kept = readings[int(SHARE_OF_WARM_UP * len(readings)) :]
+    kept = readings[int(SETTING["fits"]["warm_up"] * len(readings)) :]
     values = [r[name] for r in kept]
     if len(set(values)) == 1:
         return [0.0, 0.0, 0.0]
@@ -131,7 +124,8 @@ def fits(quick):
     """
     if not sys.platform.startswith("linux"):
         return None
-    n_fits, every = (600, 60) if quick else (N_FITS, N_FITS // N_READINGS)
+    n_fits = 600 if quick else SETTING["fits"]["number"]
+    every = n_fits // (10 if quick else SETTING["fits"]["readings"])
     readings, ends = [{"fits": 0, **look()}], Counter()
     kinds = itertools.cycle(KINDS)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,13 +146,13 @@ def fits(quick):
 
 def long_run(name, quick):
     """Run tests of the suite with more examples, in a process of its own."""
-    tests, times = LONG[name]
-    times = 1 if quick else times
+    tests = SETTING["tests"][name]
+    times = 1 if quick else tests["times"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "tally.json")
         more = {"SKREBATCH_FUZZ": str(times), "SKREBATCH_TALLY": str(file)}
         options = ["-q", "-x", "-p", "no:cacheprovider"]
-        command = [sys.executable, "-m", "pytest", *options, f"tests/{tests}"]
+        command = [sys.executable, "-m", "pytest", *options, f"tests/{tests['file']}"]
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **more})
         found = json.loads(file.read_text("utf-8"))
     ends = Counter()
@@ -169,14 +163,8 @@ def long_run(name, quick):
 
 def threads(quick):
     """Compare fits and searches in threads with the same one after the other."""
-    n_fits = 12 if quick else N_IN_THREADS
-    options = [
-        {},
-        {"strategy": "infobatch", "dtype": "float64"},
-        {"n_networks": 3, "choose": "together"},
-        {"early_stopping": True, "lr_schedule": "cosine"},
-        {"dropout": 0.2, "batch_norm": True, "optimizer": "rmsprop"},
-    ]
+    at_once, options = SETTING["threads"]["at_once"], SETTING["threads"]["options"]
+    n_fits = 12 if quick else SETTING["threads"]["fits"]
     work = [
         classifier(max_epochs=5, random_state=i, **options[i % len(options)])
         for i in range(n_fits)
@@ -191,10 +179,10 @@ def threads(quick):
 
     expected = list(map(result, work))
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(N_THREADS) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         found = list(pool.map(result, work))
     return {
-        "at_once": N_THREADS,
+        "at_once": at_once,
         "fits": n_fits,
         "searches": len(work) - n_fits,
         "equal_to_the_bit": sum(map(operator.eq, found, expected)),
@@ -204,8 +192,7 @@ def threads(quick):
 
 SECTIONS = {
     "fits": fits,
-    "any order": partial(long_run, "any order"),
-    "arguments": partial(long_run, "arguments"),
+    **{name: partial(long_run, name) for name in SETTING["tests"]},
     "threads": threads,
 }
 
