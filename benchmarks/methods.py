@@ -1,11 +1,8 @@
 """What does each way to choose bring, and what does it cost?
 
-    python benchmarks/methods.py                  # all sections, some ten minutes
-    python benchmarks/methods.py --only effect    # one section anew
-    python benchmarks/methods.py --page           # docs/methods.md from the results
-
 Arms train the same network from the same initial weights on the same splits, at the
 same batch size and for equally many epochs. They are in methods.toml.
+All sections take some ten minutes. The page is docs/methods.md.
 """
 
 import gc
@@ -40,20 +37,11 @@ SCHEDULES = {
     PLAIN: {"ratio": 0},
     "plain training, early stopping": {"ratio": 0, "early_stopping": True},
 }
-for schedule, warmup, smoothing in itertools.product(
-    ("constant", "linear", "cosine", "step"), (0, 10), (0, 0.95)
-):
-    SCHEDULES[f"{schedule}, warm-up {warmup}, smoothing {smoothing}"] = {
-        **LEFT_OUT,
-        "ratio": 0.3,
-        "ratio_schedule": schedule,
-        "warmup_epochs": warmup,
-        "loss_smoothing": smoothing,
-    }
-# By section: the scores, with their scorers.
-TWO = {"log loss": "neg_log_loss", "accuracy": "accuracy"}
-RARE = {"recall": "recall", "balanced accuracy": "balanced_accuracy"}
-WRONG = 0.2  # share of the training labels that is flipped in the set of that name
+for values in itertools.product(*SETTING["schedules"].values()):
+    name = "{}, warm-up {}, smoothing {}".format(*values)
+    schedule = dict(zip(SETTING["schedules"], values, strict=True))
+    SCHEDULES[name] = {**LEFT_OUT, "ratio": 0.3, **schedule}
+TWO, RARE = SETTING["scorers"]["always"], SETTING["scorers"]["rare"]
 
 
 def is_here(name):
@@ -80,7 +68,7 @@ def flip(y, rate, seed):
     return flipped
 
 
-def compare(data, arms, scorers, size, epochs):
+def compare(data, arms, scorers, size):
     """Fit all arms on every split, side by side, and score them on the test rows."""
     found = {arm: {name: [] for name in scorers} for arm in arms}
     splits = list(enumerate(data.splits(size["folds"], size["repeats"])))
@@ -88,8 +76,8 @@ def compare(data, arms, scorers, size, epochs):
         X, X_test = data.prepare(train, test)
         y = data.y[train]
         if data.name == "wrong labels":
-            y = flip(y, WRONG, [SEED, split])
-        fixed = {"batch_size": size["batch_size"], "max_epochs": epochs}
+            y = flip(y, SETTING["wrong"], [SEED, split])
+        fixed = {"batch_size": size["batch_size"], "max_epochs": size["epochs"]}
         models = {
             arm: single(**fixed, random_state=split, **parameters)
             for arm, parameters in arms.items()
@@ -104,7 +92,7 @@ def compare(data, arms, scorers, size, epochs):
         "rows": len(data.X),
         "features": int(X.shape[1]),
         "positive": round(float(np.mean(data.y)), 3),
-        "epochs": epochs,
+        "epochs": size["epochs"],
         "scores": found,
     }
 
@@ -165,22 +153,18 @@ def time_plans(size):
     return {"rows": rows, "batch_size": batch_size, "seconds": seconds}
 
 
-def compare_all(names, arms, scorers, size, epochs):
+def compare_all(names, arms, scorers, size):
     """Compare arms on those of the data sets that need no download."""
     data_sets = map(find, filter(is_here, names))
-    return [compare(data, arms, scorers, size, epochs) for data in data_sets]
+    return [compare(data, arms, scorers, size) for data in data_sets]
 
 
 SECTIONS = {
-    "effect": lambda size: compare_all(
-        size["data"], METHODS, TWO, size, size["epochs"]
-    ),
+    "effect": lambda size: compare_all(size["data"], METHODS, TWO, size),
     # Leaves out hard samples where one class is rare, and where labels are wrong.
-    "balanced": lambda size: compare_all(
-        ["imbalanced"], BALANCED, RARE | TWO, size, size["epochs"]
-    ),
+    "balanced": lambda size: compare_all(["imbalanced"], BALANCED, RARE | TWO, size),
     "schedules": lambda size: compare_all(
-        ["wrong labels"], SCHEDULES, TWO, size, size["schedule_epochs"]
+        ["wrong labels"], SCHEDULES, TWO, size | {"epochs": size["schedule_epochs"]}
     ),
     "cost": cost,
 }
