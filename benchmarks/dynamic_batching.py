@@ -1,10 +1,8 @@
 """How much padding, and how much time, do dynamic batches save?
 
-    python benchmarks/dynamic_batching.py           # all sections, some minutes
-    python benchmarks/dynamic_batching.py --page    # docs/lengths.md alone
-
 Rows are of log-uniform lengths. Batches of a fixed number of rows, and of a budget of
-elements, are made of the same orders and padded to their longest row.
+elements, are made of the same orders and padded to their longest row. It takes some
+minutes; the page is docs/lengths.md.
 """
 
 import itertools
@@ -14,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from harness import DOCS, run_and_write, single
-from pages import as_quartiles, fill_blocks
+from pages import fill_blocks
 from skorch import NeuralNetBinaryClassifier
 from speed import measure
 
@@ -85,19 +83,15 @@ def times():
         sampler = skrebatch.DynamicBatchSampler(lengths, budget, random_state=0)
         iterator = {"batch_sampler": sampler, "batch_size": 1}
         dynamic = {f"iterator_train__{name}": iterator[name] for name in iterator}
-        estimator, net = partial(make_estimator, network), partial(make_net, network)
-        target = y.astype(np.float32)
-        pairs = {
-            "estimator": {
-                "fixed": partial(estimator(batch_size=rows).fit, X, y),
-                "dynamic": partial(estimator(max_elements=budget).fit, X, y),
-            },
-            "skorch": {
-                "fixed": partial(net(batch_size=rows).fit, X, target),
-                "dynamic": partial(net(batch_size=rows, **dynamic).fit, X, target),
-            },
+        fits = {
+            "estimator": (make_estimator, y, {"max_elements": budget}),
+            "skorch": (make_net, y.astype(np.float32), {"batch_size": rows, **dynamic}),
         }
-        for name, pair in pairs.items():
+        for name, (make, target, options) in fits.items():
+            pair = {
+                "fixed": partial(make(network, batch_size=rows).fit, X, target),
+                "dynamic": partial(make(network, **options).fit, X, target),
+            }
             seconds = measure(f"{name}, {channels}, {rows} rows", pair, REPETITIONS)
             cell = {"training": name, "channels": channels, "rows": rows}
             cells.append({**cell, "seconds": seconds})
@@ -110,11 +104,10 @@ def make_estimator(network, **options):
 
 
 def make_net(network, **options):
+    module = {"n_features": LONGEST, "variable_length": True, **network}
     return NeuralNetBinaryClassifier(
         skrebatch.TabularCNN,
-        module__n_features=LONGEST,
-        module__variable_length=True,
-        **{f"module__{name}": value for name, value in network.items()},
+        **{f"module__{name}": value for name, value in module.items()},
         optimizer=torch.optim.Adam,
         lr=1e-3,
         max_epochs=EPOCHS,
@@ -125,17 +118,12 @@ def make_net(network, **options):
     )
 
 
-def shares(values):
-    """Write the median of shares with their quartiles."""
-    return as_quartiles(values, spec=".1%").replace("%", " %")
-
-
 def write_page(results):
     """Put the tables into the page."""
     seeds = results["padding"]["seeds"]
     kinds = {kind: pd.DataFrame([seed[kind] for seed in seeds]) for kind in seeds[0]}
     page, template = DOCS / "lengths.md", "dynamic_batching"
-    fill_blocks(page, template, shares, np.median, **results, kinds=kinds, rows=ROWS)
+    fill_blocks(page, template, np.median, **results, kinds=kinds, rows=ROWS)
 
 
 if __name__ == "__main__":
