@@ -1,10 +1,7 @@
 """The lecture's experiment on the Cleveland heart data, with seeds and intervals.
 
-    python benchmarks/lecture.py           # some five minutes
-    python benchmarks/lecture.py --page    # docs/lecture.md from results
-
 Each condition is run with ten seeds on the lecture's own split, and on ten other
-splits. Needs the extra `imbalance`.
+splits, in some five minutes. Needs the extra `imbalance`. The page is docs/lecture.md.
 """
 
 from functools import partial
@@ -12,14 +9,13 @@ from functools import partial
 import pandas as pd
 from datasets import load
 from evidence import corrected_interval
-from harness import DOCS, read_setting, run_parallel, run_whole, single
+from harness import DOCS, read_setting, run_parallel, run_whole, score, single
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
 from joblib import delayed
 from pages import fill_page
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
-from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -27,7 +23,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 CATEGORICAL = ["cp", "restecg", "slope", "thal"]
 SPLIT_SEED = 42
 N_SEEDS = 10
-SCORES = "accuracy", "F1"
+SCORERS = {"accuracy": "accuracy", "F1": "f1"}
 SETTING = read_setting(__file__)
 NETWORK, CONDITIONS = SETTING["network"], SETTING["conditions"]
 
@@ -63,13 +59,12 @@ def evaluate(dataset, condition, split, seed, max_epochs):
         dataset.X, dataset.y, test_size=0.2, random_state=split, stratify=dataset.y
     )
     model = make_model(condition, max_epochs, seed).fit(X_train, y_train)
-    predicted = model.predict(X_test)
+    scores = score(model, X_test, y_test, SCORERS)
     return {
         "condition": condition,
         "split": split,
         "seed": seed,
-        "accuracy": round(accuracy_score(y_test, predicted), 6),
-        "F1": round(f1_score(y_test, predicted), 6),
+        **{name: round(value, 6) for name, value in scores.items()},
     }
 
 
@@ -96,17 +91,19 @@ def scores_of(results, own_split):
     """Group the scores by condition, on the lecture's split or on the others."""
     frame = pd.DataFrame(results["runs"])
     frame = frame[(frame.split == SPLIT_SEED) == own_split]
-    return frame.groupby("condition", sort=False)[list(SCORES)]
+    return frame.groupby("condition", sort=False)[list(SCORERS)]
 
 
 def write_page(results, docs):
     """Write the page from the results."""
-    values = {
-        "own": scores_of(results, own_split=True),
-        "others": scores_of(results, own_split=False),
-        "conditions": CONDITIONS,
-    }
-    fill_page(docs / "lecture.md", corrected_interval, **results, **values)
+    fill_page(
+        docs / "lecture.md",
+        corrected_interval,
+        **results,
+        conditions=CONDITIONS,
+        own=scores_of(results, own_split=True),
+        others=scores_of(results, own_split=False),
+    )
 
 
 if __name__ == "__main__":

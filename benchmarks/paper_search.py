@@ -62,20 +62,18 @@ def run_search(name, arm, split, plan):
     search = make_search(search, model, grid, dataset, plan["inner_folds"])
     with threadpool_limits(1):
         seconds = fit(search, dataset.X.iloc[train], dataset.y[train])
-    scorers = SCORES[dataset.task]
     best = {
-        name.removeprefix("model__").removeprefix("regressor__"): value
-        for name, value in search.best_params_.items()
+        name.rpartition("__")[2]: value for name, value in search.best_params_.items()
     }
-    run = {
-        "data": name,
-        "arm": arm,
-        "split": split,
+    scorers = SCORES[dataset.task]
+    found = {
         "candidates": len(search.cv_results_["params"]),
         "best": best,
         "scores": score(search, dataset.X.iloc[test], dataset.y[test], scorers),
     }
-    return {"run": rounded(run), "seconds": seconds, "refit": search.refit_time_}
+    case = {"data": name, "arm": arm, "split": split}
+    cost = {"seconds": seconds, "refit": search.refit_time_}
+    return {"run": rounded(case | found), "cost": case | cost}
 
 
 def run_searches(plan, setting, n_jobs, folder):
@@ -93,9 +91,5 @@ def run_searches(plan, setting, n_jobs, folder):
     done = run_jobs(run_search, jobs, setting, folder / PARTS, n_jobs)
     results = {**setting, "runs": [part["run"] for part in done]}
     write_json(folder / "paper_search.json", results, indent=None)
-    costs = [
-        {name: part["run"][name] for name in ("data", "arm", "split")}
-        | {name: part[name] for name in ("seconds", "refit")}
-        for part in done
-    ]
+    costs = [part["cost"] for part in done]
     write_json(folder / "paper_search_seconds.json", rounded(costs, 3), indent=None)
