@@ -1,11 +1,8 @@
 """The estimators as they come, against scikit-learn's and other networks.
 
-    python benchmarks/defaults.py --choose      # the defaults, on development tables
-    python benchmarks/defaults.py               # the comparison, on other tables
-    python benchmarks/defaults.py --page        # the pages from results
-
-A run that was interrupted goes on where it stopped. Models of pytabkit take part where
-it is installed (`pip install pytabkit`).
+With `--choose` the defaults are compared with candidates, on development tables. A run
+that was interrupted goes on where it stopped. Models of pytabkit take part where it is
+installed (`pip install pytabkit`).
 """
 
 from importlib.util import find_spec

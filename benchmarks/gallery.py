@@ -1,7 +1,5 @@
 """Draw the pictures of docs/index.md and docs/inspection.md.
 
-    python benchmarks/gallery.py
-
 The data are those that scikit-learn ships. For docs/inspection.md a fifth of the labels
 of breast cancer is flipped, so that there is something to see.
 """

@@ -1,7 +1,8 @@
 """What the scripts share: command line, parallel jobs, files and environment.
 
 What a script runs is in the TOML file beside it where it has one. What it finds goes to
-benchmarks/results. Its page is written from these results alone, see pages.py. There
+benchmarks/results. Its page is written from these results alone, see pages.py; with
+`--page` this is all that a script does, and `--only` runs sections of it anew. There
 are three frames: `run_and_write` for scripts in sections, `run_whole` for others, and
 `run_and_choose` for a comparison with models whose setting was chosen before it.
 """

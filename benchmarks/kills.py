@@ -1,11 +1,9 @@
 """Kill fits and searches at random moments, go on, and compare the results by the bit.
 
-    python benchmarks/kills.py           # a hundred kills
-    python benchmarks/kills.py --page    # docs/interruption.md from the results
-
 Each case is run to its end once, undisturbed. Then it is run again, killed by SIGKILL
 after a random time and started anew, until it ends: what it finds must be the same to
 the bit, no file may be torn, and none may be left over. Needs `fork`.
+The page is docs/interruption.md.
 """
 
 import os

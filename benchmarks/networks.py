@@ -1,11 +1,8 @@
 """What do the options of the network and its precision cost, and what do they bring?
 
-    python benchmarks/networks.py                  # all tables, about five minutes
-    python benchmarks/networks.py --only small     # one of them anew
-    python benchmarks/networks.py --page           # docs/networks.md from the results
-
 Every option is compared with the default network in float32, on the same data and from
-the same seed: the CPU time of a fit, and the accuracy on a test set.
+the same seed: the CPU time of a fit, and the accuracy on a test set. It takes about
+five minutes; the page is docs/networks.md.
 """
 
 import time

@@ -1,11 +1,9 @@
 """The paper's experiments: its tables 4 to 9 in each reading of the method.
 
-    python benchmarks/paper.py          # everything, in half an hour on two cores
-    python benchmarks/paper.py --page   # docs/paper.md from results
-
-A run that is killed goes on where it stopped: finished parts are kept in a folder
-beside the results. The same command gives the same JSON to the bit, but for the seconds
-of the search. Data sets that can't be had are left out and named.
+It takes half an hour on two cores; the page is docs/paper.md. A run that is killed goes
+on where it stopped: finished parts are kept in a folder beside the results. The same
+command gives the same JSON to the bit, but for the seconds of the search. Data sets
+that can't be had are left out and named.
 """
 
 import shutil

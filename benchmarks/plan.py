@@ -1,11 +1,8 @@
 """What would 10⁹ rows, or 10⁵ fits, take on a cluster?
 
-    python benchmarks/plan.py           # a minute
-    python benchmarks/plan.py --page    # docs/plan.md alone
-
 Chooses the B samples of lowest loss among shards, as machines would that each hold some
 of the rows. What they send is counted, what each computes is timed; training is taken
-from the results of speed.py.
+from the results of speed.py. It takes a minute; the page is docs/plan.md.
 """
 
 import itertools
@@ -196,13 +193,11 @@ def trained(speed):
 def run():
     """Simulate the choice, and measure what it takes."""
     return {
-        "ratio": RATIO,
+        **SETTING,
         "digit": DIGIT,
         "simulation": simulate(),
         "seconds": measure(),
         "training": trained(read_json(RESULTS / "speed.json")),
-        "cluster": SETTING["cluster"],
-        "epochs": SETTING["epochs"],
     }
 
 

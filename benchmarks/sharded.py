@@ -1,11 +1,8 @@
 """One fit by two processes: what is gained, and is the result that of one?
 
-    python benchmarks/sharded.py           # some three minutes on two cores
-    python benchmarks/sharded.py --page    # docs/distributed.md from the results
-
 Two processes hold half of a table each, and fit it together with `fit_distributed`. In
 turns with that, one of them fits the whole table alone, on one thread, while the other
-waits.
+waits. It takes some three minutes on two cores; the page is docs/distributed.md.
 """
 
 import itertools
