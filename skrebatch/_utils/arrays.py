@@ -19,7 +19,9 @@ def refuse_masked(values: Any, name: str) -> None:
     """Raise ValueError for masked values; numpy would use what is below the mask."""
     is_list = isinstance(values, list | tuple)
     for i, part in enumerate(values if is_list else [values]):
-        mask = np.ma.getmask(part) if isinstance(part, np.ma.MaskedArray) else False
+        if not isinstance(part, np.ma.MaskedArray):
+            continue
+        mask = np.ma.getmask(part)
         if not np.any(mask):
             continue
         place = np.argwhere(mask)[0].tolist()

@@ -216,7 +216,8 @@ def as_indices(values: ArrayLike, name: str) -> Indices:
             f"{indices.shape} and dtype {indices.dtype}."
         )
     # As int: numpy 1 compares its own integers with others as floats.
-    if indices.size and int(indices.max()) > np.iinfo(np.intp).max:
+    may_be_large = indices.size and indices.dtype.kind == "u"
+    if may_be_large and int(indices.max()) > np.iinfo(np.intp).max:
         raise ValueError(f"{name} contains {indices.max()}, which is too large.")
     return indices.astype(np.intp, copy=False)
 

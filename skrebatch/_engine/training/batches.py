@@ -113,22 +113,18 @@ class BatchLoop:
                 self._announce_end((batch_rows, targets), outputs)
 
     def _iter_steps(self, segment: Segment, rows: torch.Tensor) -> Iterator[Any]:
-        """Yield the step for each batch of a segment, prepared for the batch."""
+        """Return the step for each batch of a segment, prepared for the batch."""
         module, shape = self.module, (segment.n_networks, segment.n_rows)
         if module.architecture.variable_length:
-            for batch in rows:
-                longest = int(self.table.features[batch, -1].max())
-                yield module.short_step(*shape, longest)
-            return
+            ends = self.table.features[:, -1]
+            return (module.short_step(*shape, int(ends[b].max())) for b in rows)
         step = module.step(*shape)
         if module.architecture.batch_norm or module.architecture.dropout:
             states = iter_step_state(
                 step, module.architecture, segment, self.plan, self.mask_rngs
             )
-            for _ in states:
-                yield step
-        else:
-            yield from itertools.repeat(step, len(rows))
+            return (step for _ in states)
+        return itertools.repeat(step, len(rows))
 
     def _read_rows(self, segment: Segment, rows: torch.Tensor, step: Any) -> None:
         """Copy the features of a batch; add noise to augmented copies."""
