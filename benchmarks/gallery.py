@@ -8,7 +8,7 @@ from functools import partial
 
 import matplotlib
 import numpy as np
-from harness import DOCS, single
+from harness import DOCS, read_setting, single
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from pages import save_figure
@@ -26,8 +26,8 @@ from skrebatch import (
 )
 from skrebatch.plots._style import COLOURS
 
-SEED = 0
-FLIPPED = 0.2
+SETTING = read_setting(__file__)
+SEED = SETTING["network"]["random_state"]
 
 
 def draw_idea(n_samples=40, ratio=0.15):
@@ -81,28 +81,23 @@ def load_flipped():
         X, y, test_size=0.3, stratify=y, random_state=SEED
     )
     scaler = StandardScaler().fit(X_train)
-    n_flipped = int(FLIPPED * len(y_train))
+    n_flipped = int(SETTING["flipped"] * len(y_train))
     rng = np.random.default_rng(SEED)
     flipped = rng.choice(len(y_train), n_flipped, replace=False)
     y_train[flipped] = 1 - y_train[flipped]
     return scaler.transform(X_train), y_train, scaler.transform(X_val), y_val
 
 
-make_model = partial(
-    single, batch_size=32, max_epochs=60, record_losses=True, random_state=SEED
-)
-EASIEST_TWICE = {"strategy": "min-loss", "repeats": 2}
-HARDEST_LEFT_OUT = {"strategy": "max-loss", "repeats": 0}
+make_model = partial(single, **SETTING["network"])
+EASIEST_TWICE, HARDEST_LEFT_OUT = SETTING["easiest_twice"], SETTING["hardest_left_out"]
 
 
 def draw_inspection():
     """Draw the pictures of docs/inspection.md, by name."""
     X, y, X_val, y_val = load_flipped()
-    widths = dict.fromkeys(["loss_curves", "straight_lines", "ratio_curves"], 8)
-    widths |= {"data_map": 6, "choices": 6}
     axes = {
         name: Figure(figsize=(width, 4), layout="constrained").subplots()
-        for name, width in widths.items()
+        for name, width in SETTING["widths"].items()
     }
     validation = {"X_val": X_val, "y_val": y_val}
     models = {
@@ -115,13 +110,8 @@ def draw_inspection():
         make_model(ratio=ratio, **EASIEST_TWICE).fit(X, y) for ratio in (0, 0.15, 0.3)
     ]
     LossCurveDisplay.from_estimator(models, fit_line=True, ax=axes["straight_lines"])
-    grid = {
-        "ratio": [0, 0.03, 0.08, 0.15, 0.3, 0.45],
-        "strategy": ["min-loss", "max-loss", "random"],
-        "random_state": [0, 1],
-    }
     hardest_left_out = make_model(max_epochs=30, **HARDEST_LEFT_OUT)
-    search = FusedGridSearchCV(hardest_left_out, grid).fit(X, y)
+    search = FusedGridSearchCV(hardest_left_out, SETTING["searched"]).fit(X, y)
     RatioCurveDisplay.from_search(search, ax=axes["ratio_curves"])
     model = make_model(ratio=0.3, **HARDEST_LEFT_OUT).fit(X, y)
     for name, kind in (("data_map", "map"), ("choices", "choices")):

@@ -121,11 +121,8 @@ def ranks(areas):
 
 def control_table(frame):
     """Tabulate paired differences to the controls."""
-    cases = list(
-        itertools.product(
-            paper_claims.names_of(frame), CHOICES, paper_claims.ratios_of(frame)
-        )
-    )
+    names, ratios = paper_claims.names_of(frame), paper_claims.ratios_of(frame)
+    cases = list(itertools.product(names, CHOICES, ratios))
     rows = [
         {"": f"{TITLES[name]}, {method}", "ratio": ratio}
         for name, method, ratio in cases

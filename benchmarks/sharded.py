@@ -16,24 +16,21 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.distributed as dist
-from harness import DOCS, read_json, run_whole, single, write_json
+from harness import DOCS, read_json, read_setting, run_whole, single, write_json
 from pages import fill_blocks
 from sklearn.datasets import make_classification
 
 from skrebatch import fit_distributed
 
-N_PROCESSES = 2
-REPETITIONS = 5
-EPOCHS = 3
-# Rows, features, rows of a mini-batch.
-CELLS = [(10_000, 8, 128), (50_000, 30, 256), (50_000, 30, 1024), (50_000, 30, 4096)]
+SETTING = read_setting(__file__)
+N_PROCESSES, EPOCHS = SETTING["processes"], SETTING["epochs"]
 
 
-def compare(n_rows, n_features, batch_size, dtype, seed):
+def compare(rows, features, batch_size, dtype, seed):
     """Fit together and alone; return seconds, and how far the results are apart."""
     rank, n_processes = dist.get_rank(), dist.get_world_size()
     X, y = make_classification(
-        n_rows, n_features, n_informative=5, flip_y=0.2, random_state=seed
+        rows, features, n_informative=5, flip_y=0.2, random_state=seed
     )
     model = single(
         ratio=0.15,
@@ -43,7 +40,7 @@ def compare(n_rows, n_features, batch_size, dtype, seed):
         dtype=dtype,
         random_state=seed,
     )
-    own = slice(rank * n_rows // n_processes, (rank + 1) * n_rows // n_processes)
+    own = slice(rank * rows // n_processes, (rank + 1) * rows // n_processes)
     dist.barrier()
     start = time.perf_counter()
     fit_distributed(model, X[own], y[own])
@@ -72,12 +69,12 @@ def work(path):
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     cells = []
-    for shape, dtype in itertools.product(CELLS, ("float32", "float64")):
-        n_rows, *rest = shape
-        compare(n_rows // 10, *rest, dtype, 0)  # loads what a first fit loads
-        runs = [compare(*shape, dtype, seed) for seed in range(REPETITIONS)]
-        cell = dict(zip(("rows", "features", "batch_size"), shape, strict=True))
-        cells.append({**cell, "dtype": dtype, "runs": runs})
+    for table, dtype in itertools.product(SETTING["cells"], ("float32", "float64")):
+        cell = {**table, "dtype": dtype}
+        # Loads what a first fit loads.
+        compare(**cell | {"rows": table["rows"] // 10}, seed=0)
+        runs = [compare(**cell, seed=seed) for seed in range(SETTING["repetitions"])]
+        cells.append({**cell, "runs": runs})
         if dist.get_rank() == 0:
             print(cells[-1], flush=True)
     if dist.get_rank() == 0:
