@@ -5,6 +5,7 @@ One that has `quality_` after `fit` says how sound it takes each training row to
 `is_issue_`, if it has that, which rows it would have somebody look at.
 """
 
+import importlib
 from functools import cache
 from itertools import product
 
@@ -152,17 +153,20 @@ def score_found(is_wrong, model):
     return scores
 
 
-def run_script(description, stem, task, sections, choice, write_page, n_networks):
-    """Run a benchmark by its command line, and write its page."""
-    facts = {"n_networks": n_networks, "left_out": LEFT_OUT}
+def run_script(stem, task):
+    """Run a benchmark of wrong rows by its command line, and write its page."""
+    # By name: the cache can store classes of a module, but not those of a script.
+    script = importlib.import_module(stem)
+    facts = {"n_networks": script.PLAIN.n_networks, "left_out": LEFT_OUT}
 
     def compare(n_jobs, quick):
-        return {**facts, **run(JUDGED, task, sections, 1 if quick else FOLDS, n_jobs)}
+        n_splits = 1 if quick else FOLDS
+        return {**facts, **run(JUDGED, task, script.SECTIONS, n_splits, n_jobs)}
 
     def choose(n_jobs, quick):
-        return run(DEVELOPMENT, task, choice, 1 if quick else FOLDS, n_jobs)
+        return run(DEVELOPMENT, task, script.CHOICE, 1 if quick else FOLDS, n_jobs)
 
-    run_and_choose(description, stem, compare, choose, write_page)
+    run_and_choose(script.__doc__, stem, compare, choose, script.write_page)
 
 
 def run(names, task, sections, n_splits, n_jobs):

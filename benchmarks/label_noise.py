@@ -136,15 +136,5 @@ CHOICE = [(TRAINED, EXTREMES), (SOUGHT, [MAIN, ("symmetric", 0.1, 1)])]
 write_page = partial(corruption_report.write_page, "label_noise", **SETTING["page"])
 
 
-def main():
-    sections = "classification", SECTIONS, CHOICE
-    corruption.run_script(
-        __doc__, "label_noise", *sections, write_page, PLAIN.n_networks
-    )
-
-
 if __name__ == "__main__":
-    # The cache can store classes of a module, but not those of a script.
-    import label_noise
-
-    label_noise.main()
+    corruption.run_script("label_noise", "classification")

@@ -6,6 +6,7 @@ the process held after the same call on 100 rows, and without the data.
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +14,7 @@ import numpy as np
 import sklearn
 import torch
 from harness import single
+from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 from tqdm import tqdm
 
@@ -43,39 +45,21 @@ def make_data(n_samples, n_features=N_FEATURES):
     return X, (X[:, 0] + noise > 0).astype(np.int64)
 
 
-def fit_one(X, y):
-    """Fit one network, as in the paper, with large batches."""
-    single(batch_size=1024, max_epochs=2, random_state=0).fit(X, y)
-
-
-def fit_default(X, y):
-    """Fit the ten networks of the defaults."""
-    ReBatchCNNClassifier(max_epochs=2, random_state=0).fit(X, y)
-
-
-def search(X, y):
-    """Search over ratios, with single networks."""
-    model = single(max_epochs=2, random_state=0)
-    cv = StratifiedKFold(5)
-    FusedGridSearchCV(model, {"ratio": RATIOS}, cv=cv, refit=False).fit(X, y)
-
-
-def find_issues(X, y):
-    """Find the suspects with ten networks."""
-    find_label_issues(X, y, ReBatchCNNClassifier(max_epochs=2, random_state=0))
-
-
 def predict(X, y):
     """Predict all rows with ten networks that were fitted on few."""
-    fitted = ReBatchCNNClassifier(max_epochs=2, random_state=0).fit(X[:100], y[:100])
-    fitted.predict_proba(X)
+    clone(TEN).fit(X[:100], y[:100]).predict_proba(X)
 
 
+ONE = single(max_epochs=2, random_state=0)
+TEN = ReBatchCNNClassifier(max_epochs=2, random_state=0)
+CV = StratifiedKFold(5)
 CALLS = {
-    "fit, one network": fit_one,
-    "fit, ten networks": fit_default,
-    "FusedGridSearchCV, 4 ratios, 5 folds": search,
-    "find_label_issues": find_issues,
+    "fit, one network": clone(ONE).set_params(batch_size=1024).fit,
+    "fit, ten networks": clone(TEN).fit,
+    "FusedGridSearchCV, 4 ratios, 5 folds": FusedGridSearchCV(
+        ONE, {"ratio": RATIOS}, cv=CV, refit=False
+    ).fit,
+    "find_label_issues": partial(find_label_issues, estimator=TEN),
     "predict_proba, ten networks": predict,
 }
 
@@ -102,16 +86,10 @@ def peak_of(name, n_samples, folder=None):
 
 
 def measure_memory(sizes, large, mapped):
-    """Measure all calls on tables of some sizes, and some on tables in a file.
+    """Measure all calls on tables of some sizes, and ten networks on more rows.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Rows of the tables of all calls.
-    large : int
-        Rows of the table that ten networks are fitted on, in memory and in a file.
-    mapped : int
-        Rows of the table in a file that ten networks predict.
+    They are fitted on `large` rows in memory and in a file, and predict `mapped` rows
+    in a file.
     """
     fit, predictions = "fit, ten networks", "predict_proba, ten networks"
     cases = [(name, n, False) for name in CALLS for n in sizes]

@@ -7,7 +7,7 @@ arithmetic; their share of the time of the epoch says how close the engine is to
 """
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from unittest.mock import patch
 
 import numpy as np
@@ -46,12 +46,17 @@ class Recorder(TorchDispatchMode):
         return products, others
 
 
-def watch(call):
-    """Replace the watched methods by `call(part, method)` while a `with` block runs."""
+def watch(around):
+    """Call the watched methods of a net within contexts `around(part, net)`."""
     stack = ExitStack()
     for part, name in PARTS.items():
-        method = call(part, getattr(ReBatchNet, name))
-        stack.enter_context(patch.object(ReBatchNet, name, method))
+        method = getattr(ReBatchNet, name)
+
+        def run(net, *args, part=part, method=method):
+            with around(part, net):
+                return method(net, *args)
+
+        stack.enter_context(patch.object(ReBatchNet, name, run))
     return stack
 
 
@@ -59,14 +64,11 @@ def time_parts(fit):
     """Return the CPU seconds of a fit: of each watched part, and of the rest."""
     seconds = dict.fromkeys(PARTS, 0.0)
 
-    def timed(part, method):
-        def run(*args):
-            start = time.process_time()
-            found = method(*args)
-            seconds[part] += time.process_time() - start
-            return found
-
-        return run
+    @contextmanager
+    def timed(part, net):
+        start = time.process_time()
+        yield
+        seconds[part] += time.process_time() - start
 
     with watch(timed):
         start = time.process_time()
@@ -76,19 +78,14 @@ def time_parts(fit):
 
 
 def record_epoch(fit, epoch=3):
-    """Return the recorder of each part of an epoch, for each stack of networks."""
+    """Return the recorders of each part of an epoch, one for each stack of networks."""
     found = {part: [] for part in PARTS}
 
-    def recorded(part, method):
-        def run(net, *args):
-            if len(net.history) != epoch:
-                return method(net, *args)
-            with Recorder() as recorder:
-                result = method(net, *args)
-            found[part].append(recorder)
-            return result
-
-        return run
+    def recorded(part, net):
+        if len(net.history) != epoch:
+            return nullcontext()
+        found[part].append(Recorder())
+        return found[part][-1]
 
     with watch(recorded):
         fit()
@@ -112,13 +109,10 @@ def count_operations(products):
 
 
 def limits_of(fit):
-    """Return what the arithmetic of an epoch takes, and all its operations.
+    """Return what an epoch takes at least, by part.
 
-    Returns
-    -------
-    limits : dict of str to dict
-        For each part the CPU seconds of the products and of the other operations, and
-        the number of floating-point operations.
+    "products" and "others" are the CPU seconds of the matrix products and of the other
+    operations; "operations" is the number of additions and multiplications.
     """
     limits = {}
     for part, recorders in record_epoch(fit).items():
@@ -132,13 +126,10 @@ def limits_of(fit):
 
 
 def rates():
-    """Measure the rates of a core: square products, and copies.
+    """Measure the rates of a core.
 
-    Returns
-    -------
-    rates : dict
-        "product": operations a second by size; "copy": bytes a second, read and
-        written, by where the values are.
+    "product" has the operations a second of square products by size, and "copy" the
+    bytes a second, read and written, by where the values are.
     """
     found = {"product": {}, "copy": {}}
     for size in SQUARES:

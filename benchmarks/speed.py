@@ -1,9 +1,5 @@
 """How long do training and predictions take, beside what, and how much memory?
 
-    python benchmarks/speed.py                  # all sections, an hour
-    python benchmarks/speed.py --only search    # one section anew
-    python benchmarks/speed.py --page           # docs/speed.md from the results
-
 What is compared runs in turns in one process, on one thread. CPU time counts, that of
 worker processes included; on a GPU it is the clock on the wall. Every repetition goes
 to benchmarks/results/speed.json. How much is run is in speed.toml.
@@ -54,7 +50,6 @@ from skrebatch import (
 SETTING = read_setting(__file__)
 SIZES = [SimpleNamespace(**size) for size in SETTING["sizes"].values()]
 RATIOS, FOLDS, LARGE_BATCH = (SETTING[n] for n in ("ratios", "folds", "large_batch"))
-NETWORKS = 10  # of an ensemble, by default
 
 
 def measure(title, variants, repetitions, device="cpu", warm_up=True):
@@ -224,14 +219,13 @@ def predict(plan):
         "architecture of the paper": {"architecture": "cnn", "input_clip": None},
         "default architecture": {},
     }.items():
-        ours = ReBatchCNNClassifier(
-            n_networks=NETWORKS, max_epochs=2, random_state=0, **options
-        ).fit(X, y)
+        ours = ReBatchCNNClassifier(max_epochs=2, random_state=0, **options)
+        ours.fit(X, y)
         first = ours.module_.members()[0]
         layers = first.architecture.flat_size, *first.architecture.hidden_sizes
         mlps = [
             MLPClassifier(layers, max_iter=2, random_state=seed).fit(X, y)
-            for seed in range(NETWORKS)
+            for seed in range(ours.n_networks)
         ]
 
         def repeat(models, rows, times):
@@ -309,10 +303,8 @@ def gpu(plan):
     return {section.__name__: section(plan, "cuda") for section in sections}
 
 
-SECTIONS = {
-    f.__name__: f
-    for f in (one_fit, stacks, roofline, search, predict, large, memory, gpu)
-}
+CPU = one_fit, stacks, roofline, search, predict, large, memory
+SECTIONS = {function.__name__: function for function in (*CPU, gpu)}
 
 
 def run_section(name, plan):

@@ -110,21 +110,28 @@ def bare_loop(X, y, batch_size, epochs, loss_pass_rows=2048):
     return network, torch.cat(losses)
 
 
-def skorch_net(n_features, ratio, batch_size, epochs, device="cpu"):
-    """Make a net of skorch as it ships, with the callback that brings re-Batch."""
-    return NeuralNetBinaryClassifier(
+def make_net(cls, n_features, epochs, device, **options):
+    """Make a net of skorch."""
+    return cls(
         Network,
         module__n_features=n_features,
         module__seed=0,
-        batch_size=batch_size,
         max_epochs=epochs,
         lr=1e-3,
         optimizer=torch.optim.Adam,
         train_split=None,
-        callbacks=[("rebatch", ReBatch(ratio, random_state=0))],
         device=device,
         verbose=0,
+        **options,
     )
+
+
+def skorch_net(n_features, ratio, batch_size, epochs, device="cpu"):
+    """Make a net of skorch as it ships, with the callback that brings re-Batch."""
+    options = {"batch_size": batch_size}
+    options["callbacks"] = [("rebatch", ReBatch(ratio, random_state=0))]
+    cls = NeuralNetBinaryClassifier
+    return make_net(cls, n_features, epochs, device, **options)
 
 
 class LeanNet(NeuralNetBinaryClassifier):
@@ -139,18 +146,13 @@ class LeanNet(NeuralNetBinaryClassifier):
         super().__init__(*args, **kwargs)
         self.n_chosen, self.stops = n_chosen, stops
 
-    @property
-    def _default_callbacks(self):
-        return []
-
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train for all epochs."""
         X, y = as_tensors(X[:, 0], y, self.device)
         if self.stops:
-            n_valid = len(X) // 10
-            (valid_X, X), (valid_y, y) = (
-                (values[:n_valid], values[n_valid:]) for values in (X, y)
-            )
+            held_out = len(X) // 10
+            valid_X, valid_y = X[:held_out], y[:held_out]
+            X, y = X[held_out:], y[held_out:]
         order = Order(len(X), self.n_chosen, self.device)
         for _ in range(self.max_epochs):
             for rows in order.indices.split(self.n_chosen):
@@ -171,19 +173,8 @@ class LeanNet(NeuralNetBinaryClassifier):
 
 def lean_net(n_features, epochs, stops, device="cpu"):
     """Make the leanest net of skorch."""
-    return LeanNet(
-        Network,
-        module__n_features=n_features,
-        module__seed=0,
-        max_epochs=epochs,
-        stops=stops,
-        lr=1e-3,
-        optimizer=torch.optim.Adam,
-        optimizer__fused=True,
-        train_split=None,
-        device=device,
-        verbose=0,
-    )
+    options = {"stops": stops, "optimizer__fused": True, "callbacks": "disable"}
+    return make_net(LeanNet, n_features, epochs, device, **options)
 
 
 def lightning_fit(X, y, n_chosen, epochs):

@@ -7,7 +7,6 @@ from matplotlib.ticker import LogLocator
 from pages import as_quartiles, fill_page, save_figure
 
 BASE = "minimal loop"
-FUSED = "FusedGridSearchCV, n_jobs=1"
 COLOURS = {
     "skrebatch": "tab:blue",
     "skrebatch MLP": "tab:cyan",
@@ -30,19 +29,13 @@ def write_page(results):
             figure = draw(results[name]["cells"])
             save_figure(figure, DOCS / "images" / "speed" / f"{name}.png")
     sections = [name for name in SECTIONS if name in results]
-    functions = each, median, median_ratio, shares_of
-    values = {"results": results, "sections": sections, "fused": FUSED}
-    fill_page(DOCS / "speed.md", *functions, **values)
+    page, functions = DOCS / "speed.md", (each, median, shares_of)
+    fill_page(page, *functions, results=results, sections=sections)
 
 
 def median(values):
     """Return the median of repetitions."""
     return float(np.median(values))
-
-
-def median_ratio(values, base):
-    """Return the median of the ratios of repetitions."""
-    return median(np.divide(values, base))
 
 
 def shares_of(cell):

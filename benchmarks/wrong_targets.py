@@ -98,15 +98,5 @@ CHOICE = [(TRAINED, EXTREMES)]
 write_page = partial(corruption_report.write_page, "wrong_targets", **SETTING["page"])
 
 
-def main():
-    sections = "regression", SECTIONS, CHOICE
-    corruption.run_script(
-        __doc__, "wrong_targets", *sections, write_page, PLAIN.n_networks
-    )
-
-
 if __name__ == "__main__":
-    # The cache can store classes of a module, but not those of a script.
-    import wrong_targets
-
-    wrong_targets.main()
+    corruption.run_script("wrong_targets", "regression")
