@@ -223,13 +223,15 @@ def _fit_or_check(
     if is_net(last) or hasattr(last, "module_"):
         records_of(estimator)  # raises an error if there are none
         return estimator
-    if labels.ndim == 1 or labels.shape[1] == 1:
+    if labels.ndim < 2 or labels.shape[1] == 1:
         _warn_of_mistakes(X, labels.ravel(), is_classifier(last))
     model = clone(estimator)
     last = rebatch_step(model).set_params(record_losses=True)
     if random_state is not None:
         last.set_params(random_state=random_state)
     if not isinstance(model, Pipeline):
+        if not (hasattr(X, "columns") or issparse(X)):
+            X = to_floats(X, "X")
         model = make_pipeline(*_preprocessing_steps(X, last.random_state), last)
     with interrupts_raised():
         return model.fit(X, y)

@@ -113,6 +113,8 @@ class ReBatchNet(NeuralNet):
     scheduled: list[ScheduledGroup]
     interrupted_: bool
     lr: float
+    lr_and_decay_: tuple[float, float]
+    setup_: tuple[Any, ...]
     callbacks: list[Any] | None
 
     def __init__(self, *args: Any, members: list[Member], **kwargs: Any):
