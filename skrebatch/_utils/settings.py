@@ -12,8 +12,8 @@ import torch
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-
-_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+# The handling of floating-point errors.
+_ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def default_settings() -> Iterator[None]:
         yield
         return
     with contextlib.ExitStack() as stack:
-        stack.enter_context(np.errstate(all="warn", under="ignore"))
+        stack.enter_context(np.errstate(**_ERRORS))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         # Only if necessary: it slows down each call of torch.

@@ -81,8 +81,8 @@ def predict(module: TabularCNN | Ensemble, X: Any, finish: Finish) -> Float64s:
 def shared_predictors() -> Iterator[None]:
     """Let modules of the same sizes use one predictor in turn, in this thread.
 
-    It is for many modules that predict once or twice each. To copy other networks into
-    a predictor takes less time than to make a new one.
+    This is for many modules that predict once or twice each. Copying other networks
+    into a predictor takes less time than making a new one.
     """
     token = _shared.set({})
     try:
@@ -108,7 +108,7 @@ def _borrow_predictor(module: TabularCNN | Ensemble) -> Iterator[Predictor]:
         predictor = None
     is_current = predictor is not None and predictor.holds(values)
     if predictor is None or (shared is None and not is_current):
-        predictor = Predictor(_make_stack(module), values)
+        predictor = Predictor(_make_stack(networks), values)
     elif not is_current:
         predictor.load(networks, values)
     yield predictor
@@ -130,10 +130,9 @@ def _read_values(module: torch.nn.Module) -> torch.Tensor:
     )
 
 
-def _make_stack(module: TabularCNN | Ensemble) -> CNNStack:
-    """Return copies of the networks of a module."""
-    networks = networks_of(module)
-    first = next(module.parameters())
+def _make_stack(networks: list[TabularCNN]) -> CNNStack:
+    """Return copies of networks of the same sizes."""
+    first = next(networks[0].parameters())
     K = len(networks)
     stack = CNNStack(networks[0].architecture, (K,), first.dtype, first.device)
     for k, network in enumerate(networks):

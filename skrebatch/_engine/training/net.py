@@ -34,9 +34,7 @@ from skrebatch._engine.training.evaluation import (
     loss_and_prediction,
     prediction_alone,
 )
-from skrebatch._engine.training.history import (
-    record_mean,
-)
+from skrebatch._engine.training.history import record_mean
 from skrebatch._engine.training.members import (
     Job,
     Member,
