@@ -55,7 +55,7 @@ def training_dynamics(estimator: Any) -> pd.DataFrame:
             Number of epochs in which the sample was left out, moved or repeated, over
             all epochs. For several networks, the mean over the networks.
         first_learned : Int64
-            First recorded epoch with a loss below a threshold at its end. For
+            First recorded epoch at the end of which the loss was below a threshold. For
             classifiers, the threshold is log 2, that is, a predicted probability of the
             label above 1/2. The predicted label is then correct; with more than two
             classes, it can also be correct above the threshold. For regressors, the

@@ -67,9 +67,9 @@ def find_label_issues(
     not the predicted one either. With several labels per row, a row is counted if one
     of its labels is counted. For numbers, the estimate is the number of rows whose
     residual differs from the median residual by more than 3.5 scaled median absolute
-    deviations [3]_. As many rows are marked as issues: those with the lowest quality,
-    without rows whose label is the predicted one. If the network predicts poorly, the
-    estimate is too high; the order of the rows is then more useful than the marks.
+    deviations [3]_. The same number of rows is marked: those with the lowest quality
+    among the rows whose label is not the predicted one. If the network predicts poorly,
+    the estimate is too high; the order of the rows is then more useful than the marks.
     Without out-of-fold predictions, as for a net of skorch, the estimate uses
     predictions for rows that the network was trained on. If the network has learned
     their wrong labels, the estimate is too low.
@@ -331,9 +331,9 @@ def count_confident(
 ) -> NDArray[np.bool_]:
     """Return which rows are off the diagonal of the confident joint.
 
-    A row is not counted if its label is the most probable class. Else a class of a few
-    rows, which the network can't tell from others, would count most rows of another
-    class: its threshold is almost 0.
+    A row is not counted if its label is the most probable class. Otherwise, a class
+    with few rows could count most rows of another class: if the network can't tell the
+    two classes apart, the threshold of the small class is almost 0.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from skrebatch._engine.training.progress import EpochProgress, EpochTable
 def continue_training(
     net: ReBatchNet, job: Job, callbacks: list[Any] | None = None
 ) -> ReBatchNet:
-    """Return a net that continues with a job: the given net, or if need be a new one.
+    """Return a net that continues with a job: this one if possible, else a new one.
 
     Its networks start with the networks of the job's members.
     """
