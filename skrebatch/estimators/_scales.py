@@ -54,7 +54,7 @@ def warn_of_scales(X: Any, names: NDArray[Any] | None, limit: float | None) -> N
             return
         X = X.local
     n_rows = min(_MOST_ROWS, max(20, _MOST_VALUES // X.shape[1]))
-    rows = np.unique(np.linspace(0, len(X) - 1, n_rows).astype(np.intp))
+    rows = np.linspace(0, len(X) - 1, min(len(X), n_rows)).astype(np.intp)
     values = X.read(rows) if isinstance(X, MappedRows) else X[rows]
     columns = find_unscaled(values, limit)
     if not len(columns):
@@ -99,6 +99,9 @@ def find_unscaled(X: NDArray[Any], limit: float | None) -> Indices:
         seen = values if limit is None else values / np.hypot(1, values / limit)
         mean = np.abs(seen.mean(axis=0))
         is_far = (mean > 2) & (mean > 20 * seen.std(axis=0))
-        usual = np.quantile(sizes.max(axis=0)[varies], 0.25, method="lower")
-        is_large = np.median(sizes, axis=0) > 100 * min(usual, 10)
+        largest = sizes.max(axis=0)
+        bound = 100 * min(np.quantile(largest[varies], 0.25, method="lower"), 10)
+        # The median, which costs most, is needed only of columns that reach the bound.
+        is_large = largest > bound
+        is_large[is_large] = np.median(sizes[:, is_large], axis=0) > bound
     return np.flatnonzero(varies & (is_far | is_large))

@@ -72,7 +72,7 @@ class BatchLoop:
         self.mask_rngs = draw_mask_rngs(members) if dropout else []
         self.noise = draw_noise(plan, members, table)
         self.scheduled = scheduled_by_step(scheduled, members, plan)
-        self.updates = _iter_updates(optimizer, announced=notify is not None)
+        self.update = _find_update(optimizer, announced=notify is not None)
 
     @torch.no_grad()
     def run(self) -> NDArray[np.float64]:
@@ -159,7 +159,7 @@ class BatchLoop:
                 batch=batch,
                 training=True,
             )
-        next(self.updates)()
+        self.update()
         for scheduled, n_steps in self.scheduled:
             if t < n_steps:
                 scheduled.end_step(t + 1, n_steps)
@@ -172,20 +172,19 @@ class BatchLoop:
         )
 
 
-def _iter_updates(
+def _find_update(
     optimizer: torch.optim.Optimizer, announced: bool
-) -> Iterator[Callable[[], Any]]:
-    """Yield functions for the optimizer steps of an epoch.
+) -> Callable[[], Any]:
+    """Return the function for an optimizer step.
 
-    The first function is the method of the optimizer, so that torch's schedulers
-    notice a step.
+    For tiny networks the wrappers of the step (profiler, hooks, autograd) cost more
+    time than the step itself, so the function is called without them. A scheduler of
+    torch replaces the method of the optimizer to notice steps; then that one is called.
     """
-    step: Callable[[], Any] = optimizer.step
-    if not announced and is_builtin(type(optimizer)):
-        # For tiny networks the wrappers of the step (profiler, hooks, autograd) cost
-        # more time than the step itself.
-        step = partial(inspect.unwrap(type(optimizer).step), optimizer)
-    return itertools.chain([optimizer.step], itertools.repeat(step))
+    is_replaced = "step" in vars(optimizer)
+    if announced or is_replaced or not is_builtin(type(optimizer)):
+        return optimizer.step
+    return partial(inspect.unwrap(type(optimizer).step), optimizer)
 
 
 def draw_mask_rngs(members: list[Member]) -> list[np.random.Generator]:

@@ -67,7 +67,7 @@ def _evaluate(
         padded[k] = member.start + member.rows[0]
         padded[k, : len(member_rows)] = member.start + member_rows
     index = torch.from_numpy(padded).to(table.features.device)
-    shifts = torch.tensor([[m.shift] for m in members], device=index.device)
+    shifts = torch.from_numpy(np.array([[m.shift] for m in members])).to(index.device)
     by_length = None
     if stack.architecture.variable_length:
         # Sort by length, so that few chunks are as wide as the longest row.
