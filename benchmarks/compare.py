@@ -14,15 +14,12 @@ import numpy as np
 from compare_report import CURVES, describe, write_page
 from datasets import ENTRIES, SEED, load
 from joblib import delayed
-from sklearn import ensemble
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from trials import with_seed
+from trials import SKLEARN_MODELS, with_seed
 
 from skrebatch import (
     FusedGridSearchCV,
@@ -35,21 +32,6 @@ from skrebatch import (
 OURS = ("re-Batch", "random", "no re-Batch")
 SETTING = harness.read_setting(__file__)
 SCORES = SETTING["scores"]
-MODELS = {
-    "classification": {
-        "MLP": MLPClassifier(),
-        "logistic regression": LogisticRegression(),
-        "random forest": ensemble.RandomForestClassifier(),
-        "gradient boosting": ensemble.HistGradientBoostingClassifier(),
-    },
-    "regression": {
-        # Without a scaled target its 200 epochs end before it has learnt the mean.
-        "MLP": TransformedTargetRegressor(MLPRegressor(), transformer=StandardScaler()),
-        "ridge": Ridge(),
-        "random forest": ensemble.RandomForestRegressor(),
-        "gradient boosting": ensemble.HistGradientBoostingRegressor(),
-    },
-}
 
 
 def candidates(arm, plan, n_samples, seeds):
@@ -106,7 +88,13 @@ def make_search(kind, model, grids, dataset, n_folds):
 
 def other_models(task, seed):
     """Make scikit-learn's models, with their defaults."""
-    return {name: with_seed(model, seed) for name, model in MODELS[task].items()}
+    models = dict(SKLEARN_MODELS[task])
+    if task == "regression":
+        # Without a scaled target its 200 epochs end before it has learnt the mean.
+        scaled = TransformedTargetRegressor(models["MLP"], transformer=StandardScaler())
+        models["MLP"] = scaled
+    names = SETTING["models"][task]
+    return {name: with_seed(models[model], seed) for name, model in names.items()}
 
 
 def fit(model, X, y):

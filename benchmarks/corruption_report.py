@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from corruption import FOLDS, MOST_ROWS, SOUND
 from evidence import Interval, holm
-from harness import load_frame
+from harness import load_frame, read_setting
 from matplotlib.figure import Figure
 from pages import as_interval, as_scores, as_table, fill_template, save_figure
 from scipy.stats import wilcoxon
@@ -13,15 +13,7 @@ from skrebatch.inspection._intervals import corrected_intervals
 
 OURS, FINDER = "CV form", "find_label_issues"
 BETTER_IF_LESS = {"log_loss", "brier", "ece", "mae", "rmse", "fit_cpu", "find_cpu"}
-STYLES = {  # of the picture
-    OURS: ("tab:orange", "-"),
-    "plain": ("tab:orange", "--"),
-    "RandomForest": ("tab:green", "-"),
-    "LogisticRegression": ("tab:blue", "-"),
-    "Huber": ("tab:blue", "-"),
-    "HistGradientBoosting": ("tab:gray", "-"),
-    "HistGradientBoosting, absolute": ("tab:gray", "--"),
-}
+STYLES = read_setting(__file__)["styles"]
 
 
 def write_page(page, compared, chosen, docs, main, image, picture, **values):

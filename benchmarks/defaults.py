@@ -5,48 +5,27 @@ that was interrupted goes on where it stopped. Models of pytabkit take part wher
 installed (`pip install pytabkit`).
 """
 
+import itertools
 from importlib.util import find_spec
 
 import numpy as np
 import trials
-from defaults_report import SLOW, write_page
-from harness import CACHE, environment, rounded, run_and_choose, run_jobs
-from sklearn import ensemble
+from defaults_report import OURS, SLOW, SLOWEST, write_page
+from harness import CACHE, environment, read_setting, rounded, run_and_choose, run_jobs
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC, SVR
-from tables import DEVELOPMENT, JUDGED, available
+from tables import DEVELOPMENT, GROWING, JUDGED, available
+from trials import SKLEARN_MODELS
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 
 SEEDED = {"random_state": 0}
-MODELS = {
-    "classification": {
-        "skrebatch": ReBatchCNNClassifier(**SEEDED),
-        "LogisticRegression": LogisticRegression(),
-        "MLP": MLPClassifier(**SEEDED),
-        "SVC": CalibratedClassifierCV(SVC(), ensemble=False),
-        "RandomForest": ensemble.RandomForestClassifier(**SEEDED),
-        "HistGradientBoosting": ensemble.HistGradientBoostingClassifier(**SEEDED),
-    },
-    "regression": {
-        "skrebatch": ReBatchCNNRegressor(**SEEDED),
-        "Ridge": Ridge(),
-        "MLP": MLPRegressor(**SEEDED),
-        "SVR": SVR(),
-        "RandomForest": ensemble.RandomForestRegressor(**SEEDED),
-        "HistGradientBoosting": ensemble.HistGradientBoostingRegressor(**SEEDED),
-    },
+ESTIMATORS = {
+    "classification": ReBatchCNNClassifier(**SEEDED),
+    "regression": ReBatchCNNRegressor(**SEEDED),
 }
-FOLDS = 5
-# Of the comparison: splits of each table. The slow models get one, of small tables.
-N_SPLITS, MOST_ROWS_IF_SLOW = 3, 800
-# Of the development tables, to be quick: rows, and splits of each.
-CHOICE_ROWS, CHOICE_SPLITS = 600, 1
+SETTING = read_setting(__file__)
 CANDIDATES = {
     "defaults": {},
     "n_networks=5": {"n_networks": 5},
@@ -78,7 +57,7 @@ def pytabkit_models(task):
 
 def run_fit(dataset, split, name, model):
     """Fit and score a model on one split of a table."""
-    train, test = dataset.splits(FOLDS, 1)[split]
+    train, test = dataset.splits(SETTING["folds"], 1)[split]
     X_train, X_test = dataset.prepare(train, test)
     model, score = clone(model), trials.score_classes
     if dataset.task == "regression":
@@ -88,7 +67,8 @@ def run_fit(dataset, split, name, model):
     predicted, predict_cpu = trials.timed(trials.predict, model, X_test)
     scores = score(dataset.y[test], predicted)
     scores |= {"fit_cpu": fit_cpu, "predict_cpu": predict_cpu}
-    return {"table": dataset.name, "split": split, "model": name, "scores": scores}
+    run = {"table": dataset.name, "rows": len(dataset.X), "split": split, "model": name}
+    return {**run, "scores": scores}
 
 
 def run_tables(tables, models, n_splits, n_jobs, folder=CACHE):
@@ -98,7 +78,9 @@ def run_tables(tables, models, n_splits, n_jobs, folder=CACHE):
         for split in range(n_splits)
         for table in tables
         for name, model in models[table.task].items()
-        if name not in SLOW or (split == 0 and len(table.X) <= MOST_ROWS_IF_SLOW)
+        if name not in SLOW
+        or len(table.X) <= SETTING["few_rows"]
+        or (split == 0 and name != SLOWEST)
     ]
     runs = run_jobs(run_fit, jobs, environment()["versions"], folder, n_jobs)
     facts = [{**table.facts(), "classes": len(set(table.y))} for table in tables]
@@ -114,21 +96,38 @@ def choose(n_jobs, quick):
     """Compare candidates for the defaults on development tables."""
     models = {
         task: {
-            name: clone(MODELS[task]["skrebatch"]).set_params(**parameters)
+            name: clone(ours).set_params(**parameters)
             for name, parameters in CANDIDATES.items()
         }
-        for task in MODELS
+        for task, ours in ESTIMATORS.items()
     }
-    n_rows = 100 if quick else CHOICE_ROWS
+    n_rows = 100 if quick else SETTING["choice"]["rows"]
     tables = [table.sample(n_rows) for table in available(DEVELOPMENT)]
-    return run_tables(tables, models, CHOICE_SPLITS, n_jobs)
+    return run_tables(tables, models, SETTING["choice"]["splits"], n_jobs)
 
 
 def compare(n_jobs, quick):
-    """Compare the defaults with those of other models, on other tables."""
-    models = {task: own | pytabkit_models(task) for task, own in MODELS.items()}
+    """Compare the defaults with those of other models, on other tables.
+
+    Then compare them on samples of large tables, to see what more rows change.
+    """
+    models = {
+        task: {
+            OURS: ours,
+            **{n: trials.with_seed(m, 0) for n, m in SKLEARN_MODELS[task].items()},
+            **pytabkit_models(task),
+        }
+        for task, ours in ESTIMATORS.items()
+    }
     tables = [table.sample(100 if quick else np.inf) for table in available(JUDGED)]
-    return run_tables(tables, models, 1 if quick else N_SPLITS, n_jobs)
+    n_splits = 1 if quick else SETTING["splits"]
+    compared = run_tables(tables, models, n_splits, n_jobs)
+    sizes = SETTING["growth"]["rows"][: 1 if quick else None]
+    whole = available(GROWING, max(sizes))
+    tables = [table.sample(n) for n in sizes for table in whole]
+    for left_out, task in itertools.product(SETTING["growth"]["left_out"], models):
+        models[task].pop(left_out, None)
+    return compared | {"growth": run_tables(tables, models, 1, n_jobs)["runs"]}
 
 
 if __name__ == "__main__":

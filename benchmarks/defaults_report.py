@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 OURS = "skrebatch"
 RANKS = "ranks: written by benchmarks/defaults.py"  # in the README
 EFFECTS = "effects: written by benchmarks/defaults.py"  # in docs/parameters.md
-SLOW = "RealMLP", "RealMLP, bagged", "TabM"  # those of pytabkit
+SLOWEST = "TabM"
+SLOW = "RealMLP", "RealMLP, bagged", SLOWEST  # those of pytabkit
+LINEAR = "linear"  # LogisticRegression or Ridge
 JUDGED_BY = read_setting(__file__)["judged_by"]
 
 
@@ -60,19 +62,41 @@ def draw_cost(frame, beside, task):
         # Above and below in turns, so that fewer names overlap.
         for i, (model, rank) in enumerate(ranks.sort_values().items()):
             place, offset = (seconds[model], rank), (0, 8 if i % 2 else -8)
-            ax.annotate(
-                model,
-                place,
-                offset,
-                textcoords="offset points",
-                fontsize=8,
-                ha="center",
-                va="bottom" if i % 2 else "top",
-            )
+            style = {"textcoords": "offset points", "fontsize": 8, "ha": "center"}
+            ax.annotate(model, place, offset, va="bottom" if i % 2 else "top", **style)
         ax.set(xscale="log", xlabel="CPU time of a fit, s (median over the tables)")
         ax.set_title(f"{own.table.nunique()} tables")
         ax.margins(0.3)
     axes[0].set_ylabel(f"mean rank by {title}, 1 is best")
+    return figure
+
+
+def load_growth(runs):
+    """Tabulate the runs of growing tables, with the loss that each is judged by."""
+    frame = load_frame(runs).replace({"model": ["LogisticRegression", "Ridge"]}, LINEAR)
+    return frame.assign(loss=frame.log_loss.fillna(frame.mae))
+
+
+def growth_table(growth, value):
+    """Tabulate the loss, or the CPU time, of each model by table and number of rows."""
+    found = growth.pivot(index=["table", "rows"], columns="model", values=value)
+    texts = pages.as_scores(found.T, is_less=True).T.reset_index("rows")
+    return pages.as_table(texts, "keys")
+
+
+def draw_growth(growth):
+    """Draw the loss and the CPU time of a fit against the number of rows."""
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    tables = list(growth.groupby("table", sort=False))
+    axes = figure.subplots(2, len(tables), sharex=True)
+    for column, (name, own) in zip(axes.T, tables, strict=True):
+        for ax, value in zip(column, ("loss", "fit_cpu"), strict=True):
+            lines = own.pivot(index="rows", columns="model", values=value)
+            lines.plot(ax=ax, style=".-", loglog=True, legend=False, title=name)
+    axes[0, 0].set_ylabel("log loss or MAE")
+    axes[1, 0].set_ylabel("CPU time of a fit, s")
+    lines, models = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, models, loc="outside lower center", ncols=len(models))
     return figure
 
 
@@ -131,15 +155,19 @@ def write_page(compared, chosen, docs):
     everything, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
     frame = everything[~everything.model.isin(SLOW)]
     beside = {task: where_all(of_task(everything, task)) for task in JUDGED_BY}
+    images = docs / "images" / "defaults"
     for task, own in beside.items():
         name = {"classification": "classes", "regression": "numbers"}[task]
         figure = draw_cost(frame, own, task)
-        pages.save_figure(figure, docs / "images" / "defaults" / f"{name}.png")
+        pages.save_figure(figure, images / f"{name}.png")
+    growth = load_growth(compared["growth"])
+    pages.save_figure(draw_growth(growth), images / "growth.png")
     page = pages.fill_template(
         "defaults",
-        *(rank_table, difference_table, far_from_best, score_table),
+        *(rank_table, difference_table, far_from_best, score_table, growth_table),
         frame=frame,
         beside=beside,
+        growth=growth,
         candidates=candidates,
         compared=compared,
         chosen=chosen,

@@ -14,11 +14,9 @@ import corruption
 import corruption_report
 import numpy as np
 from harness import read_setting
-from sklearn import ensemble
 from sklearn.base import ClassifierMixin
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import SVC
+from sklearn.ensemble import ExtraTreesClassifier
+from trials import SKLEARN_MODELS
 
 from skrebatch import (
     GeneralizedCrossEntropy,
@@ -75,13 +73,8 @@ OURS, TRIED = (
     {name: network(**parameters) for name, parameters in SETTING[part].items()}
     for part in ("networks", "tried")
 )
-OTHERS = {
-    "LogisticRegression": LogisticRegression(),
-    "SVC": CalibratedClassifierCV(SVC(), ensemble=False),
-    "RandomForest": ensemble.RandomForestClassifier(),
-    "ExtraTrees": ensemble.ExtraTreesClassifier(),
-    "HistGradientBoosting": ensemble.HistGradientBoostingClassifier(),
-}
+OTHERS = {**SKLEARN_MODELS["classification"], "ExtraTrees": ExtraTreesClassifier()}
+del OTHERS["MLP"]
 PARTNERS, MORE_PARTNERS = (
     {f"cleanlab, {name}": Cleaned(OTHERS[name]) for name in names}
     for names in (
@@ -89,23 +82,14 @@ PARTNERS, MORE_PARTNERS = (
         ("SVC", "ExtraTrees"),
     )
 )
-ONE_RECORDED = corruption.Finder(
-    record, network(ratio=0, n_networks=1, record_losses=True)
-)
+recording = partial(network, ratio=0, record_losses=True)
+ONE_RECORDED = corruption.Finder(record, recording(n_networks=1))
 FINDERS = {
-    "recording, ten networks": corruption.Finder(
-        record, network(ratio=0, record_losses=True)
-    ),
+    "recording, ten networks": corruption.Finder(record, recording()),
     "recording, one network": ONE_RECORDED,
     "random order": corruption.Finder(corruption.shuffle, PLAIN),
 }
-MAIN = ("symmetric", 0.2, 3)
-OTHER = [
-    ("symmetric", 0.1, 1),
-    ("symmetric", 0.4, 1),
-    ("class-dependent", 0.2, 1),
-    ("instance-dependent", 0.2, 1),
-]
+MAIN, *OTHER = map(tuple, SETTING["conditions"])
 EXTREMES = [MAIN, (corruption.SOUND, 0.0, 3)]
 FOUND = [MAIN, *(condition for condition in OTHER if condition[1] < 0.4)]
 SECTIONS = [

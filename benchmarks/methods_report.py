@@ -9,7 +9,7 @@ from harness import DOCS
 from pages import as_interval, as_quartiles, as_table, load_macros, minus
 
 PLAIN = "plain training"
-WEIGHING = "tsw", "ohem"
+WEIGHING = "tsw", "ohem", "generalized-cross-entropy", "welsch"
 LOSSES = ("log loss",)  # less is better
 BLOCK = re.compile(r"(<!-- from methods\.py: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -1,21 +1,13 @@
 """The page of speed.py and its pictures, from its JSON."""
 
 import numpy as np
-from harness import DOCS
+from harness import DOCS, read_setting
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from pages import as_quartiles, fill_page, save_figure
 
 BASE = "minimal loop"
-COLOURS = {
-    "skrebatch": "tab:blue",
-    "skrebatch MLP": "tab:cyan",
-    "scikit-learn MLP": "tab:green",
-    "skorch": "tab:orange",
-    "Lightning": "tab:red",
-}
-
-
+COLOURS = read_setting(__file__)["colours"]
 SECTIONS = (
     *("one_fit", "stacks", "roofline", "search", "predict"),
     *("large", "memory", "gpu"),

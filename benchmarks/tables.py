@@ -16,9 +16,9 @@ from harness import read_setting
 
 MOST_ROWS = 5000
 TABLES = read_setting(__file__)
-DEVELOPMENT, JUDGED = (
+DEVELOPMENT, JUDGED, GROWING = (
     {name: (task, source) for task in group for name, source in group[task].items()}
-    for group in (TABLES["development"], TABLES["judged"])
+    for group in (TABLES["development"], TABLES["judged"], TABLES["growing"])
 )
 
 
@@ -72,9 +72,9 @@ def from_sklearn(function, noise=0, **parameters):
     return X, y, f"scikit-learn's {function}"
 
 
-def read_table(name):
-    """Read a table of tables.toml, at most 5,000 rows; labels become numbers."""
-    task, source = (DEVELOPMENT | JUDGED)[name]
+def read_table(name, most_rows=MOST_ROWS):
+    """Read a table of tables.toml, or as many rows of it; labels become numbers."""
+    task, source = (DEVELOPMENT | JUDGED | GROWING)[name]
     if "package" in source:
         X, y, origin = from_package(**source)
     elif "sklearn" in source:
@@ -86,15 +86,15 @@ def read_table(name):
     X.columns = X.columns.astype(str)
     X, y = X[y.notna()].reset_index(drop=True), y[y.notna()]
     y = pd.factorize(y, sort=True)[0] if task == "classification" else y.astype(float)
-    return Dataset(name, X, np.asarray(y), task, origin).sample(MOST_ROWS)
+    return Dataset(name, X, np.asarray(y), task, origin).sample(most_rows)
 
 
-def available(names):
+def available(names, most_rows=MOST_ROWS):
     """Load those of the tables whose packages and files are here; name the others."""
     found, missing = [], []
     for name in names:
         try:
-            found.append(read_table(name))
+            found.append(read_table(name, most_rows))
         except (ImportError, FileNotFoundError, AttributeError) as error:
             missing.append(f"{name} ({error})")
     if missing:

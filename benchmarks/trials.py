@@ -1,13 +1,35 @@
-"""A trial of a model: its seed, the time of its fit, the scores of its predictions."""
+"""A trial of a model: scikit-learn's models, a seed, the time of a fit, and scores."""
 
 import time
 import warnings
 
 import numpy as np
 import torch
-from sklearn import metrics
+from sklearn import ensemble, metrics
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.svm import SVC, SVR
 from threadpoolctl import threadpool_limits
+
+# With their defaults; SVC has no probabilities by itself.
+SKLEARN_MODELS = {
+    "classification": {
+        "LogisticRegression": LogisticRegression(),
+        "MLP": MLPClassifier(),
+        "SVC": CalibratedClassifierCV(SVC(), ensemble=False),
+        "RandomForest": ensemble.RandomForestClassifier(),
+        "HistGradientBoosting": ensemble.HistGradientBoostingClassifier(),
+    },
+    "regression": {
+        "Ridge": Ridge(),
+        "MLP": MLPRegressor(),
+        "SVR": SVR(),
+        "RandomForest": ensemble.RandomForestRegressor(),
+        "HistGradientBoosting": ensemble.HistGradientBoostingRegressor(),
+    },
+}
 
 
 def with_seed(model, seed):

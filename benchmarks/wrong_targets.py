@@ -68,13 +68,8 @@ FINDERS = {
     "residuals of Huber": corruption.Finder(residuals, scaled(MODELS["Huber"])),
     "random order": corruption.Finder(corruption.shuffle, PLAIN),
 }
-MAIN = ("swapped", 0.2, 3)
-FOUND = [
-    MAIN,
-    ("swapped", 0.1, 1),
-    ("heavy tails", 0.2, 1),
-    ("missing digit", 0.2, 1),
-]
+FOUND = list(map(tuple, SETTING["found"]))
+MAIN = FOUND[0]
 EXTREMES = [MAIN, (corruption.SOUND, 0.0, 3)]
 ALL = [*FOUND, (corruption.SOUND, 0.0, 3), ("swapped", 0.3, 1)]
 SECTIONS = [

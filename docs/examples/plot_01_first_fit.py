@@ -7,8 +7,9 @@ and does re-Batch make it better?
 """
 
 # %%
-# The table has 569 tumours, described by 30 numbers; the labels say which are benign. A
-# network needs features of similar scale, so a scaler comes first.
+# The rows of the table are 569 tumours, each described by 30 numbers. The labels say
+# which tumours are benign. A network needs features of similar scale, so a scaler is
+# the first step of the pipeline.
 
 import pandas as pd
 from sklearn.datasets import load_breast_cancer
@@ -25,8 +26,9 @@ model = make_pipeline(StandardScaler(), ReBatchCNNClassifier(random_state=0))
 model.fit(X_train, y_train)
 
 # %%
-# The estimator is an ensemble of ten networks. Each holds out other training rows, so
-# ``oof_score_`` estimates the accuracy on new rows without a test set.
+# The estimator is an ensemble of ten networks. Each network holds out different
+# training rows. ``oof_score_``, the accuracy on held-out rows, estimates the accuracy
+# on new rows without a test set. A logistic regression is trained for comparison.
 
 linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(X_train, y_train)
 print(f"estimated accuracy         {model[-1].oof_score_:.3f}")
@@ -34,9 +36,10 @@ print(f"accuracy on the test rows  {model.score(X_test, y_test):.3f}")
 print(f"logistic regression        {linear.score(X_test, y_test):.3f}")
 
 # %%
-# Three ensembles start with the same initial weights: plain training (``ratio=0``), the
-# easiest rows twice in each epoch, and the same number of random rows twice, as a
-# control.
+# Three ensembles start with the same initial weights. The first one uses plain training
+# (``ratio=0``). The second one uses the easiest rows, those with the lowest losses,
+# twice in each epoch. The third one is a control: it uses the same number of random
+# rows twice.
 
 settings = {
     "plain": {"ratio": 0},
@@ -64,7 +67,8 @@ pd.DataFrame(
 # Conclusion
 # ----------
 #
-# The network is good without any tuning, and ``oof_score_`` is close to the score on
-# the test rows. Re-Batch brings no gain here: its lowest validation loss and its test
-# accuracy are nearly those of plain training. The models differ by one or two of the
-# 143 test rows, which does not show which of them is best.
+# The ensemble is good without any tuning, and ``oof_score_`` is close to the score on
+# the test rows. On this table, re-Batch brings no gain: its lowest validation loss and
+# its test accuracy are nearly those of plain training. The accuracies of the three
+# models differ by one or two of the 143 test rows. Such a small difference does not
+# show which model is best.

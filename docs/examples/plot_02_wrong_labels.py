@@ -3,12 +3,14 @@ Find wrong labels, and train in spite of them
 =============================================
 
 Some labels of my table are wrong, and I don't know which. Which rows should I look at,
-and can I train a model before they are corrected?
+and can I train a model before the wrong labels are corrected?
 """
 
 # %%
-# The rows are 569 tumours; the labels say which are benign (1). A fifth of the training
-# labels is made wrong here, so that we can count what is found.
+# The rows of the table are 569 tumours. The labels say which tumours are benign (1). In
+# this example, a fifth of the training labels is made wrong, so that we can count how
+# many wrong labels are found. ``y_given`` contains the labels with these errors, the
+# *given* labels.
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -20,8 +22,8 @@ is_wrong = np.random.default_rng(0).random(len(y_train)) < 0.2
 y_given = y_train.where(~is_wrong, 1 - y_train)
 
 # %%
-# ``find_label_issues`` needs only the table and the given labels. It returns a row for
-# each label, the most suspect first.
+# ``find_label_issues`` needs only the table and the given labels. It returns a table
+# with a row for each label. The most suspect label comes first.
 
 from skrebatch import LabelIssuesDisplay, find_label_issues
 
@@ -29,7 +31,8 @@ issues = find_label_issues(X_train, y_given, random_state=0)
 issues.head()
 
 # %%
-# The histogram shows how well the marked labels are separated from the others.
+# The column ``is_label_issue`` marks the labels that are probably wrong. The histogram
+# shows the ``label_quality`` of the marked labels and of all other labels.
 
 display = LabelIssuesDisplay.from_frame(issues)
 marked = issues.index[issues["is_label_issue"]]
@@ -39,9 +42,10 @@ print(f"{marked.isin(wrong).mean():.0%} of the marked labels are wrong")
 print(f"{wrong.isin(marked).mean():.0%} of the wrong labels are marked")
 
 # %%
-# Two models are trained on the given labels, and again after a person has corrected the
-# marked labels. ``ReBatchCNNClassifierCV`` trains plain networks and networks that
-# withstand wrong labels, and keeps the best candidate. The test labels are right.
+# Two models are trained twice: on the given labels, and on the same labels after a
+# person has corrected the marked labels. The first model is a random forest. The second
+# model, ``ReBatchCNNClassifierCV``, trains plain networks and networks that withstand
+# wrong labels, and keeps the best candidate. The test labels are right.
 
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
@@ -64,6 +68,7 @@ pd.DataFrame(accuracy).round(3)
 # Conclusion
 # ----------
 #
-# Look at the marked rows first: nearly all of them have a wrong label, but a quarter of
-# the wrong labels is not marked. ``ReBatchCNNClassifierCV`` can be trained before the
-# labels are corrected. This is a single split; :doc:`/label_noise` measures many.
+# Look at the marked rows first: nearly all of them have a wrong label. However, a
+# quarter of the wrong labels is not marked. ``ReBatchCNNClassifierCV`` can be trained
+# before the labels are corrected. These results are from a single split of one table.
+# :doc:`/label_noise` has the results of many splits.

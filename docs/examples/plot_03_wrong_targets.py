@@ -2,14 +2,15 @@
 Find wrong targets in regression
 ================================
 
-Some numbers that I want to predict were written down wrongly. Can they be found, and
-how much do they harm a model?
+Some numbers that I want to predict were written down wrongly. Can the wrong numbers be
+found, and how much do they harm a model?
 """
 
 # %%
-# The target is the progression of diabetes in 442 patients. Here the decimal point
-# slips in 16 training targets, so that they are ten times too large. Another 16 are
-# swapped between patients.
+# The target is the progression of diabetes in 442 patients. In this example, 16
+# training targets are made ten times too large, as if the decimal point had slipped.
+# Another 16 training targets are swapped between patients. ``y_given`` contains the
+# targets with these errors, the *given* targets.
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,9 @@ y_given[slipped] = 10 * y_train[slipped]
 y_given[swapped] = y_train[swapped[::-1]].to_numpy()
 
 # %%
-# Targets that are whole numbers are treated as classes, unless a regressor is passed.
+# If all targets are whole numbers, ``find_label_issues`` treats them as classes, unless
+# a regressor is passed. The table counts how many right, slipped and swapped targets
+# are marked as wrong (``is_label_issue``).
 
 from skrebatch import ReBatchCNNRegressor, find_label_issues
 
@@ -36,8 +39,9 @@ issues.loc[slipped, "truth"], issues.loc[swapped, "truth"] = "slipped", "swapped
 pd.crosstab(issues["truth"], issues["is_label_issue"])
 
 # %%
-# The predictions are out-of-fold: they come from networks that were not trained on the
-# row.
+# The picture shows the given target against the predicted target of each row. The
+# predictions are out-of-fold: the prediction for a row comes from networks that were
+# not trained on this row.
 
 import matplotlib.pyplot as plt
 
@@ -48,7 +52,8 @@ ax.set(xlabel="predicted target", ylabel="given target", yscale="log")
 _ = ax.legend()
 
 # %%
-# The mean absolute error on right test targets, after training on right or given ones:
+# Three models are trained twice: on the right targets and on the given targets. The
+# table shows their mean absolute errors on the test rows, whose targets are right.
 
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error
@@ -67,6 +72,7 @@ errors.round(1)
 # Conclusion
 # ----------
 #
-# The slipped targets are found, and ``ReBatchCNNRegressorCV`` withstands them; the
-# other two models do not. Swapped targets are hardly found: most of them are as
-# plausible as the right ones, because the table explains only half of the variance.
+# The slipped targets are found. ``ReBatchCNNRegressorCV`` withstands the slipped
+# targets, and the other two models do not. Few of the swapped targets are found. Most
+# swapped targets are as plausible as the right targets, because the features explain
+# only half of the variance of the target.

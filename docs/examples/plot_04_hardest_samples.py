@@ -6,8 +6,9 @@ Which rows does my model find hard, and what is wrong with them?
 """
 
 # %%
-# The rows are handwritten digits: pictures of 8 × 8 pixels, as 64 features. With
-# ``record_losses=True`` the estimator keeps the loss of each row after each epoch.
+# Each row is a picture of a handwritten digit. The 8 × 8 pixels are the 64 features.
+# With ``record_losses=True``, the estimator keeps the loss of each row after each
+# epoch.
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -20,9 +21,11 @@ model = ReBatchCNNClassifier(max_epochs=20, record_losses=True, random_state=0)
 model.fit(X, y)
 
 # %%
-# ``training_dynamics`` makes a table of the losses. Its confidence is the mean
-# probability of the row's label over the epochs. The out-of-fold predictions show
-# whether the rows of low confidence are predicted wrongly.
+# ``training_dynamics`` turns the recorded losses into a table with a row for each
+# digit. The column ``confidence`` is the predicted probability of the digit's label,
+# averaged over the epochs. The *hardest* rows are the 45 rows with the lowest
+# confidence. The out-of-fold predictions show how many of them are predicted wrongly:
+# the prediction for a row comes from networks that were not trained on this row.
 
 dynamics = training_dynamics(model)
 predicted = model.oof_decision_function_.argmax(axis=1)
@@ -32,8 +35,8 @@ for name, rows in [("hardest", order[:45]), ("other", order[45:])]:
     print(f"{name} {len(rows)} rows: {share:.1%} predicted wrongly")
 
 # %%
-# The eight hardest digits are above, the eight easiest below. The titles show the label
-# and the predicted class.
+# The upper line of the picture shows the eight hardest digits, and the lower line shows
+# the eight easiest digits. Each title shows the label and the predicted class.
 
 import matplotlib.pyplot as plt
 
@@ -44,8 +47,8 @@ for ax, i in zip(axes.flat, [*order[:8], *order[-8:]], strict=True):
     ax.set_axis_off()
 
 # %%
-# The data map shows all rows: the easy ones at the top, those whose predictions change
-# from epoch to epoch on the right, and those that are never learned at the bottom.
+# The data map shows all rows. Easy rows are at the top. Rows whose predictions change
+# from epoch to epoch are on the right. Rows that are never learned are at the bottom.
 
 display = SampleDynamicsDisplay.from_estimator(model)
 
@@ -53,6 +56,7 @@ display = SampleDynamicsDisplay.from_estimator(model)
 # Conclusion
 # ----------
 #
-# About half of the 45 hardest rows are predicted wrongly, and almost none of the
-# others. So the losses show which rows to look at. They do not show why a row is hard.
-# Here the pictures show careless writing, which is no reason to remove a row.
+# About half of the 45 hardest rows are predicted wrongly. Of all other rows, almost
+# none is predicted wrongly. So the losses show which rows to look at. The losses do not
+# show why a row is hard. In this example, the pictures of the hardest rows show
+# careless writing, which is no reason to remove a row.

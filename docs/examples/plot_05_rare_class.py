@@ -2,13 +2,13 @@
 A rare class
 ============
 
-One class of my table is rare, and it is the one that I need. Does the model find it,
-and what helps?
+One class of my table is rare, and I need to find the rows of this class. Does a model
+find these rows, and what helps?
 """
 
 # %%
-# Half of the benign tumours (1) and only 12 malignant ones (0) are used for training.
-# All others are test rows.
+# The rows of the table are tumours. Half of the benign tumours (class 1) and only 12
+# malignant tumours (class 0) are used for training. All other tumours are test rows.
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -24,8 +24,9 @@ y_train, y_test = y[is_train], y[~is_train]
 print(f"rare class: {np.mean(y_train == 0):.0%} of {len(y_train)} training rows")
 
 # %%
-# A rare class has high losses, so leaving out the hardest rows may leave out the class.
-# With ``class_balanced=True``, the hardest rows are chosen within each class.
+# The rows of a rare class have high losses. If the hardest rows, those with the highest
+# losses, are left out, the whole class may be left out. With ``class_balanced=True``,
+# the hardest rows are chosen within each class.
 
 from skrebatch import ReBatchCNNClassifier
 
@@ -44,7 +45,8 @@ predicted = {
 }
 
 # %%
-# The recall of a class is the share of its rows that are found.
+# The picture shows the recall of both classes on the test rows. The recall of a class
+# is the share of its rows that the model finds, that is, predicts as this class.
 
 import matplotlib.pyplot as plt
 from sklearn.metrics import recall_score
@@ -61,7 +63,8 @@ axes[0].invert_yaxis()
 # Conclusion
 # ----------
 #
-# With class weights, the model finds more of the rare class and a little less of the
-# common one. If the hardest rows are left out, it does not find the rare class at all,
-# unless these rows are chosen within each class. This is one table; :doc:`/imbalance`
-# adds samplers such as SMOTE.
+# With class weights, the model finds more rows of the rare class than with plain
+# training, and slightly fewer rows of the common class. If the hardest rows are left
+# out, the model finds no row of the rare class, unless the hardest rows are chosen
+# within each class. This result is from one table. :doc:`/imbalance` also describes
+# samplers such as SMOTE.

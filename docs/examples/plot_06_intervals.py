@@ -2,13 +2,13 @@
 Intervals around the predictions of a regression
 ================================================
 
-A prediction without its error is hard to use. How wide must an interval be to contain
-nine of ten new values?
+A prediction is hard to use if its possible error is unknown. How wide must an interval
+around the prediction be to contain nine of ten new values?
 """
 
 # %%
-# The target is the progression of diabetes. A quarter of the 442 patients is set aside
-# as the test.
+# The target is the progression of diabetes in 442 patients. A quarter of the patients
+# is held out as test rows.
 
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import train_test_split
@@ -23,9 +23,11 @@ model = ReBatchCNNRegressor(random_state=0).fit(scaler.transform(X_train), y_tra
 predicted = model.predict(scaler.transform(X_test))
 
 # %%
-# Each of the ten networks holds out a fifth of the training rows. So every training row
-# has a prediction by networks that did not see it: ``oof_prediction_``. Its errors are
-# like those on new rows, and no further fit is needed.
+# Each of the ten networks holds out a fifth of the training rows. So for every training
+# row, there are networks that were not trained on this row. ``oof_prediction_``
+# contains the predictions of these networks. The errors of these predictions are like
+# the errors on new rows, and no further fit is needed. At least nine of ten absolute
+# errors are not larger than ``half``, which is half the width of the interval.
 
 import numpy as np
 
@@ -36,7 +38,8 @@ inside = np.abs(y_test - predicted) <= half
 print(f"the prediction ± {half:.0f} contains {inside.mean():.0%} of the test values")
 
 # %%
-# The share inside the interval, for rows with low and with high predictions:
+# The next numbers are the shares of test values inside the interval, for the half of
+# the rows with the lower predictions and for the half with the higher predictions.
 
 import matplotlib.pyplot as plt
 
@@ -58,6 +61,6 @@ _ = ax.legend()
 # ----------
 #
 # The interval from the out-of-fold errors contains about nine of ten test values, and
-# no further fit is needed. It is wide, because the table explains only half of the
-# variance. The share of nine of ten refers to all rows together. For some kinds of rows
-# it can be lower.
+# no further fit is needed. The interval is wide, because the features explain only half
+# of the variance of the target. The share of nine of ten refers to all rows together.
+# For some kinds of rows, the share can be lower.

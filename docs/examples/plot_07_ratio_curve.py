@@ -2,14 +2,16 @@
 The score against the ratio
 ===========================
 
-``ratio`` says how many rows re-Batch repeats, moves or leaves out. Which value is best
-for my table, and does it matter?
+The parameter ``ratio`` decides how many rows re-Batch repeats, moves or leaves out.
+Which value is best for my table, and does the choice matter?
 """
 
 # %%
-# The table has 178 wines of three growers. All candidates train side by side. The
-# strategy ``"random"`` is the control: it repeats the same number of rows, but chooses
-# them at random. The scores of two seeds are averaged within each fold.
+# The rows of the table are 178 wines of three growers. The search compares four ratios
+# and three strategies, and trains all candidates side by side. The strategy
+# ``"random"`` is the control: it repeats as many rows as the other strategies, but
+# chooses these rows at random. Each candidate is trained with two seeds. Their scores
+# are averaged within each fold.
 
 from sklearn.datasets import load_wine
 from sklearn.pipeline import make_pipeline
@@ -41,8 +43,8 @@ search = FusedGridSearchCV(
 print(search.best_params_)
 
 # %%
-# The bars are 95 % intervals of the mean over the folds, corrected for training sets
-# that overlap (Nadeau and Bengio, 2003).
+# The vertical bars are 95 % intervals of the mean score over the folds. The intervals
+# are corrected for overlapping training sets (Nadeau and Bengio, 2003).
 
 display = RatioCurveDisplay.from_search(search)
 for name, intervals in display.intervals_.items():
@@ -53,6 +55,7 @@ for name, intervals in display.intervals_.items():
 # Conclusion
 # ----------
 #
-# The ratio hardly matters on this table. Random rows gain about as much as chosen ones,
-# so the little that is gained comes from more steps and not from the losses. Plain
-# training, ``ratio=0``, is as good. On another table, the result may differ.
+# The ratio hardly matters on this table. Repeating random rows gains about as much as
+# repeating rows that are chosen by their losses. So the small gain comes from the
+# additional training steps, and not from the choice by losses. Plain training,
+# ``ratio=0``, is as good as re-Batch. On another table, the result may differ.

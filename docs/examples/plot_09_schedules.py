@@ -2,14 +2,16 @@
 When to begin leaving rows out
 ==============================
 
-I want to leave out the hardest rows, because some labels are wrong. Should this begin
-with the first epoch, or later?
+I want to leave out the hardest rows, those with the highest losses, because some labels
+are wrong. Should this begin with the first epoch, or later?
 """
 
 # %%
-# A fifth of the labels is made wrong, so that we know which rows should be left out.
-# ``warmup_epochs`` delays the choice. With ``ratio_schedule``, a name or a function of
-# the progress in (0, 1], few rows are left out at first.
+# In this example, a fifth of the labels is made wrong, so that we know which rows
+# should be left out. ``warmup_epochs`` is the number of epochs before the first rows
+# are left out. With ``ratio_schedule``, few rows are left out at first, and more rows
+# later. ``ratio_schedule`` is the name of a schedule, or a function of the progress of
+# the training, a number in (0, 1].
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -35,7 +37,8 @@ models = {
 fit_fused(list(models.values()), scale(X), noisy)
 
 # %%
-# How many rows each epoch leaves out, and how many of these have a wrong label.
+# The left plot shows how many rows each epoch leaves out. The right plot shows which
+# share of the rows that are left out have a wrong label.
 
 import matplotlib.pyplot as plt
 
@@ -53,7 +56,8 @@ axes[1].set(xlabel="epoch", ylabel="share with a wrong label")
 _ = axes[0].legend()
 
 # %%
-# Which rows are left out in which epoch, the hardest at the top:
+# The next plot shows which rows are left out in which epoch, with the linear schedule.
+# The hardest rows are at the top.
 
 display = SampleDynamicsDisplay.from_estimator(models["linear"], kind="choices")
 
@@ -61,7 +65,8 @@ display = SampleDynamicsDisplay.from_estimator(models["linear"], kind="choices")
 # Conclusion
 # ----------
 #
-# Wait a few epochs, then leave out all rows at once. The losses after the first epoch
-# say little about the labels. A ratio that rises slowly leaves out most rows too late:
-# by then, the network has learned wrong labels, and rows with right labels are left
-# out. This is one table with one seed.
+# Wait a few epochs, and then leave out the full number of rows in each epoch. The
+# losses after the first epoch say little about the labels. With a ratio that rises
+# slowly, most rows are left out too late: by then, the network has learned wrong
+# labels, and rows with right labels are left out. This result is from one table with
+# one seed.

@@ -2,12 +2,14 @@
 A grid search with all fits side by side
 ========================================
 
-My grid search takes long. Can its fits share the work, with the same result?
+My grid search takes long. Can the fits of the search share their work, without a change
+of the result?
 """
 
 # %%
-# A small network is fitted twelve times: two ratios, two seeds, three folds. The dtype
-# float64 keeps rounding errors small.
+# A small network is fitted twelve times: for two ratios, two seeds and three folds.
+# ``GridSearchCV`` of scikit-learn trains one fit after the other. ``FusedGridSearchCV``
+# trains all fits side by side. The dtype float64 keeps rounding errors small.
 
 import time
 
@@ -35,7 +37,8 @@ difference = np.abs(scores[GridSearchCV] - scores[FusedGridSearchCV]).max()
 print(f"largest difference of a score: {difference:.1e}")
 
 # %%
-# The median CPU time, relative to that of ``GridSearchCV``:
+# The picture shows the median CPU time of both searches, divided by the median CPU time
+# of ``GridSearchCV``.
 
 import matplotlib.pyplot as plt
 
@@ -50,6 +53,6 @@ _ = ax.set(xlabel="CPU time", xlim=(0, 1.15))
 # Conclusion
 # ----------
 #
-# ``FusedGridSearchCV`` gives the scores of ``GridSearchCV`` up to rounding, in less CPU
-# time. How much is saved depends on the network, the table and the number of fits, and
-# is less for large tables: :doc:`/speed` has measurements.
+# ``FusedGridSearchCV`` gives the same scores as ``GridSearchCV``, up to rounding, in
+# less CPU time. How much time is saved depends on the network, the table and the number
+# of fits. For large tables, less time is saved. :doc:`/speed` has measurements.

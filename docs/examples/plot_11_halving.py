@@ -2,13 +2,14 @@
 Halving: few epochs for many candidates
 =======================================
 
-I want to try many learning rates and network sizes. Must all of them be trained to the
-end?
+I want to try many candidates: learning rates and network sizes. Do I have to train all
+candidates to the end?
 """
 
 # %%
-# ``HalvingGridSearchCV`` of scikit-learn trains nine candidates for 3 epochs, the best
-# three for 9 and the best one for 27. ``FusedGridSearchCV`` trains all of them for 27.
+# ``HalvingGridSearchCV`` of scikit-learn trains nine candidates for 3 epochs, then the
+# best three candidates for 9 epochs, and then the best one for 27 epochs.
+# ``FusedGridSearchCV`` trains all nine candidates for 27 epochs.
 
 from sklearn.datasets import load_breast_cancer
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -31,9 +32,9 @@ for search in (halving, full):
     print(f"{search.best_params_}, log loss {-search.best_score_:.3f}")
 
 # %%
-# Each line is a candidate of the halving search, up to the round in which it was
-# dropped. The crosses are the candidates of ``FusedGridSearchCV``, all trained for 27
-# epochs.
+# Each line is a candidate of the halving search. The line ends at the round in which
+# the candidate was dropped. The crosses are the candidates of ``FusedGridSearchCV``,
+# which are all trained for 27 epochs.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -56,7 +57,8 @@ _ = ax.legend()
 # Conclusion
 # ----------
 #
-# Not all candidates must be trained to the end. But after few epochs, large learning
-# rates look better than they are. Here halving keeps these and drops the candidates
-# that are best in the end. Give the first round enough epochs, or train all candidates
-# side by side if there is time.
+# You do not have to train all candidates to the end. But after few epochs, large
+# learning rates look better than they are in the end. In this example, halving keeps
+# candidates with large learning rates and drops the candidates that are best in the
+# end. Give the first round enough epochs. If there is time, train all candidates side
+# by side instead.

@@ -2,13 +2,13 @@
 Ship a pipeline
 ===============
 
-The model is trained. How do I give it to somebody else, with its preprocessing, and do
-they get the same predictions?
+My model is trained. How do I give the model and its preprocessing to somebody else, and
+does this person get the same predictions?
 """
 
 # %%
 # The pipeline predicts the species of 150 irises. The labels are the names of the
-# species. Some measurements are missing, and the imputer fills them.
+# species. Some measurements are missing, and the imputer of the pipeline fills them.
 
 import numpy as np
 from sklearn.datasets import load_iris
@@ -27,8 +27,9 @@ pipeline = make_pipeline(
 print(f"estimated accuracy {pipeline[-1].oof_score_:.3f}")
 
 # %%
-# **For Python: skops.** Loading runs no code from the file. The types that skops does
-# not know must be named; read this list before you trust it.
+# **For Python: skops.** When skops loads a file, it runs no code from the file. The
+# types that skops does not know must be passed as ``trusted``. Read the list of these
+# types before you pass it.
 
 import skops.io
 
@@ -40,7 +41,8 @@ print(f"{len(file) / 1024:.0f} KiB, to be trusted: {names}")
 print(f"same probabilities: {same}")
 
 # %%
-# **For any language: ONNX.** A runtime needs neither scikit-learn nor torch.
+# **For any language: ONNX.** An ONNX runtime computes the predictions. The runtime
+# needs neither scikit-learn nor torch.
 
 import onnxruntime
 import skl2onnx
@@ -60,6 +62,7 @@ print(f"same labels: {(labels == pipeline.predict(X)).all()}")
 # Conclusion
 # ----------
 #
-# Both files contain the whole pipeline. The skops file gives the same probabilities to
-# the last bit, for Python with the same packages; the ONNX graph gives them up to
-# rounding, for any language. :doc:`/save` says when to use which file.
+# Both files contain the whole pipeline. The skops file needs Python with the same
+# packages. It gives the same probabilities as the pipeline, to the last bit. The ONNX
+# file can be used in any language. It gives the same probabilities up to rounding.
+# :doc:`/save` says when to use which file.

@@ -2,13 +2,13 @@
 Watch a training in TensorBoard
 ===============================
 
-A long training runs. How can I see how it goes before it ends?
+My training takes long. How can I watch its losses before the training ends?
 """
 
 # %%
 # A callback of skorch writes the losses of each epoch to a folder while the training
-# runs. ``tensorboard --logdir`` of this folder shows the curves in a browser. Callbacks
-# are a parameter of the estimator.
+# runs. The command ``tensorboard --logdir FOLDER`` shows the loss curves of this folder
+# in a browser. The callback is passed to the estimator in the parameter ``callbacks``.
 
 import tempfile
 
@@ -33,7 +33,7 @@ with SummaryWriter(folder) as writer:
     ).fit(scaler.transform(X), y, X_val=scaler.transform(X_val), y_val=y_val)
 
 # %%
-# Here the files are read back, to draw what TensorBoard shows.
+# This code reads the files of the folder and draws the curves that TensorBoard shows.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -58,5 +58,5 @@ print(f"                 last   {written[-1]:.3f}")
 #
 # The validation loss rises after a few epochs, while the training loss still falls. The
 # curves show this long before the training ends. Stop such a training, or use early
-# stopping, which is the default with several networks. This is one network on one
-# split; with other learning rates, the curves may look different.
+# stopping, which is the default with several networks. This result is from one network
+# on one split. With other learning rates, the curves may look different.

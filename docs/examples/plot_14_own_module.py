@@ -7,8 +7,8 @@ does re-Batch choose?
 """
 
 # %%
-# The rows are points in two moons with noise. They have two features, so the choice can
-# be drawn.
+# Each row is a point in a plane. The points form two moons with noise, one for each
+# class. The rows have two features, so the chosen rows can be drawn.
 
 import torch
 from sklearn.datasets import make_moons
@@ -21,7 +21,8 @@ X, y = make_moons(400, noise=0.25, random_state=0)
 
 # %%
 # The callback ``ReBatch`` works with any skorch net. It decides the order of the
-# training rows: here it spreads the hardest rows over the epoch at regular intervals.
+# training rows. In this example, it spreads the hardest rows, those with the highest
+# losses, over the epoch at regular intervals.
 
 torch.manual_seed(0)  # skorch draws the initial weights from torch's generator
 rebatch = ReBatch(ratio=0.15, strategy="max-loss", random_state=0)
@@ -45,7 +46,8 @@ print(f"{is_error.sum()} of {len(X)} training rows are predicted wrongly")
 print(f"{is_error[chosen].sum()} of them are among the {len(chosen)} chosen rows")
 
 # %%
-# The background shows the probability of class 1.
+# The background shows the predicted probability of class 1. Black circles mark the
+# chosen rows.
 
 import matplotlib.pyplot as plt
 from sklearn.inspection import DecisionBoundaryDisplay
@@ -62,6 +64,7 @@ _ = ax.legend()
 # Conclusion
 # ----------
 #
-# One callback trains any skorch net with re-Batch. The hardest rows lie where the moons
-# overlap, and all errors of the network are among them. This does not show that moving
-# them makes a better network: compare with ``ratio=0``.
+# With this callback, any skorch net can be trained with re-Batch. The hardest rows lie
+# where the moons overlap. All rows that the network predicts wrongly are among the
+# hardest rows. This example does not show that moving the hardest rows makes a better
+# network. To find out, compare with ``ratio=0``.

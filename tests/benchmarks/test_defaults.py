@@ -9,12 +9,14 @@ from defaults_report import (
     difference_table,
     effect_table,
     far_from_best,
+    growth_table,
+    load_growth,
     rank_table,
     score_table,
     where_all,
 )
 from sklearn.linear_model import LogisticRegression, Ridge
-from tables import DEVELOPMENT, JUDGED
+from tables import DEVELOPMENT, GROWING, JUDGED
 
 
 def frame_of(losses):
@@ -96,8 +98,28 @@ def test_slow_models_are_compared_where_all_were_run():
     ]
 
 
+def test_growing_tables_are_listed_by_rows_with_the_loss_of_their_task():
+    runs = [
+        {"table": table, "rows": rows, "model": model, "scores": {score: loss / rows}}
+        for table, score, line in (
+            ("classes", "log_loss", "LogisticRegression"),
+            ("numbers", "mae", "Ridge"),
+        )
+        for rows in (20, 10)
+        for model, loss in (("skrebatch", 1.0), (line, 2.0))
+    ]
+    lines = growth_table(load_growth(runs), "loss").splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0] == ["table", "rows", "linear", "skrebatch"]
+    assert cells[2:4] == [
+        ["classes", "10", "0.200", "**0.100**"],
+        ["classes", "20", "0.100", "**0.050**"],
+    ]
+    assert [row[0] for row in cells[4:]] == ["numbers", "numbers"]
+
+
 def test_nothing_is_chosen_on_judged_tables():
-    assert not set(DEVELOPMENT) & set(JUDGED)
+    assert not set(DEVELOPMENT) & (set(JUDGED) | set(GROWING))
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
