@@ -43,6 +43,8 @@ _MAX_CATEGORIES = 40
 _OUTLIER = 3.5  # in units of the scaled MAD
 # Labels of fewer rows than this are named in a warning.
 _FEW_ROWS = 5
+# More different whole numbers than this may be meant as targets of a regression.
+_MANY_NUMBERS = 30
 
 
 @with_default_settings
@@ -125,7 +127,8 @@ def find_label_issues(
     Warns
     -----
     UserWarning
-        If a column of `X` equals `y`, or if labels occur in fewer than five rows.
+        If a column of `X` equals `y`, if labels occur in fewer than five rows, or if
+        `estimator` is None and `y` contains more than 30 different whole numbers.
 
     See Also
     --------
@@ -212,6 +215,8 @@ def _fit_or_check(
     """Return a fitted estimator with recorded losses; fit one if needed."""
     if estimator is None:
         is_number = type_of_target(labels).startswith("continuous")
+        if not is_number:
+            _warn_of_numbers(labels)
         cls = ReBatchCNNRegressor if is_number else ReBatchCNNClassifier
         estimator = cls(**_NETWORK)
     last = rebatch_step(estimator)
@@ -235,6 +240,17 @@ def _fit_or_check(
         model = make_pipeline(*_preprocessing_steps(X, last.random_state), last)
     with interrupts_raised():
         return model.fit(X, y)
+
+
+def _warn_of_numbers(labels: NDArray[Any]) -> None:
+    """Warn if whole numbers become classes, and are more than classes usually are."""
+    if labels.dtype.kind not in "iuf" or (n := len(np.unique(labels))) <= _MANY_NUMBERS:
+        return
+    warn_user(
+        f"y contains {n} different whole numbers, which are treated as classes. To "
+        "predict them as numbers, pass an estimator: ReBatchCNNRegressor(). If they "
+        "are classes, pass ReBatchCNNClassifier()."
+    )
 
 
 def _warn_of_mistakes(X: Any, labels: NDArray[Any], is_class: bool) -> None:

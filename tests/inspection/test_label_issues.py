@@ -1,5 +1,6 @@
 """Finding wrong labels and targets."""
 
+import warnings
 from importlib.util import find_spec
 
 import numpy as np
@@ -49,6 +50,7 @@ def test_confident_learning_by_hand():
     assert count_confident(proba, codes).tolist() == found.tolist()
 
 
+@pytest.mark.filterwarnings("ignore:y contains 100 different whole numbers")
 @pytest.mark.parametrize("n_classes", [2, 10, 100])
 def test_wrong_labels_are_found_among_any_number_of_classes(n_classes):
     X, _, noisy, wrong = blobs(n_classes, n=max(120, 10 * n_classes))
@@ -178,6 +180,17 @@ def test_text_columns_give_the_same_result_with_the_same_seed():
         first["label_quality"] != without_seed["label_quality"].loc[first.index]
     ).any()
     np.testing.assert_equal(np.random.get_state(), state)  # noqa: NPY002
+
+
+def test_many_whole_numbers_are_not_silently_taken_as_classes():
+    X = np.random.default_rng(0).normal(size=(186, 3))
+    y = np.arange(186) % 31
+    with pytest.warns(UserWarning, match="31 different whole numbers, which are trea"):
+        find_label_issues(X, y, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_label_issues(X, y % 30, random_state=0)
+        find_label_issues(X, y, ReBatchCNNClassifier(max_epochs=2), random_state=0)
 
 
 def test_a_misspelled_label_is_named_and_does_not_mark_the_right_ones():
