@@ -27,8 +27,10 @@ model.fit(X_train, y_train)
 
 # %%
 # The estimator is an ensemble of ten networks. Each network holds out different
-# training rows. ``oof_score_``, the accuracy on held-out rows, estimates the accuracy
-# on new rows without a test set. A logistic regression is trained for comparison.
+# training rows. The attribute ``oof_score_`` is the accuracy on held-out rows: each
+# training row is predicted by the networks that were not trained on this row. So
+# ``oof_score_`` estimates the accuracy on new rows, and needs no test set. A logistic
+# regression is trained for comparison.
 
 linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(X_train, y_train)
 print(f"estimated accuracy         {model[-1].oof_score_:.3f}")
@@ -68,7 +70,7 @@ pd.DataFrame(
 # ----------
 #
 # The ensemble is good without any tuning, and ``oof_score_`` is close to the score on
-# the test rows. On this table, re-Batch brings no gain: its lowest validation loss and
-# its test accuracy are nearly those of plain training. The accuracies of the three
-# models differ by one or two of the 143 test rows. Such a small difference does not
-# show which model is best.
+# the test rows. On this table, re-Batch brings no gain over plain training: the lowest
+# validation loss and the test accuracy are nearly the same with and without re-Batch.
+# The accuracies of the three models differ by one or two of the 143 test rows. Such a
+# small difference does not show which model is best.

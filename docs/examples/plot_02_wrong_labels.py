@@ -9,8 +9,8 @@ and can I train a model before the wrong labels are corrected?
 # %%
 # The rows of the table are 569 tumours. The labels say which tumours are benign (1). In
 # this example, a fifth of the training labels is made wrong, so that we can count how
-# many wrong labels are found. ``y_given`` contains the labels with these errors, the
-# *given* labels.
+# many wrong labels are found. ``y_given`` contains the training labels after this
+# change. These labels, wrong and correct ones, are called the *given* labels.
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -22,8 +22,9 @@ is_wrong = np.random.default_rng(0).random(len(y_train)) < 0.2
 y_given = y_train.where(~is_wrong, 1 - y_train)
 
 # %%
-# ``find_label_issues`` needs only the table and the given labels. It returns a table
-# with a row for each label. The most suspect label comes first.
+# ``find_label_issues`` needs only the features and the given labels. It returns a new
+# table with one row for each row of ``X_train``. The row with the most suspect label
+# comes first.
 
 from skrebatch import LabelIssuesDisplay, find_label_issues
 
@@ -42,10 +43,12 @@ print(f"{marked.isin(wrong).mean():.0%} of the marked labels are wrong")
 print(f"{wrong.isin(marked).mean():.0%} of the wrong labels are marked")
 
 # %%
-# Two models are trained twice: on the given labels, and on the same labels after a
-# person has corrected the marked labels. The first model is a random forest. The second
-# model, ``ReBatchCNNClassifierCV``, trains plain networks and networks that withstand
-# wrong labels, and keeps the best candidate. The test labels are right.
+# Two models are trained twice: once on the given labels, and once on corrected labels.
+# The corrected labels imitate a person who checks the marked labels and corrects the
+# wrong ones. The first model is a random forest. The second model is
+# ``ReBatchCNNClassifierCV``. It trains several candidates: networks with plain
+# training, and networks that withstand wrong labels. It keeps the best candidate. All
+# test labels are correct.
 
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
@@ -71,4 +74,4 @@ pd.DataFrame(accuracy).round(3)
 # Look at the marked rows first: nearly all of them have a wrong label. However, a
 # quarter of the wrong labels is not marked. ``ReBatchCNNClassifierCV`` can be trained
 # before the labels are corrected. These results are from a single split of one table.
-# :doc:`/label_noise` has the results of many splits.
+# :doc:`/label_noise` has the results on eleven data sets.

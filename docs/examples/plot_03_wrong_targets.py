@@ -10,7 +10,8 @@ found, and how much do they harm a model?
 # The target is the progression of diabetes in 442 patients. In this example, 16
 # training targets are made ten times too large, as if the decimal point had slipped.
 # Another 16 training targets are swapped between patients. ``y_given`` contains the
-# targets with these errors, the *given* targets.
+# training targets after these changes. The targets in ``y_given`` are called the
+# *given* targets. The *right* targets are the targets before these changes.
 
 import numpy as np
 import pandas as pd
@@ -27,9 +28,11 @@ y_given[slipped] = 10 * y_train[slipped]
 y_given[swapped] = y_train[swapped[::-1]].to_numpy()
 
 # %%
-# If all targets are whole numbers, ``find_label_issues`` treats them as classes, unless
-# a regressor is passed. The table counts how many right, slipped and swapped targets
-# are marked as wrong (``is_label_issue``).
+# All targets of this table are whole numbers. By default, ``find_label_issues`` treats
+# whole numbers as classes, so the code passes a regressor. The next table has a row for
+# each kind of target: *right* (not changed), *slipped* and *swapped*. The column *True*
+# counts the targets that are marked as wrong (``is_label_issue``), and the column
+# *False* counts the other targets.
 
 from skrebatch import ReBatchCNNRegressor, find_label_issues
 
@@ -39,7 +42,7 @@ issues.loc[slipped, "truth"], issues.loc[swapped, "truth"] = "slipped", "swapped
 pd.crosstab(issues["truth"], issues["is_label_issue"])
 
 # %%
-# The picture shows the given target against the predicted target of each row. The
+# For each row, the picture shows the given target against the predicted target. The
 # predictions are out-of-fold: the prediction for a row comes from networks that were
 # not trained on this row.
 
@@ -52,8 +55,9 @@ ax.set(xlabel="predicted target", ylabel="given target", yscale="log")
 _ = ax.legend()
 
 # %%
-# Three models are trained twice: on the right targets and on the given targets. The
-# table shows their mean absolute errors on the test rows, whose targets are right.
+# Three models are trained twice: once on the right targets, and once on the given
+# targets. The table shows the mean absolute errors of the models on the test rows. The
+# test targets were not changed.
 
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error

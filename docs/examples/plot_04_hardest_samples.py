@@ -24,8 +24,9 @@ model.fit(X, y)
 # ``training_dynamics`` turns the recorded losses into a table with a row for each
 # digit. The column ``confidence`` is the predicted probability of the digit's label,
 # averaged over the epochs. The *hardest* rows are the 45 rows with the lowest
-# confidence. The out-of-fold predictions show how many of them are predicted wrongly:
-# the prediction for a row comes from networks that were not trained on this row.
+# confidence. The out-of-fold predictions show how many of these rows are predicted
+# wrongly: the out-of-fold prediction of a row comes from networks that were not trained
+# on this row.
 
 dynamics = training_dynamics(model)
 predicted = model.oof_decision_function_.argmax(axis=1)
@@ -47,8 +48,9 @@ for ax, i in zip(axes.flat, [*order[:8], *order[-8:]], strict=True):
     ax.set_axis_off()
 
 # %%
-# The data map shows all rows. Easy rows are at the top. Rows whose predictions change
-# from epoch to epoch are on the right. Rows that are never learned are at the bottom.
+# The next plot, a *data map*, shows all rows. Easy rows are at the top. Rows whose
+# predictions change from epoch to epoch are on the right. Rows that are never learned
+# are at the bottom.
 
 display = SampleDynamicsDisplay.from_estimator(model)
 

@@ -64,7 +64,7 @@ axes[0].invert_yaxis()
 # ----------
 #
 # With class weights, the model finds more rows of the rare class than with plain
-# training, and slightly fewer rows of the common class. If the hardest rows are left
-# out, the model finds no row of the rare class, unless the hardest rows are chosen
-# within each class. This result is from one table. :doc:`/imbalance` also describes
-# samplers such as SMOTE.
+# training, and slightly fewer rows of the common class. If the hardest rows of the
+# whole table are left out, the model finds no row of the rare class. If the hardest
+# rows are chosen within each class, the model does find rows of the rare class. This
+# result is from one table. :doc:`/imbalance` also describes samplers such as SMOTE.

@@ -24,10 +24,12 @@ predicted = model.predict(scaler.transform(X_test))
 
 # %%
 # Each of the ten networks holds out a fifth of the training rows. So for every training
-# row, there are networks that were not trained on this row. ``oof_prediction_``
-# contains the predictions of these networks. The errors of these predictions are like
-# the errors on new rows, and no further fit is needed. At least nine of ten absolute
-# errors are not larger than ``half``, which is half the width of the interval.
+# row, there are networks that were not trained on this row. The attribute
+# ``oof_prediction_`` contains one number for each training row: the mean prediction of
+# the networks that were not trained on the row. The errors of these predictions are
+# similar to the errors on new rows, and no further fit is needed. The number ``half``
+# is half the width of the interval. It is chosen so that at least nine of ten absolute
+# errors are not larger than ``half``.
 
 import numpy as np
 
@@ -38,8 +40,9 @@ inside = np.abs(y_test - predicted) <= half
 print(f"the prediction ± {half:.0f} contains {inside.mean():.0%} of the test values")
 
 # %%
-# The next numbers are the shares of test values inside the interval, for the half of
-# the rows with the lower predictions and for the half with the higher predictions.
+# The test rows are divided into two halves: rows with lower predictions, and rows with
+# higher predictions. For each half, the code prints the share of test values inside the
+# interval.
 
 import matplotlib.pyplot as plt
 

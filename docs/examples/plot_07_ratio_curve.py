@@ -8,10 +8,11 @@ Which value is best for my table, and does the choice matter?
 
 # %%
 # The rows of the table are 178 wines of three growers. The search compares four ratios
-# and three strategies, and trains all candidates side by side. The strategy
-# ``"random"`` is the control: it repeats as many rows as the other strategies, but
-# chooses these rows at random. Each candidate is trained with two seeds. Their scores
-# are averaged within each fold.
+# and three strategies. Each combination of a ratio and a strategy is a *candidate*. All
+# candidates are trained side by side. The strategy ``"random"`` is the control: it
+# repeats as many rows as the other strategies, but chooses these rows at random. Each
+# candidate is trained with two seeds. The scores of the two seeds are averaged within
+# each fold.
 
 from sklearn.datasets import load_wine
 from sklearn.pipeline import make_pipeline
@@ -55,7 +56,8 @@ for name, intervals in display.intervals_.items():
 # Conclusion
 # ----------
 #
-# The ratio hardly matters on this table. Repeating random rows gains about as much as
+# The ratio hardly matters on this table. If rows are repeated, the gain over plain
+# training (``ratio=0``) is small. Repeating random rows gains about as much as
 # repeating rows that are chosen by their losses. So the small gain comes from the
-# additional training steps, and not from the choice by losses. Plain training,
-# ``ratio=0``, is as good as re-Batch. On another table, the result may differ.
+# additional training steps, and not from the choice by losses. The choice by losses has no
+# advantage over plain training here. On another table, the result may differ.

@@ -3,15 +3,16 @@ When to begin leaving rows out
 ==============================
 
 I want to leave out the hardest rows, those with the highest losses, because some labels
-are wrong. Should this begin with the first epoch, or later?
+are wrong. Should I begin in the first epoch, or later?
 """
 
 # %%
 # In this example, a fifth of the labels is made wrong, so that we know which rows
-# should be left out. ``warmup_epochs`` is the number of epochs before the first rows
-# are left out. With ``ratio_schedule``, few rows are left out at first, and more rows
-# later. ``ratio_schedule`` is the name of a schedule, or a function of the progress of
-# the training, a number in (0, 1].
+# should be left out. The parameter ``warmup_epochs`` is the number of epochs before the
+# first rows are left out. With the parameter ``ratio_schedule``, few rows are left out
+# at first, and more rows later. The value of ``ratio_schedule`` is either the name of a
+# schedule or a function. The function gets the progress of the training, a number in
+# (0, 1], and returns a factor by which the ratio is multiplied.
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -37,8 +38,8 @@ models = {
 fit_fused(list(models.values()), scale(X), noisy)
 
 # %%
-# The left plot shows how many rows each epoch leaves out. The right plot shows which
-# share of the rows that are left out have a wrong label.
+# The left plot shows how many rows are left out in each epoch. For the rows that are
+# left out, the right plot shows the share of wrong labels.
 
 import matplotlib.pyplot as plt
 
@@ -68,5 +69,5 @@ display = SampleDynamicsDisplay.from_estimator(models["linear"], kind="choices")
 # Wait a few epochs, and then leave out the full number of rows in each epoch. The
 # losses after the first epoch say little about the labels. With a ratio that rises
 # slowly, most rows are left out too late: by then, the network has learned wrong
-# labels, and rows with right labels are left out. This result is from one table with
+# labels, and rows with correct labels are left out. This result is from one table with
 # one seed.

@@ -7,9 +7,10 @@ of the result?
 """
 
 # %%
-# A small network is fitted twelve times: for two ratios, two seeds and three folds.
-# ``GridSearchCV`` of scikit-learn trains one fit after the other. ``FusedGridSearchCV``
-# trains all fits side by side. The dtype float64 keeps rounding errors small.
+# A small network is fitted twelve times: once for each combination of two ratios, two
+# seeds and three folds. ``GridSearchCV`` of scikit-learn trains one fit after the
+# other. ``FusedGridSearchCV`` trains all fits side by side. The dtype float64 keeps
+# rounding errors small.
 
 import time
 
@@ -37,7 +38,7 @@ difference = np.abs(scores[GridSearchCV] - scores[FusedGridSearchCV]).max()
 print(f"largest difference of a score: {difference:.1e}")
 
 # %%
-# The picture shows the median CPU time of both searches, divided by the median CPU time
+# The picture shows the median CPU time of each search, divided by the median CPU time
 # of ``GridSearchCV``.
 
 import matplotlib.pyplot as plt
@@ -55,4 +56,5 @@ _ = ax.set(xlabel="CPU time", xlim=(0, 1.15))
 #
 # ``FusedGridSearchCV`` gives the same scores as ``GridSearchCV``, up to rounding, in
 # less CPU time. How much time is saved depends on the network, the table and the number
-# of fits. For large tables, less time is saved. :doc:`/speed` has measurements.
+# of fits. On large tables, less time is saved than on small tables. :doc:`/speed` has
+# measurements.

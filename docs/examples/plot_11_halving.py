@@ -2,8 +2,8 @@
 Halving: few epochs for many candidates
 =======================================
 
-I want to try many candidates: learning rates and network sizes. Do I have to train all
-candidates to the end?
+I want to try many candidates, which are combinations of a learning rate and a network
+size. Do I have to train all candidates to the end?
 """
 
 # %%
@@ -32,9 +32,9 @@ for search in (halving, full):
     print(f"{search.best_params_}, log loss {-search.best_score_:.3f}")
 
 # %%
-# Each line is a candidate of the halving search. The line ends at the round in which
-# the candidate was dropped. The crosses are the candidates of ``FusedGridSearchCV``,
-# which are all trained for 27 epochs.
+# Each line of the picture is a candidate of the halving search. The line ends at the
+# round after which the candidate was dropped. The crosses are the candidates of
+# ``FusedGridSearchCV``, which are all trained for 27 epochs.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -57,8 +57,8 @@ _ = ax.legend()
 # Conclusion
 # ----------
 #
-# You do not have to train all candidates to the end. But after few epochs, large
-# learning rates look better than they are in the end. In this example, halving keeps
-# candidates with large learning rates and drops the candidates that are best in the
-# end. Give the first round enough epochs. If there is time, train all candidates side
-# by side instead.
+# You do not have to train all candidates to the end. But after only a few epochs,
+# candidates with large learning rates look better than they are in the end. In this
+# example, halving keeps candidates with large learning rates and drops the candidates
+# that are best in the end. Give the first round enough epochs. If there is time, train
+# all candidates side by side instead.

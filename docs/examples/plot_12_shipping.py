@@ -3,7 +3,7 @@ Ship a pipeline
 ===============
 
 My model is trained. How do I give the model and its preprocessing to somebody else, and
-does this person get the same predictions?
+does this person get the same predictions as I do?
 """
 
 # %%
@@ -28,8 +28,8 @@ print(f"estimated accuracy {pipeline[-1].oof_score_:.3f}")
 
 # %%
 # **For Python: skops.** When skops loads a file, it runs no code from the file. The
-# types that skops does not know must be passed as ``trusted``. Read the list of these
-# types before you pass it.
+# file contains objects of several types. Types that skops does not know must be passed
+# in the parameter ``trusted``. Read the list of these types before you pass it.
 
 import skops.io
 
@@ -63,6 +63,7 @@ print(f"same labels: {(labels == pipeline.predict(X)).all()}")
 # ----------
 #
 # Both files contain the whole pipeline. The skops file needs Python with the same
-# packages. It gives the same probabilities as the pipeline, to the last bit. The ONNX
-# file can be used in any language. It gives the same probabilities up to rounding.
-# :doc:`/save` says when to use which file.
+# packages. The loaded pipeline gives the same probabilities as the original pipeline,
+# to the last bit. The ONNX file can be used in any language. An ONNX runtime gives the
+# same probabilities as the pipeline, up to rounding. :doc:`/save` says when to use
+# which file.

@@ -58,5 +58,5 @@ print(f"                 last   {written[-1]:.3f}")
 #
 # The validation loss rises after a few epochs, while the training loss still falls. The
 # curves show this long before the training ends. Stop such a training, or use early
-# stopping, which is the default with several networks. This result is from one network
-# on one split. With other learning rates, the curves may look different.
+# stopping, which is on by default if ``n_networks`` is above 1. This result is from one
+# network on one split. With other learning rates, the curves may look different.

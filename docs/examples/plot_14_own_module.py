@@ -7,8 +7,9 @@ does re-Batch choose?
 """
 
 # %%
-# Each row is a point in a plane. The points form two moons with noise, one for each
-# class. The rows have two features, so the chosen rows can be drawn.
+# Each row is a point in a plane. The points of each class form a half moon, and noise
+# is added to the points. The rows have two features, so the rows that re-Batch chooses
+# can be drawn.
 
 import torch
 from sklearn.datasets import make_moons
@@ -20,9 +21,9 @@ from skrebatch import ReBatch
 X, y = make_moons(400, noise=0.25, random_state=0)
 
 # %%
-# The callback ``ReBatch`` works with any skorch net. It decides the order of the
-# training rows. In this example, it spreads the hardest rows, those with the highest
-# losses, over the epoch at regular intervals.
+# The callback ``ReBatch`` works with any net of the library skorch. The callback
+# decides the order of the training rows. In this example, the callback spreads the
+# hardest rows, those with the highest losses, over the epoch at regular intervals.
 
 torch.manual_seed(0)  # skorch draws the initial weights from torch's generator
 rebatch = ReBatch(ratio=0.15, strategy="max-loss", random_state=0)
@@ -46,8 +47,8 @@ print(f"{is_error.sum()} of {len(X)} training rows are predicted wrongly")
 print(f"{is_error[chosen].sum()} of them are among the {len(chosen)} chosen rows")
 
 # %%
-# The background shows the predicted probability of class 1. Black circles mark the
-# chosen rows.
+# The background of the picture shows the predicted probability of class 1. Black
+# circles mark the chosen rows.
 
 import matplotlib.pyplot as plt
 from sklearn.inspection import DecisionBoundaryDisplay
@@ -66,5 +67,5 @@ _ = ax.legend()
 #
 # With this callback, any skorch net can be trained with re-Batch. The hardest rows lie
 # where the moons overlap. All rows that the network predicts wrongly are among the
-# hardest rows. This example does not show that moving the hardest rows makes a better
+# chosen rows. This example does not show that moving the hardest rows makes a better
 # network. To find out, compare with ``ratio=0``.

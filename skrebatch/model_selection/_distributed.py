@@ -60,8 +60,8 @@ def fit_distributed(
     """Fit an estimator in several processes, each holding some of the rows.
 
     Every process calls this function at the same time, with the same parameters and
-    with different rows. The processes train one network as `fit` would on all rows, in
-    the order of the ranks. The mini-batches are the same; each process computes the
+    with different rows. The processes train the networks as `fit` would on all rows,
+    in the order of the ranks. The mini-batches are the same; each process computes the
     gradient of the rows that it holds, and the gradients are summed. The samples are
     chosen by the losses of all rows. The result equals that of `fit` up to rounding,
     and is bit-identical in all processes.
