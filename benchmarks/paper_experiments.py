@@ -127,7 +127,7 @@ def estimator(dataset, case, max_epochs, n_train, repeat):
     }
     if dataset.task == "classification":
         return skrebatch.ReBatchCNNClassifier(**common)
-    return skrebatch.ReBatchCNNRegressor(standardize_target=False, **common)
+    return skrebatch.ReBatchCNNRegressor(**common)
 
 
 def scores(dataset, y, predicted):

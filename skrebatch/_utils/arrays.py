@@ -130,7 +130,8 @@ def refuse_non_numbers(values: Any, name: str) -> None:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise ValueError(
             f"{name} must contain numbers, but {', '.join(bad[:5])}{more}. Convert "
-            "text and dates to numbers first."
+            "text and dates to numbers first, for example with a pipeline: "
+            "skrub.tabular_pipeline(estimator)."
         )
 
 

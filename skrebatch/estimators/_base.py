@@ -61,6 +61,7 @@ from skrebatch.estimators._parameters import (
     Parameters,
     check_parameters,
     input_limit,
+    stops_early,
 )
 from skrebatch.estimators._plain_state import (
     PLAIN_STATE,
@@ -407,11 +408,11 @@ class BaseReBatchCNN(LinkedMixin, CallbackSupportMixin, CheckedParams, Parameter
             return
         if interrupts_raise():
             raise KeyboardInterrupt  # again: skorch caught the first one
-        warn_user(
-            f"Training was interrupted in epoch {len(self.history_)}; the network "
-            "trained until then is kept.",
-            ConvergenceWarning,
-        )
+        n_epochs = len(self.history_)
+        end, kept = f" in epoch {n_epochs}", "the network trained until then is kept"
+        if self.n_networks > 1 and stops_early(self):  # the history ends there
+            end, kept = "", f"the networks of epoch {n_epochs}, the best, are kept"
+        warn_user(f"Training was interrupted{end}; {kept}.", ConvergenceWarning)
 
     def _summarise_logs(self) -> None:
         """Set the attributes of `record_losses`, averaged over the networks."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import PredefinedSplit
+from sklearn.model_selection._split import _CVIterableWrapper
 from sklearn.utils import _safe_indexing
 
 from skrebatch._utils.arrays import as_array
@@ -28,6 +30,11 @@ def check_cv(cv: Any) -> None:
 
 def _is_splitter(cv: Any) -> bool:
     return hasattr(cv, "split") and not isinstance(cv, str | bytes | type)
+
+
+def _splits_any_rows(cv: Any) -> bool:
+    """Return whether `cv` can split a part of the rows; its splits are not fixed."""
+    return _is_splitter(cv) and not isinstance(cv, PredefinedSplit | _CVIterableWrapper)
 
 
 def make_splitting(cv: Any, X: Any, groups: Any, n_samples: int) -> Splitting | None:
@@ -83,12 +90,13 @@ class Splitting:
         ----------
         y : ndarray of shape (n_samples, ...)
         rows : ndarray of int
-            The rows to split. A splitter receives only these. An iterable gives indices
-            of all rows; those that are not among `rows` are left out.
+            The rows to split. A splitter receives only these. An iterable, and a
+            splitter whose splits are fixed, give indices of all rows; those that are
+            not among `rows` are left out.
         seed : int
             Seed of a splitter that shuffles and has no seed of its own.
         """
-        known = rows if _is_splitter(self.cv) else np.arange(len(y))
+        known = rows if _splits_any_rows(self.cv) else np.arange(len(y))
         for splits in self._iter_rounds(y, rows, seed):
             i = -1
             for i, parts in enumerate(splits):
@@ -111,7 +119,7 @@ class Splitting:
         if not _is_splitter(self.cv):
             yield from itertools.repeat(list(self.cv))
         data: Any = self.X, y, self.groups
-        if len(rows) < len(y):
+        if len(rows) < len(y) and _splits_any_rows(self.cv):
             data = tuple(v if v is None else _safe_indexing(v, rows) for v in data)
         # Neither numpy's global generator nor the user's object may change.
         cv, rng = copy.deepcopy(self.cv), np.random.default_rng(seed)

@@ -64,4 +64,5 @@ class PreparedFit:
     data_hash: str | None
     max_epochs: int  # length of the ratio schedule and of the strategy
     continues: EarlierFit | None = field(default=None, repr=False)
+    leaks: bool = False  # networks may have been trained on rows that they hold out
     sample_weight: Floats | None = None  # as the fit was given it

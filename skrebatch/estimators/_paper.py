@@ -16,14 +16,15 @@ _PAPER = {
 }
 _SMALL_POOLS = {"conv_channels": (8, 16), "pool_size": (1, 3), "pool_stride": (1, 2)}
 _WIDE = {"conv_channels": (64, 128)}
+_NUMBERS = {"standardize_target": False}
 # The rows of table 3.
 _TABLE_3: dict[str, dict[str, Any]] = {
     "pid": {**_SMALL_POOLS, "max_epochs": 300},
     "ccfd": {**_SMALL_POOLS, "max_epochs": 50},
     "pdc": {"conv_channels": (8, 16), "kernel_size": 8, "max_epochs": 30},
-    "diabetes": {**_WIDE, "max_epochs": 200},
-    "insurance": {**_WIDE, "max_epochs": 100},
-    "chp": {"conv_channels": (32, 64), "max_epochs": 200},
+    "diabetes": {**_WIDE, **_NUMBERS, "max_epochs": 200},
+    "insurance": {**_WIDE, **_NUMBERS, "max_epochs": 100},
+    "chp": {"conv_channels": (32, 64), **_NUMBERS, "max_epochs": 200},
 }
 
 
@@ -35,6 +36,7 @@ def paper_parameters(dataset: str) -> dict[str, Any]:
     rows (eq. 2), without early stopping. The ratio and the strategy are varied in the
     experiments, and are not among the parameters. The paper does not give the padding.
     It is 1 here, because without padding some of its networks would have no output.
+    The targets of regressors are not scaled.
 
     Parameters
     ----------
@@ -57,6 +59,13 @@ def paper_parameters(dataset: str) -> dict[str, Any]:
     --------
     ReBatchCNNClassifier : Takes the parameters of the first three data sets.
     ReBatchCNNRegressor : Takes those of the others.
+
+    Notes
+    -----
+    With ``ratio=0``, B is 0 and the mini-batches have 32 rows. To compare a ratio with
+    training without re-Batch at the same batch size, as the paper does, set the
+    `batch_size` of the latter to the B of the ratio: ``redistribution_size(n, ratio)``,
+    where n is the number of training rows.
 
     References
     ----------

@@ -45,7 +45,7 @@ from skrebatch.estimators._targets import Targets
 from skrebatch.sampling._loss_log import LossLog
 from skrebatch.sampling._selector import Selection
 from skrebatch.strategies import check_strategy
-from skrebatch.strategies._planning import check_class_labels
+from skrebatch.strategies._planning import check_class_labels, is_builtin
 
 # Channels and positions to which "projected-cnn" projects the columns.
 _PROJECTION = 8, 16
@@ -121,13 +121,28 @@ def prepare_fit(
     if earlier is not None:
         _check_networks(earlier.networks, architecture, params)
     data_hash, is_same_data = None, False
-    if params.record_losses or params.loss_smoothing or params.refresh_every > 1:
-        # Running means, plans and records of samples are valid for the same data only.
+    if (
+        params.record_losses
+        or params.loss_smoothing
+        or params.refresh_every > 1
+        or not is_builtin(check_strategy(params.strategy))
+        # Reading a whole file takes long.
+        or (rows.rotates and (params.warm_start or isinstance(data.X[0], np.ndarray)))
+    ):
+        # Running means, plans and records of samples, what a user-defined strategy has
+        # stored, and out-of-fold predictions are valid for the same data only.
         hashed: tuple[Any, ...] = (data.X[0], data.y[0], rows.used)
         if rows.rotates:
             hashed = *hashed, [split.train for split in rows.splits]
         data_hash = joblib.hash(hashed)
         is_same_data = state is not None and data_hash == state.data_hash
+    leaks = earlier is not None and rows.rotates and not is_same_data
+    if leaks:
+        warn_user(
+            "The networks were trained on other rows or with other folds before, "
+            "perhaps on rows that they hold out now. Therefore early stopping may come "
+            "too late, and there are no out-of-fold predictions."
+        )
     max_epochs = int(params.max_epochs)
     if state is not None:
         max_epochs = state.max_epochs or max_epochs
@@ -177,6 +192,7 @@ def prepare_fit(
         data_hash,
         max_epochs,
         earlier,
+        leaks,
     )
 
 
@@ -354,6 +370,7 @@ def _make_member(
         refresh_every=params.refresh_every,
         class_balanced=class_balanced,
         labels=labels,
+        rows=split.train,
         epoch=0 if earlier is None else earlier.n_epochs,
     )
     log = LossLog(rows.n_samples) if params.record_losses else None

@@ -90,6 +90,8 @@ def _chosen_by_most(chosen: list[Indices], members: list[Member]) -> Indices:
 def _out_of_fold(prepared: PreparedFit) -> dict[str, Any]:
     """Return the attributes of out-of-fold predictions, if networks hold rows out."""
     job = prepared.job
+    if prepared.leaks:
+        return {}
     n_samples = len(job.X[0])
     predictions = [m.held_out for m in job.members if m.held_out is not None]
     rows = [m.valid_rows for m in job.members if m.valid_rows is not None]

@@ -125,7 +125,8 @@ def _iter_splits(
     """Yield the training and the validation rows of one network after another."""
     y = data.y[0]
     if splitting is not None:
-        yield from splitting.iter_splits(y, rows, seed)
+        is_column = y.ndim == 2 and y.shape[1] == 1
+        yield from splitting.iter_splits(y[:, 0] if is_column else y, rows, seed)
         return
     strata = data.targets.strata(y[rows])
     if params.n_networks == 1 and params.cv is None:

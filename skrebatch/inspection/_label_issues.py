@@ -88,8 +88,9 @@ def find_label_issues(
     estimator : estimator of this package, Pipeline or skorch net, default=None
         Estimator, or a pipeline that ends in one. If it is fitted, it must have been
         fitted to `X` and `y` with ``record_losses=True``. Otherwise, a clone is
-        fitted. None is an ensemble of ten multilayer perceptrons: a regressor if `y`
-        contains fractions, else a classifier. A net of skorch must be fitted, with the
+        fitted. None is an ensemble of ten multilayer perceptrons. It is a regressor if
+        `y` contains fractions, or if most rows have numbers that fewer than five rows
+        share; else it is a classifier. A net of skorch must be fitted, with the
         callback ``ReBatch(record_losses=True)``; see :func:`training_dynamics`.
     random_state : int, RandomState or None, default=None
         If not None, it replaces the `random_state` of an estimator that is not fitted.
@@ -127,8 +128,9 @@ def find_label_issues(
     Warns
     -----
     UserWarning
-        If a column of `X` equals `y`, if labels occur in fewer than five rows, or if
-        `estimator` is None and `y` contains more than 30 different whole numbers.
+        If a column of `X` equals `y`, if labels occur in fewer than five rows, if
+        `estimator` is None and more than 30 different whole numbers become classes, or
+        if the index of `X` is not unique.
 
     See Also
     --------
@@ -214,9 +216,7 @@ def _fit_or_check(
 ) -> Any:
     """Return a fitted estimator with recorded losses; fit one if needed."""
     if estimator is None:
-        is_number = type_of_target(labels).startswith("continuous")
-        if not is_number:
-            _warn_of_numbers(labels)
+        is_number = _are_quantities(labels)
         cls = ReBatchCNNRegressor if is_number else ReBatchCNNClassifier
         estimator = cls(**_NETWORK)
     last = rebatch_step(estimator)
@@ -235,28 +235,45 @@ def _fit_or_check(
     if random_state is not None:
         last.set_params(random_state=random_state)
     if not isinstance(model, Pipeline):
-        if not (hasattr(X, "columns") or issparse(X)):
+        if issparse(X):
+            raise TypeError("find_label_issues needs a dense X: pass X.toarray().")
+        if not hasattr(X, "columns"):
             X = to_floats(X, "X")
-        model = make_pipeline(*_preprocessing_steps(X, last.random_state), last)
+        model = make_pipeline(*_preprocessing_steps(X, last), last)
     with interrupts_raised():
         return model.fit(X, y)
 
 
-def _warn_of_numbers(labels: NDArray[Any]) -> None:
-    """Warn if whole numbers become classes, and are more than classes usually are."""
-    if labels.dtype.kind not in "iuf" or (n := len(np.unique(labels))) <= _MANY_NUMBERS:
-        return
-    warn_user(
-        f"y contains {n} different whole numbers, which are treated as classes. To "
-        "predict them as numbers, pass an estimator: ReBatchCNNRegressor(). If they "
-        "are classes, pass ReBatchCNNClassifier()."
-    )
+def _are_quantities(labels: NDArray[Any]) -> bool:
+    """Return whether labels are numbers to predict; warn if this is doubtful."""
+    if labels.dtype == object and all(type(label) is float for label in labels.flat):
+        labels = labels.astype(np.float64)
+    if labels.dtype.kind not in "iuf":
+        return False
+    numbers, counts = np.unique(labels, return_counts=True)
+    if 2 * counts[counts < _FEW_ROWS].sum() > labels.size:
+        return True
+    if type_of_target(labels).startswith("continuous"):
+        return True
+    if len(numbers) > _MANY_NUMBERS:
+        warn_user(
+            f"y contains {len(numbers)} different whole numbers, which are treated as "
+            "classes. To predict them as numbers, pass an estimator: "
+            "ReBatchCNNRegressor(). If they are classes, pass ReBatchCNNClassifier()."
+        )
+    return False
 
 
 def _warn_of_mistakes(X: Any, labels: NDArray[Any], is_class: bool) -> None:
     """Warn if X contains the labels, or if some labels occur in very few rows."""
+    index = getattr(X, "index", None)
+    if not getattr(index, "is_unique", True):
+        warn_user(
+            "The index of X is not unique, so a name in the result can mean several "
+            "rows. Give X a new index: X.reset_index(drop=True)."
+        )
     columns = [n for n in getattr(X, "columns", []) if len(X) == len(labels)]
-    same = [n for n in columns if (np.asarray(X[n], dtype=object) == labels).all()]
+    same = [name for name in columns if _equals(X[name], labels)]
     if same:
         warn_user(
             f"X contains y as column {same[0]!r}. The networks can then read each "
@@ -279,13 +296,37 @@ def _warn_of_mistakes(X: Any, labels: NDArray[Any], is_class: bool) -> None:
         )
 
 
-def _preprocessing_steps(X: Any, random_state: Any) -> list[Any]:
-    """Return the steps that turn X into standardised numbers without gaps."""
+def _equals(column: Any, labels: NDArray[Any]) -> bool:
+    """Return whether a column, which may have gaps, equals labels without gaps."""
+    import pandas as pd
+
+    values = np.asarray(column, dtype=object)
+    if values.shape != labels.shape or pd.isna(values).any():
+        return False
+    return bool(np.all(values == labels))
+
+
+def _without_na(frame: pd.DataFrame) -> pd.DataFrame:
+    """Replace pd.NA, which the encoder refuses, by None."""
+    return frame.astype(object).where(frame.notna(), None)
+
+
+def _preprocessing_steps(X: Any, last: Any) -> list[Any]:
+    """Return the steps that turn X into standardised numbers without gaps.
+
+    `last` is the estimator that receives the numbers.
+    """
     # Imported here because they would slow down the import of the package.
     from sklearn.compose import make_column_selector, make_column_transformer
     from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import (
+        FunctionTransformer,
+        OneHotEncoder,
+        StandardScaler,
+    )
 
+    if last.variable_length:  # NaN is padding, which a scaler keeps
+        return [StandardScaler()]
     imputer = SimpleImputer(strategy="median", keep_empty_features=True)
     numbers = [imputer, StandardScaler()]
     is_frame = hasattr(X, "select_dtypes")
@@ -299,11 +340,17 @@ def _preprocessing_steps(X: Any, random_state: Any) -> list[Any]:
         names = ", ".join(map(repr, difficult))
         purpose = f"To encode dates or text (columns {names}), find_label_issues"
         skrub = import_extra("skrub", purpose, "skrub")
+        random_state = last.random_state
         if random_state is None:  # skrub would draw from numpy's global generator
             random_state = int(np.random.default_rng().integers(2**31))
         encoder = skrub.StringEncoder(random_state=random_state)
-        return [skrub.TableVectorizer(high_cardinality=encoder), *numbers]
-    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+        dates = skrub.DatetimeEncoder(periodic_encoding="spline")
+        vectorizer = skrub.TableVectorizer(high_cardinality=encoder, datetime=dates)
+        return [vectorizer, *numbers]
+    encoder = make_pipeline(
+        FunctionTransformer(_without_na),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+    )
     columns = make_column_transformer(
         (make_pipeline(*numbers), make_column_selector(dtype_include="number")),
         (encoder, make_column_selector(dtype_exclude="number")),

@@ -22,6 +22,8 @@ from skrebatch.io._model_files import check_savable, package_versions
 # These versions of 2021 and 2022 contain all operators that are needed, and many
 # runtimes support them.
 OPSET, _IR_VERSION = 15, 8
+# The smallest probability whose logarithm is computed.
+_TINY = np.array(1e-37)
 
 
 @with_default_settings
@@ -100,7 +102,9 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     replace_file(path, [model.SerializeToString()])
 
 
-def make_onnx_model(estimator: Any, input_kind: str = "FLOAT") -> Any:
+def make_onnx_model(
+    estimator: Any, input_kind: str = "FLOAT", raw_scores: bool = False
+) -> Any:
     """Return the prediction of a fitted estimator as an ONNX model.
 
     Parameters
@@ -108,6 +112,9 @@ def make_onnx_model(estimator: Any, input_kind: str = "FLOAT") -> Any:
     estimator : estimator of this package
     input_kind : str, default="FLOAT"
         Name of the dtype of the input in ONNX; the model casts it to float32.
+    raw_scores : bool, default=False
+        Whether a classifier returns logits instead of probabilities, one for each
+        class.
 
     Returns
     -------
@@ -136,12 +143,17 @@ def make_onnx_model(estimator: Any, input_kind: str = "FLOAT") -> Any:
         labels = _labels(estimator.classes_)
         logits = [graph.add_network(net, *_class_logits(net)) for net in networks]
         probas = [graph.add("Softmax", output, axis=1) for output in logits]
-        proba = graph.add("Mean", *probas, output="probabilities")
+        output = "" if raw_scores else "probabilities"
+        proba = graph.add("Mean", *probas, output=output)
         # Like `predict`, use the logits of a single network: different logits may have
         # equal probabilities after rounding.
         scores = logits[0] if len(logits) == 1 else proba
         codes = graph.add("ArgMax", scores, axis=1, keepdims=0)
         graph.add("Gather", labels, codes, output="label")
+        if raw_scores:
+            if len(logits) > 1:
+                scores = graph.add("Log", graph.add("Max", proba, _TINY))
+            graph.add("MatMul", scores, _differences(labels), output="probabilities")
     table = {"X": (input_kind, estimator.n_features_in_)}
     return graph.make_model(table, outputs_of(estimator))
 
@@ -178,6 +190,11 @@ def _labels(classes: NDArray[Any]) -> NDArray[Any]:
         "to_onnx requires labels that are strings or 64-bit integers, got "
         f"{classes.tolist()}."
     )
+
+
+def _differences(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the matrix from logits to scores; of two classes, their difference."""
+    return np.array([[1.0, -1], [-1, 1]]) if len(labels) == 2 else np.eye(len(labels))
 
 
 def _last_layer(network: TabularCNN) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -234,7 +251,14 @@ class _Graph:
         if isinstance(value, torch.Tensor):
             value = value.detach().cpu().numpy()
         if value.dtype.kind == "f":
-            value = value.astype(np.float32)
+            exact = value
+            with np.errstate(over="ignore"):
+                value = exact.astype(np.float32)
+            if not np.isfinite(value).all() or (exact.any() and not value.any()):
+                raise ValueError(
+                    "to_onnx computes in float32, which can't represent the scale of "
+                    "the targets or the weights. Scale the targets before the fit."
+                )
         name = f"constant_{len(self.constants)}"
         self.constants.append(self.onnx.numpy_helper.from_array(value, name))
         return name

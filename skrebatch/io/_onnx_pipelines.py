@@ -17,7 +17,8 @@ def register_onnx_converters() -> None:
     Call this function once before the export. The part of the graph that belongs to the
     estimator is that of :func:`to_onnx`: it computes in float32 and needs opset 15 or
     newer. sklearn-onnx [1]_ converts the other steps. The sklearn-onnx options
-    ``zipmap`` (True or False) and ``output_class_labels`` are supported.
+    ``zipmap`` (True or False), ``output_class_labels`` and ``raw_scores`` are
+    supported.
 
     Raises
     ------
@@ -55,6 +56,7 @@ def register_onnx_converters() -> None:
                 "nocl": [False],  # skl2onnx asks for it where it makes dictionaries
                 "zipmap": [True, False],
                 "output_class_labels": [False, True],
+                "raw_scores": [True, False],  # CalibratedClassifierCV asks for it
             }
         skl2onnx.update_registered_converter(
             cls, f"Skrebatch{name}", _set_types, _convert, options=options
@@ -94,5 +96,6 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     (table,) = operator.inputs
     onnx = _import("onnx")
     kind = onnx.TensorProto.DataType.Name(table.type._get_element_onnx_type())
-    model = make_onnx_model(operator.raw_operator, kind)
+    raw_scores = container.get_options(operator.raw_operator, {}).get("raw_scores")
+    model = make_onnx_model(operator.raw_operator, kind, bool(raw_scores))
     _import("skl2onnx.helpers").add_onnx_graph(scope, operator, container, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
@@ -225,14 +226,26 @@ class _BaseCandidateCV(LinkedMixin, CheckedParams):
             )
         # Scores of all rows, and of those that each network holds out.
         scores = np.full((len(models), 1 + len(folds)), np.nan)
+        failures: dict[int, ValueError] = {}
         for i in fits.keys() - errors.keys():
-            scores[i, 0] = score(models[i], fits[i], np.unique(np.concatenate(folds)))
+            try:
+                every_row = np.unique(np.concatenate(folds))
+                scores[i, 0] = score(models[i], fits[i], every_row)
+            except ValueError as error:
+                failures[i] = error
             for k, rows in enumerate(folds):
                 # Of a fold without some class, not all scores are defined.
                 with contextlib.suppress(ValueError):
                     scores[i, 1 + k] = score(models[i], fits[i], rows)
         if np.isnan(scores[:, 0]).all():
+            if failures:
+                raise next(iter(failures.values()))
             raise ValueError("The score of every candidate is NaN.")
+        for i, failure in failures.items():
+            warn_user(
+                f"The score of {candidates[i]} is NaN, because the scorer failed: "
+                f"{failure}"
+            )
         self.cv_results_ = _tabulate(
             candidates, scores, [outcome.fit_time for outcome in outcomes]
         )
@@ -326,7 +339,10 @@ def _find_best(scores: Floats, prefer_first: bool) -> int:
     overall, by_fold = scores[:, 0], scores[:, 1:]
     if prefer_first and not np.isnan(overall[0]):
         differences = by_fold - by_fold[0]
-        errors = differences.std(axis=1, ddof=1) / np.sqrt(by_fold.shape[1])
+        n_folds = (~np.isnan(differences)).sum(axis=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of candidates with one score or none
+            errors = np.nanstd(differences, axis=1, ddof=1) / np.sqrt(n_folds)
         is_clear = overall - overall[0] > errors
         is_clear[0] = True
         overall = np.where(is_clear, overall, np.nan)

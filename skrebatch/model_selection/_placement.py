@@ -36,7 +36,9 @@ class RemoteData:
             job.X, job.targets = [*map(place, job.X)], [*map(place, job.targets)]
             for member in job.members:
                 member.rows = place(member.rows)
-                member.selection.labels = place(member.selection.labels)
+                selection = member.selection
+                selection.rows = place(selection.rows)
+                selection.labels = place(selection.labels)
         return [self._reference(data) for _, data in taken.values()]
 
     def _reference(self, data: Any) -> Any:
@@ -84,4 +86,5 @@ def put_back(tasks: list[Task], fits: list[PreparedFit] | None, data: Any) -> No
             pieces[:] = [data[place] for place in pieces]
         for member in fit.job.members:
             member.rows = data[member.rows]
+            member.selection.rows = data[member.selection.rows]
             member.selection.labels = data[member.selection.labels]

@@ -176,7 +176,8 @@ class RatioCurveDisplay:
         confidence : float, default=0.95
             Confidence level of the intervals.
         max_lines : int, default=6
-            Maximum number of lines. The lines with the best scores are drawn.
+            Maximum number of lines. The lines with the best scores are drawn, and
+            those without re-Batch, which have no ratio but 0.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on. If None, a new figure is created. The legend is placed
             beside the axes if their figure has a layout engine, otherwise inside.
@@ -228,6 +229,9 @@ class RatioCurveDisplay:
                 label: np.nan_to_num(sign * scores.mean(axis=1), nan=-np.inf).max()
                 for label, (_, scores) in lines.items()
             }
+            for label, (ratios, _) in lines.items():
+                if not ratios.any():  # without re-Batch
+                    best[label] = np.inf
             drawn = sorted(best, key=best.__getitem__, reverse=True)[:max_lines]
             lines = {label: lines[label] for label in lines if label in drawn}
         display = cls(
@@ -330,7 +334,8 @@ class RatioCurveDisplay:
             self.intervals_[label] = intervals
             style = {
                 "color": COLOURS[i % len(COLOURS)],
-                "marker": MARKERS[i % len(MARKERS)],
+                # Lines of the same colour get different markers.
+                "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
                 "markersize": 5,
                 "linewidth": 1,
                 "elinewidth": 1,
@@ -345,7 +350,8 @@ class RatioCurveDisplay:
                 intervals[:, 2] - intervals[:, 0],
                 **{**style, **own},
             )
-            points = 4 * (i - (len(self.scores) - 1) / 2)
+            last = len(self.scores) - 1
+            points = min(4, 16 / max(last, 1)) * (i - last / 2)
             shift = transforms.ScaledTranslation(
                 points / 72, 0, ax.figure.dpi_scale_trans
             )
@@ -357,6 +363,7 @@ class RatioCurveDisplay:
             ylabel=f"{self.score_name}\n"
             f"mean, {self.confidence:.0%} interval (Nadeau–Bengio)",
         )
+        ax.margins(x=0.08)  # wider than the shifts
         put_legend(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self

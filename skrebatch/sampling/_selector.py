@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pickle import PicklingError
@@ -24,7 +25,18 @@ from skrebatch.sampling._interval import (
 from skrebatch.sampling._ratio_schedules import Schedule, check_schedule, ratio_at
 from skrebatch.strategies import check_balances, check_strategy
 from skrebatch.strategies._base import Epoch, Losses, Plan, Strategy
-from skrebatch.strategies._planning import make_plan, plan_by_class
+from skrebatch.strategies._planning import (
+    is_builtin,
+    make_plan,
+    plan_by_class,
+    state_of,
+)
+
+# The running mean, the plan, the settings on which it depends, the strategy's state.
+WarmStartState = (
+    tuple[Losses | None, Plan | None, tuple[Any, ...]]
+    | tuple[Losses | None, Plan | None, tuple[Any, ...], dict[str, Any]]
+)
 
 
 @dataclass
@@ -49,11 +61,13 @@ class Selection:
     refresh_every: int = 1
     class_balanced: bool = False
     labels: NDArray[Any] | None = None  # (N,) or (N, O)
+    rows: Indices | None = field(default=None, repr=False)  # (N,), in the X of the fit
 
     sampler: IntervalInsertionSampler = None  # type: ignore[assignment]
     epoch: int = 0  # number of epochs begun
     losses: Losses | None = field(default=None, repr=False)  # running mean
     plan: Plan | None = field(default=None, repr=False)  # last plan made
+    has_weighted: bool = False  # whether the strategy has weighted a mini-batch
 
     def __post_init__(self) -> None:
         """Create the default sampler; compute B."""
@@ -125,6 +139,29 @@ class Selection:
             return type(self.strategy), id(self.strategy)
 
     @property
+    def weighting_key(self) -> tuple[Any, ...]:
+        """Key that is equal for selections that weight equal losses alike.
+
+        A user-defined strategy may use what it stored in an earlier call, which differs
+        between networks. If it stores anything, it has done so after its first call.
+        """
+        strategy = self.strategy
+        if is_builtin(strategy):
+            return self.strategy_key
+        if strategy.plans or not self.has_weighted or self._n_extra:
+            return type(strategy), id(strategy)
+        return self.strategy_key
+
+    @property
+    def _n_extra(self) -> int:
+        """Number of attributes of the strategy that are not parameters."""
+        return len(vars(self.strategy)) - self._n_parameters
+
+    @cached_property
+    def _n_parameters(self) -> int:
+        return len(self.strategy.get_params(deep=False))
+
+    @property
     def entries(self) -> int | None:
         """Number of entries of a planned epoch; None if it may vary."""
         if not self.is_active or not self.strategy.plans:
@@ -148,6 +185,7 @@ class Selection:
     def begin_epoch_like(self, leader: Selection) -> None:
         """Begin the next epoch with the plan that another selection has just made."""
         self.losses, self.plan = leader.losses, leader.plan
+        self.strategy = leader.strategy  # which may have stored something in `plan`
         self._apply_plan(self.plan)
 
     def _apply_plan(self, plan: Plan | None) -> None:
@@ -170,6 +208,7 @@ class Selection:
             self.rng,
             self.labels,
             self._first,
+            self.rows,
         )
         if self.schedule != "constant":
             ratio = ratio_at(self.ratio, self.schedule, epoch.progress)
@@ -214,26 +253,22 @@ class Selection:
         )
 
     @property
-    def warm_start_state(self) -> tuple[Losses | None, Plan | None, tuple[Any, ...]]:
+    def warm_start_state(self) -> WarmStartState:
         """State with which later training on the same samples can continue."""
         losses = self.losses if self.smoothing > 0 else None
         plan = self.plan if self.refresh_every > 1 else None
-        return losses, plan, self._plan_settings
+        return losses, plan, self._plan_settings, state_of(self.strategy)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state between epochs as numbers and arrays."""
-        strategy, sampler = self.strategy, vars(self.sampler)
-        parameters = strategy.get_params(deep=False)
+        sampler = vars(self.sampler)
         return {
             "epoch": self.epoch,
             "losses": self.losses,
             "plan": self.plan,
             "rng": self.rng.bit_generator.state,
             "sampler": {n: value for n, value in sampler.items() if n != "_rng"},
-            # A user-defined strategy may have state of its own.
-            "strategy": {
-                n: v for n, v in vars(strategy).items() if n not in parameters
-            },
+            "strategy": copy.deepcopy(state_of(self.strategy)),
         }
 
     def load_state_dict(self, parts: dict[str, Any]) -> None:
@@ -242,14 +277,20 @@ class Selection:
         self.plan = parts["plan"]
         self.rng.bit_generator.state = parts["rng"]
         self.sampler.__dict__.update(parts["sampler"])
-        self.strategy.__dict__.update(parts["strategy"])
+        self._load_strategy_state(parts["strategy"])
 
-    def load_warm_start_state(
-        self, state: tuple[Losses | None, Plan | None, tuple[Any, ...]]
-    ) -> None:
-        """Set the running mean, and the plan if the settings are unchanged."""
-        self.losses, plan, settings = state
-        self.plan = plan if settings == self._plan_settings else None
+    def load_warm_start_state(self, state: WarmStartState) -> None:
+        """Set the running mean, and the rest if the settings are unchanged."""
+        self.losses, plan, settings, *of_strategy = state
+        if settings == self._plan_settings:
+            self.plan = plan
+            # Older files have no state of the strategy.
+            self._load_strategy_state(*of_strategy or [{}])
+
+    def _load_strategy_state(self, state: dict[str, Any]) -> None:
+        for name in state_of(self.strategy):
+            del self.strategy.__dict__[name]
+        self.strategy.__dict__.update(copy.deepcopy(state))
 
 
 class SelectionParameters(Protocol):

@@ -345,6 +345,7 @@ default="constant"
             smoothing=self.loss_smoothing,
             refresh_every=self.refresh_every,
             class_balanced=self.class_balanced,
+            rows=given_rows(dataset_train, self.X_)[1],
             epoch=len(net.history) - 1,
             sampler=self.sampler_,
         )
@@ -452,7 +453,8 @@ default="constant"
         weights = torch.ones_like(of_samples)
         if self.selection_.weights_batches:
             with default_settings():
-                factors = batch_weights_of(self.strategy_, of_samples.detach()[None])
+                seen = of_samples.detach().clone()[None]  # a strategy may change it
+                factors = batch_weights_of(self.strategy_, seen)
             weights *= factors[0]
         source = self.sampler_ if self.batches_ is None else self.batches_
         drawn = source.drawn

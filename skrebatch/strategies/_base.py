@@ -39,6 +39,10 @@ class Epoch:
         the network is trained on. None if the labels are not known.
     first : int, default=1
         Number of the first planned epoch: 2, or the first epoch after the warm-up.
+    rows : ndarray of int, shape (n_samples,), or None
+        Index of each sample in the X that was passed to `fit`; in a search, in the
+        training part of the fold. A network does not train on all rows if some are held
+        out. None if the rows are not known.
 
     See Also
     --------
@@ -60,6 +64,7 @@ class Epoch:
     rng: np.random.Generator
     labels: NDArray[Any] | None = None
     first: int = 1
+    rows: Indices | None = None
 
     @property
     def planned(self) -> int:

@@ -18,6 +18,19 @@ from skrebatch._utils.validation import (
 from skrebatch.strategies._base import Epoch, Losses, Plan, Strategy
 
 
+def is_builtin(strategy: Strategy) -> bool:
+    """Return whether a class of this package made a strategy; these keep no state."""
+    return type(strategy).__module__.startswith(f"{__package__}.")
+
+
+def state_of(strategy: Strategy) -> dict[str, Any]:
+    """Return what a user-defined strategy has stored besides its parameters."""
+    if is_builtin(strategy):
+        return {}
+    parameters = strategy.get_params(deep=False)
+    return {n: v for n, v in vars(strategy).items() if n not in parameters}
+
+
 def lowest(values: Losses, n: int) -> Indices:
     """Return the first `n` indices of a stable sort, without sorting all values."""
     if n == 0:
@@ -51,9 +64,10 @@ def apportion(total: int, sizes: Sequence[int]) -> list[int]:
 def make_plan(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
     """Return a strategy's plan of an epoch, with validated weights.
 
-    The sampler validates the sample indices.
+    The sampler validates the sample indices. A user-defined strategy gets a copy of the
+    losses, because it may change or keep them.
     """
-    planned = strategy.plan(losses, epoch)
+    planned = strategy.plan(losses if is_builtin(strategy) else losses.copy(), epoch)
     plan = planned if isinstance(planned, Plan) else Plan(chosen=planned)
     if plan.weights is None:
         return plan
@@ -81,6 +95,10 @@ def batch_weights_of(strategy: Strategy, losses: torch.Tensor) -> torch.Tensor:
             f"{strategy!r} returned weights of shape {tuple(weights.shape)} for "
             f"losses of shape {tuple(losses.shape)}."
         )
+    if not is_builtin(strategy) and not (weights.isfinite() & (weights >= 0)).all():
+        raise ValueError(
+            f"{strategy!r} returned weights that are negative, NaN or infinite."
+        )
     return weights
 
 
@@ -107,8 +125,15 @@ def plan_by_class(strategy: Strategy, losses: Losses, epoch: Epoch) -> Plan:
     for indices, n in zip(classes, shares, strict=True):
         plan = Plan()
         if n > 0 or not strategy.uses_ratio:
-            class_epoch = replace(epoch, n_chosen=n, labels=labels[indices])
+            rows = None if epoch.rows is None else epoch.rows[indices]
+            class_epoch = replace(epoch, n_chosen=n, labels=labels[indices], rows=rows)
             plan = make_plan(strategy, losses[indices], class_epoch)
+            if state := state_of(strategy):
+                raise ValueError(
+                    f"class_balanced=True can't be used with {strategy!r}. It stores "
+                    f"the attribute {next(iter(state))!r}, but `plan` is called once "
+                    "for each class."
+                )
         plans.append(plan)
     weights = None
     if any(plan.weights is not None for plan in plans):

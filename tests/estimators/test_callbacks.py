@@ -180,6 +180,24 @@ def test_an_interrupted_fit_keeps_what_it_has():
     )
 
 
+def test_an_interrupted_ensemble_names_the_epoch_that_it_keeps():
+    X, y = noisy_data("binary")
+    with pytest.warns(ConvergenceWarning) as record:
+        model = make(
+            callbacks=[Interrupt(41)],
+            n_networks=5,
+            lr=0.05,
+            max_epochs=99,
+            n_iter_no_change=10**6,
+            early_stopping=True,
+        ).fit(X, y)
+    assert model.n_iter_ < 40
+    assert str(record[0].message) == (
+        f"Training was interrupted; the networks of epoch {model.n_iter_}, the best, "
+        "are kept."
+    )
+
+
 def test_an_interrupted_fit_that_watches_keeps_its_best_epoch():
     X, y = noisy_data("binary")
     params = {"lr": 0.05, "n_iter_no_change": 10**6, "early_stopping": True}

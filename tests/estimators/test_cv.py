@@ -14,6 +14,7 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     StratifiedKFold,
     TimeSeriesSplit,
+    check_cv,
     cross_validate,
 )
 from sklearn.pipeline import make_pipeline
@@ -166,10 +167,12 @@ def test_a_splitter_does_not_see_rows_of_weight_0(cv):
     assert_equal_splits(splits, [(kept[a], kept[b]) for a, b in dropped])
 
 
-def test_rows_of_weight_0_are_left_out_of_an_iterable():
+@pytest.mark.parametrize("as_given", [list, check_cv])
+def test_rows_of_weight_0_are_left_out_of_fixed_splits(as_given):
     weights = np.ones(N)
     weights[[0, 8]] = 0
     cv = [(np.arange(8, N), np.arange(8)), (np.arange(N - 8), np.arange(N - 8, N))]
+    cv = as_given(cv)
     with pytest.warns(UserWarning, match="no network holds out 23 of 38"):
         splits = splits_of(ensemble(cv), sample_weight=weights)
     expected = [
@@ -177,6 +180,33 @@ def test_rows_of_weight_0_are_left_out_of_an_iterable():
         (np.setdiff1d(np.arange(N - 8), [0, 8]), np.arange(N - 8, N)),
     ]
     assert_equal_splits(splits[:2], expected)
+
+
+def test_rows_of_weight_0_are_left_out_of_predefined_folds():
+    weights = (np.arange(N) % 5 != 2).astype(float)
+    folds = np.arange(N) % 4
+    splits = splits_of(ensemble(PredefinedSplit(folds)), sample_weight=weights)
+    expected = [
+        (
+            np.flatnonzero((folds != k) & (weights > 0)),
+            np.flatnonzero((folds == k) & (weights > 0)),
+        )
+        for k in range(4)
+    ]
+    assert_equal_splits(splits, expected)
+
+
+def test_a_splitter_gets_a_target_as_scikit_learn_gives_it():
+    class Binned(KFold):
+        def split(self, X, y=None, groups=None):
+            assert y.shape == (N,)
+            yield from StratifiedKFold(4).split(
+                X, np.digitize(y, np.quantile(y, [0.5]))
+            )
+
+    y = X[:, 0] + np.arange(N)
+    splits = splits_of(ensemble(Binned(4), "regression"), y=y)
+    assert_equal_splits(splits, StratifiedKFold(4).split(X, y > np.median(y)))
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,15 @@ def test_records_go_on_over_warm_starts():
     assert_same_records(model, whole)
 
 
+def test_records_of_an_ensemble_go_on_over_warm_starts():
+    X, y = make_data()
+    params = {"n_networks": 5, "early_stopping": True, "n_iter_no_change": 2, "lr": 0.1}
+    model = make(warm_start=True, max_epochs=8, record_losses=True, **params)
+    n_epochs = [model.fit(X, y).n_iter_ for _ in range(3)]
+    assert n_epochs == sorted(n_epochs)
+    assert model.recorded_epochs_.tolist() == list(range(1, n_epochs[-1] + 1))
+
+
 @pytest.mark.parametrize(
     "index",
     [pd.RangeIndex(5, 5 + N), pd.Index([f"row {i}" for i in range(N)][::-1])],

@@ -300,6 +300,43 @@ def test_a_fit_goes_on_from_a_checkpoint(tmp_path):
         assert member.log.epochs[-1] == whole.n_iter_
 
 
+def test_rows_that_may_have_been_trained_on_get_no_out_of_fold_prediction():
+    X, y = make_data(n=60)
+    options = {"n_networks": 5, "early_stopping": True, "max_epochs": 2}
+    model = make(warm_start=True, **options).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = model.fit(X, y)  # holds the same rows out
+    assert len(again.oof_decision_function_) == 60
+    changes = (
+        lambda: model.fit(X[:50], y[:50]),
+        lambda: model.fit(X, y, sample_weight=np.arange(60) > 3),
+        lambda: model.set_params(validation_fraction=0.5).fit(X, y),
+        lambda: (
+            model.set_params(early_stopping=False)
+            .fit(X, y)
+            .set_params(early_stopping=True)
+            .fit(X, y)
+        ),
+    )
+    model.set_params(warm_start=False).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.set_params(warm_start=True).fit(X, y)
+    for change in changes:
+        model.set_params(**options).set_params(
+            warm_start=False, validation_fraction=0.2
+        )
+        model.fit(X, y)
+        model.set_params(warm_start=True)
+        with pytest.warns(
+            UserWarning, match="trained on other rows or with other fold"
+        ):
+            change()
+        assert not hasattr(model, "oof_score_")
+        assert not hasattr(model, "oof_decision_function_")
+
+
 @pytest.mark.parametrize("score", ["absolute_error", "accuracy", None, 1])
 def test_bad_scores_are_refused(score):
     X, y = make_data()

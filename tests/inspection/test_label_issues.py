@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_diabetes, make_blobs
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -193,6 +193,47 @@ def test_many_whole_numbers_are_not_silently_taken_as_classes():
         find_label_issues(X, y, ReBatchCNNClassifier(max_epochs=2), random_state=0)
 
 
+@pytest.mark.parametrize("dtype", [int, float])
+def test_numbers_that_few_rows_share_are_quantities(dtype):
+    X, y = load_diabetes(return_X_y=True)  # 214 different whole numbers
+    wrong = [3, 50]
+    y[wrong] = [2000, 3000]
+    issues = find_label_issues(X, y.astype(dtype), random_state=0)
+    assert set(wrong) <= set(issues.index[:3])
+    assert issues["is_label_issue"].mean() < 0.05
+    # Text of the same kind is labels.
+    with pytest.warns(UserWarning, match="fewer than 5 rows"):
+        issues = find_label_issues(X, y.astype(str), random_state=0)
+    assert issues["is_label_issue"].mean() > 0.5
+
+
+GAPS = {
+    "whole numbers": pd.array([pd.NA, *range(119)], dtype="Int64"),
+    "fractions": pd.array([pd.NA, *range(119)], dtype="Float64"),
+    "truth": pd.array([pd.NA, *[True] * 119], dtype="boolean"),
+    "text": pd.array([pd.NA, *["a", "b"] * 59, "a"], dtype="string"),
+    "objects": np.array([pd.NA, *["a", "b"] * 59, None], dtype=object),
+    "categories": pd.Categorical(pd.array([pd.NA, *[1, 2] * 59, 2], dtype="Int64")),
+}
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_columns_may_have_gaps_of_any_kind(kind):
+    X, _, noisy, wrong = blobs(2, n=120)
+    frame = pd.DataFrame(X, columns=list("abcdefgh")).assign(more=GAPS[kind])
+    for labels in (noisy, noisy + 0.5):
+        issues = find_label_issues(frame, labels, random_state=0)
+        assert len(set(issues.index[: len(wrong)]) & set(wrong)) > len(wrong) / 2
+
+
+def test_a_name_that_means_several_rows_is_reported():
+    X, _, noisy, _ = blobs(2, n=120)
+    frame = pd.DataFrame(X, columns=list("abcdefgh"), index=[*range(60)] * 2)
+    with pytest.warns(UserWarning, match="index of X is not unique"):
+        issues = find_label_issues(frame, noisy, random_state=0)
+    assert issues.index.value_counts().eq(2).all()
+
+
 def test_a_misspelled_label_is_named_and_does_not_mark_the_right_ones():
     X, _, noisy, wrong = blobs(2, n=200)
     labels = np.array(["no", "yes"], dtype=object)[noisy]
@@ -283,6 +324,28 @@ def test_a_target_may_have_lost_its_column():
     model = ReBatchCNNRegressor(**TINY, record_losses=True).fit(X, X[:, :1])
     issues = find_label_issues(X, X[:, 0], model)
     pd.testing.assert_frame_equal(issues, find_label_issues(X, X[:, :1], model))
+
+
+def test_padding_is_not_filled():
+    rng = np.random.default_rng(0)
+    padded = rng.normal(size=(60, 6))
+    padded[np.arange(6) >= rng.integers(2, 7, 60)[:, None]] = np.nan
+    network = ReBatchCNNClassifier(**TINY, variable_length=True)
+    issues = find_label_issues(padded, np.arange(60) % 2, network, random_state=0)
+    alike = make_pipeline(StandardScaler(), network)
+    expected = find_label_issues(padded, np.arange(60) % 2, alike, random_state=0)
+    pd.testing.assert_frame_equal(issues, expected)
+
+
+def test_a_sparse_table_is_refused():
+    with pytest.raises(TypeError, match=r"needs a dense X: pass X\.toarray"):
+        find_label_issues(sparse.csr_matrix(X), Y, random_state=0)
+
+
+def test_objects_that_are_floats_are_targets():
+    objects = pd.Series(X[:, 0] + 0.5).astype(object)
+    issues = find_label_issues(X, objects, random_state=0)
+    assert isinstance(issues["predicted_label"].iloc[0], float)
 
 
 class Stops(MinLoss):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from helpers.estimators import SINGLE, First, make, make_cv, make_data
 from helpers.saved import assert_same_state
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
@@ -187,6 +188,26 @@ def test_a_scaler_and_an_estimator_as_one_graph(case, dtype):
         proba = pipeline.predict_proba(X)
         assert abs(results["probabilities"] - proba).max() < TOLERANCE
         np.testing.assert_array_equal(results["label"], expected)
+
+
+@pytest.mark.parametrize("n_networks", [1, 3])
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_a_calibrated_classifier_as_a_graph(task, n_networks):
+    X, y = make_data(task)
+    X = X.astype("float32")
+    network = make(task, n_networks=n_networks, early_stopping=False, max_epochs=3)
+    model = CalibratedClassifierCV(network, cv=2).fit(X, y)
+    results = outputs_of(to_graph(model, X), {"X": X})
+    assert abs(results["probabilities"] - model.predict_proba(X)).max() < TOLERANCE
+    np.testing.assert_array_equal(results["label"], model.predict(X))
+
+
+@pytest.mark.parametrize("unit", [1e38, 1e-50])
+def test_a_scale_that_float32_does_not_have_is_refused(unit):
+    X, y = make_data("regression")
+    model = make("regression", standardize_target=True).fit(X, unit * y)
+    with pytest.raises(ValueError, match="can't represent the scale of the targets"):
+        to_graph(make_pipeline(model), X)
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])

@@ -20,6 +20,7 @@ from sklearn import metrics
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, ParameterGrid
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
@@ -391,6 +392,10 @@ def test_candidates_by_name(name, n_candidates):
         ([[np.nan] * 3, [0.2, 0.1, 0.3]], 1, 1),
         ([[0.5, 0.4, 0.6], [np.nan] * 3], 0, 0),
         ([[0.5, 0.4, 0.6], [0.5, 0.4, 0.6]], 0, 0),
+        # A fold without a score says nothing of the difference.
+        ([[0.5, 0.4, 0.6, np.nan], [0.6, 0.5, 0.7, np.nan]], 1, 1),
+        ([[0.5, 0.4, 0.6, np.nan], [0.6, 0.8, 0.4, np.nan]], 1, 0),
+        ([[0.5, 0.4, 0.6, np.nan], [0.6, 0.5, 0.7, 0.1]], 1, 1),
     ],
 )
 def test_plain_training_is_kept_unless_another_is_clearly_better(
@@ -398,6 +403,31 @@ def test_plain_training_is_kept_unless_another_is_clearly_better(
 ):
     assert _find_best(np.array(scores), prefer_first=False) == best
     assert _find_best(np.array(scores), prefer_first=True) == preferred
+
+
+def test_a_candidate_whose_predictions_have_no_score_leaves_the_others_alone():
+    X, y = make_data("regression")
+    calls = []
+
+    def fails_first(y, predicted):
+        calls.append(len(y))
+        if len(calls) == 1 or fails_always:
+            raise ValueError("not these predictions")
+        return -float(np.abs(y - predicted).mean())
+
+    fails_always = False
+    scoring = make_scorer(fails_first)
+    model = make_cv("regression", candidates={"ratio": [0, 0.3, 0.5]}, scoring=scoring)
+    with pytest.warns(
+        UserWarning, match=r"'ratio': 0} is NaN, because the scorer fail"
+    ):
+        model.fit(X, y)
+    scores = model.cv_results_["mean_test_score"]
+    assert np.isnan(scores).tolist() == [True, False, False]
+    assert model.best_index_ == 1 + np.argmax(scores[1:])
+    fails_always = True
+    with pytest.raises(ValueError, match="not these predictions"):
+        model.fit(X, y)
 
 
 def test_groups_are_held_out_together():

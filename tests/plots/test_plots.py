@@ -510,6 +510,27 @@ def test_too_many_lines_leave_the_best():
     assert list(display.scores) == ["repeats=1", "repeats=2"]
 
 
+def test_the_control_is_always_drawn_and_inside_the_axes():
+    scores = np.repeat([[0.1], *[[0.5 + i / 100] for i in range(12)]], 2, axis=1)
+    search = results_of(
+        scores, cv=2, ratio=[0] + [0.1] * 12, repeats=["none", *range(12)]
+    )
+    with pytest.warns(UserWarning, match="best 12 of 13"):
+        display = RatioCurveDisplay.from_search(search, max_lines=12)
+    assert next(iter(display.scores)) == "repeats=none"
+    assert len(display.scores) == 12
+    display.figure_.set_size_inches(3, 2)
+    display.figure_.draw_without_rendering()
+    axes = display.ax_.get_window_extent()
+    styles = set()
+    for bars in display.errorbars_.values():
+        line = bars.lines[0]
+        styles.add((line.get_color(), line.get_marker()))
+        place = line.get_transform().transform(line.get_xydata())
+        assert axes.contains(*place[0])
+    assert len(styles) == 12
+
+
 def test_the_best_losses_are_the_lowest(recwarn):
     scores = -np.repeat([[0.1], [0.9], [np.nan]], 2, axis=1)
     search = results_of(scores, cv=2, ratio=[0.1] * 3, repeats=[0, 1, 2])

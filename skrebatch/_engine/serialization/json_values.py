@@ -192,6 +192,11 @@ _KINDS: dict[str, _Kind] = {
         _decode_time,
     ),
     "values": _Kind(_is_list_like, lambda v: [v.dtype.name, v.tolist()], _decode_array),
+    "shaped": _Kind(
+        lambda v: _exactly(np.ndarray)(v) and v.dtype.kind == "f" and v.ndim != 1,
+        lambda v: [list(v.shape), v.ravel()],
+        lambda v: v[1].reshape(v[0]),
+    ),
     "masked": _Kind(
         _exactly(np.ma.MaskedArray),
         lambda v: [v.data, np.ma.getmaskarray(v)],

@@ -279,7 +279,7 @@ def _weight_losses(
     same: dict[tuple[Any, int], list[int]] = {}  # equal strategy and batch size
     for k, member in enumerate(members[: len(losses)]):
         if counts[k] and member.selection.weights_batches and not member.done:
-            key = member.selection.strategy_key, int(counts[k])
+            key = member.selection.weighting_key, int(counts[k])
             same.setdefault(key, []).append(k)
     for (_, count), ks in same.items():
         strategy = members[ks[0]].selection.strategy
@@ -289,3 +289,5 @@ def _weight_losses(
         except Exception as error:  # from a user-defined strategy
             for k in ks:
                 members[k].fail(error)
+        for k in ks:
+            members[k].selection.has_weighted = True

@@ -74,6 +74,10 @@ class Member:
     _best: torch.Tensor | None = None  # (n_parameters + n_running,)
     final: torch.Tensor | None = None  # (n_parameters + n_running,)
 
+    def __post_init__(self) -> None:
+        """Keep the number of epochs of earlier fits, which the log counts as well."""
+        self._earlier_epochs = self.selection.epoch
+
     @property
     def steps_alone(self) -> bool:
         """Whether the network can't share optimizer steps with any other."""
@@ -193,7 +197,8 @@ class Member:
         for curve in (self.history, *self.curves.values()):
             del curve[stopping.best_epoch :]
         if self.log is not None and self._best_times_chosen is not None:
-            self.log.rewind(stopping.best_epoch, self._best_times_chosen)
+            last = self._earlier_epochs + stopping.best_epoch
+            self.log.rewind(last, self._best_times_chosen)
 
     @property
     def restorable_state(self) -> torch.Tensor | None:

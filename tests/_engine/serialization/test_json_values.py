@@ -67,6 +67,8 @@ OBJECTS[:] = ["a", (1, 2), None]
 ARRAYS = {
     "floats": np.array([[0.1, 1e300]]),
     "not finite": np.array([1, math.nan, -math.inf], dtype="float32"),
+    "not finite, of two dimensions": np.array([[1, math.nan], [-math.inf, 0]]),
+    "not a number": np.array(math.nan, dtype="float32"),
     "other bytes first": np.arange(3, dtype=">i4").astype("int32"),
     "booleans": np.array([True, False]),
     "nothing": np.empty((0, 3)),
