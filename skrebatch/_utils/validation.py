@@ -62,8 +62,8 @@ def find_labels(y: Any, classes: NDArray[Any]) -> Indices:
     if (found < 0).any():
         raise ValueError(
             "y contains labels that are not among the classes: "
-            f"{labels[found < 0].tolist()}; the classes are {classes.tolist()}. Pass "
-            "all classes to the first call of partial_fit as `classes`."
+            f"{labels[found < 0].tolist()}; the classes are {classes.tolist()}. With "
+            "partial_fit, pass all classes to the first call as `classes`."
         )
     return found[codes]
 
