@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 from corruption import FOLDS, MOST_ROWS, SOUND
-from evidence import Interval, holm
+from evidence import Interval
 from harness import load_frame, read_setting
 from matplotlib.figure import Figure
 from pages import as_interval, as_scores, as_table, fill_template, save_figure
 from scipy.stats import wilcoxon
 
-from skrebatch.inspection._intervals import corrected_intervals
+from skrebatch.inspection._intervals import adjust_by_holm, corrected_intervals
 
 OURS, FINDER = "CV form", "find_label_issues"
 BETTER_IF_LESS = {"log_loss", "brier", "ece", "mae", "rmse", "fit_cpu", "find_cpu"}
@@ -130,7 +130,7 @@ def difference_table(frame, score, condition, models, unit=1, spec="+.3f", ours=
         rows.append([model, cell, f"{n_better} of {len(means)}"])
         p_values.append(wilcoxon(means).pvalue if means.any() else 1.0)
     table = pd.DataFrame(rows, columns=[f"{ours} −", "difference", "better on"])
-    table["p"] = [f"{p_value:.3f}" for p_value in holm(p_values)]
+    table["p"] = [f"{p_value:.3f}" for p_value in adjust_by_holm(p_values)]
     return as_table(table.to_dict("records"), "keys")
 
 

@@ -155,6 +155,8 @@ def write_page(compared, chosen, docs):
     everything, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
     frame = everything[~everything.model.isin(SLOW)]
     beside = {task: where_all(of_task(everything, task)) for task in JUDGED_BY}
+    faster = everything[everything.model != SLOWEST]
+    without_slowest = {t: where_all(of_task(faster, t)) for t in JUDGED_BY}
     images = docs / "images" / "defaults"
     for task, own in beside.items():
         name = {"classification": "classes", "regression": "numbers"}[task]
@@ -167,7 +169,9 @@ def write_page(compared, chosen, docs):
         *(rank_table, difference_table, far_from_best, score_table, growth_table),
         frame=frame,
         beside=beside,
+        without_slowest=without_slowest,
         growth=growth,
+        few_rows=compared["few_rows"],
         candidates=candidates,
         compared=compared,
         chosen=chosen,

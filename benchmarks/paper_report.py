@@ -6,11 +6,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import paper_claims
-from evidence import corrected_interval, corrected_p_value, holm
+from evidence import corrected_interval
 from harness import load_frame, read_json, read_setting
 from matplotlib.figure import Figure
 from pages import as_table, fill_page, list_versions, minus, save_figure
 from paper_claims import CHOICES, TABLES, TEST_BY_TRAIN, TITLES, at, scores_of
+
+from skrebatch.inspection._intervals import adjust_by_holm, corrected_p_values
 
 SETTING = read_setting(__file__)
 METHODS, PARTS, NAMES = (SETTING[name] for name in ("methods", "parts", "names"))
@@ -133,7 +135,8 @@ def control_table(frame):
             own, other = at(frame, name, method, ratio), at(frame, name, control, ratio)
             column.append((own - other)[scores_of(name)[0]].dropna())
         tested = [pairs for pairs in column if len(pairs) > 1]
-        adjusted = iter(holm([corrected_p_value(p, TEST_BY_TRAIN) for p in tested]))
+        p_values = [corrected_p_values(p.to_numpy(), TEST_BY_TRAIN) for p in tested]
+        adjusted = iter(adjust_by_holm(p_values))
         for row, pairs in zip(rows, column, strict=True):
             p_value = f", p {next(adjusted):.2f}" if len(pairs) > 1 else ""
             row[f"− {control}"] = mean_cell(pairs) + p_value

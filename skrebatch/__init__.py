@@ -18,6 +18,7 @@ from skrebatch.inspection._metrics import loss_area, loss_trend, nrmse
 from skrebatch.io._model_files import load_model, save_model
 from skrebatch.io._onnx import to_onnx
 from skrebatch.io._onnx_pipelines import register_onnx_converters
+from skrebatch.model_selection._comparison import compare_candidates
 from skrebatch.model_selection._distributed import fit_distributed
 from skrebatch.model_selection._estimators_cv import (
     ReBatchCNNClassifierCV,
@@ -96,6 +97,7 @@ __all__ = [
     "Strategy",
     "TabularCNN",
     "Welsch",
+    "compare_candidates",
     "find_label_issues",
     "fit_distributed",
     "fit_fused",

@@ -46,6 +46,7 @@ from skrebatch import (
     SampleDynamicsDisplay,
     Strategy,
     TabularCNN,
+    compare_candidates,
     find_label_issues,
     fit_distributed,
     fit_fused,
@@ -732,6 +733,18 @@ TARGETS = {
         {"X": [X], "y": [Y], "estimator": [ISSUE_FINDER], "random_state": [None, 0]},
         ("X", "y"),
         10,
+    ),
+    "compare_candidates": Target(
+        draw(compare_candidates, search="search"),
+        {
+            "search": ["fitted"],
+            "baseline": [{"ratio": 0}],
+            "scoring": [None],
+            "test_train_ratio": [None, 0.5],
+            "confidence": [0.95],
+        },
+        ("search", "baseline"),
+        40,
     ),
     "training_dynamics": Target(
         use_fitted_as_argument(training_dynamics), {"estimator": ["f"]}, ("estimator",)

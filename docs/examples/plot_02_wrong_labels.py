@@ -44,8 +44,8 @@ print(f"{wrong.isin(marked).mean():.0%} of the wrong labels are marked")
 
 # %%
 # Two models are trained twice: once on the given labels, and once on corrected labels.
-# The corrected labels imitate a person who checks the marked labels and corrects the
-# wrong ones. The first model is a random forest. The second model is
+# To get the corrected labels, the code imitates a person who checks the marked labels
+# and corrects the wrong ones. The first model is a random forest. The second model is
 # ``ReBatchCNNClassifierCV``. It trains several candidates: networks with plain
 # training, and networks that withstand wrong labels. It keeps the best candidate. All
 # test labels are correct.

@@ -24,9 +24,9 @@ model.fit(X, y)
 # ``training_dynamics`` turns the recorded losses into a table with a row for each
 # digit. The column ``confidence`` is the predicted probability of the digit's label,
 # averaged over the epochs. The *hardest* rows are the 45 rows with the lowest
-# confidence. The out-of-fold predictions show how many of these rows are predicted
-# wrongly: the out-of-fold prediction of a row comes from networks that were not trained
-# on this row.
+# confidence. The out-of-fold prediction of a row comes from networks that were not
+# trained on this row. For the hardest rows and for all other rows, the code prints the
+# share of wrong out-of-fold predictions.
 
 dynamics = training_dynamics(model)
 predicted = model.oof_decision_function_.argmax(axis=1)

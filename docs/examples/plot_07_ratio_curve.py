@@ -59,5 +59,5 @@ for name, intervals in display.intervals_.items():
 # The ratio hardly matters on this table. If rows are repeated, the gain over plain
 # training (``ratio=0``) is small. Repeating random rows gains about as much as
 # repeating rows that are chosen by their losses. So the small gain comes from the
-# additional training steps, and not from the choice by losses. The choice by losses has
-# no advantage over plain training here. On another table, the result may differ.
+# additional training steps, and not from the choice by losses. On another table, the
+# result may differ.

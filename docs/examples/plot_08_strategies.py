@@ -70,8 +70,8 @@ _ = ax.set(xlabel=f"accuracy − that of plain training ({plain.mean():.3f})")
 # Conclusion
 # ----------
 #
-# Two strategies leave out the hardest rows, those with the highest losses: *hardest
-# left out* and *small-loss*. On average, these two strategies gain about five
-# percentage points over plain training. The other strategies gain nothing. All
+# The strategies *hardest left out* and *small-loss* leave out the hardest rows, those
+# with the highest losses. On average, these two strategies gain about five percentage
+# points over plain training. The other strategies gain nothing over plain training. All
 # intervals contain 0, so this example is no evidence that a strategy is better than
 # plain training. :doc:`/methods` has the results on more tables.

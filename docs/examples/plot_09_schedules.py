@@ -8,11 +8,12 @@ are wrong. Should I begin in the first epoch, or later?
 
 # %%
 # In this example, a fifth of the labels is made wrong, so that we know which rows
-# should be left out. The parameter ``warmup_epochs`` is the number of epochs before the
-# first rows are left out. With the parameter ``ratio_schedule``, few rows are left out
-# at first, and more rows later. The value of ``ratio_schedule`` is either the name of a
-# schedule or a function. The function gets the progress of the training, a number in
-# (0, 1], and returns a factor by which the ratio is multiplied.
+# should be left out. The parameter ``ratio`` decides how many rows are left out in each
+# epoch. The parameter ``warmup_epochs`` is the number of epochs before the first rows
+# are left out. With the parameter ``ratio_schedule``, few rows are left out at first,
+# and more rows later. The value of ``ratio_schedule`` is either the name of a schedule
+# or a function. The function gets the progress of the training, a number in (0, 1], and
+# returns a factor by which ``ratio`` is multiplied.
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer

@@ -7,9 +7,10 @@ size. Do I have to train all candidates to the end?
 """
 
 # %%
-# ``HalvingGridSearchCV`` of scikit-learn trains nine candidates for 3 epochs, then the
-# best three candidates for 9 epochs, and then the best one for 27 epochs.
-# ``FusedGridSearchCV`` trains all nine candidates for 27 epochs.
+# ``HalvingGridSearchCV`` of scikit-learn trains in three rounds. The first round trains
+# nine candidates for 3 epochs, the second round trains the best three candidates for 9
+# epochs, and the last round trains the best one for 27 epochs. ``FusedGridSearchCV``
+# trains all nine candidates for 27 epochs.
 
 from sklearn.datasets import load_breast_cancer
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -32,8 +33,8 @@ for search in (halving, full):
     print(f"{search.best_params_}, log loss {-search.best_score_:.3f}")
 
 # %%
-# Each line of the picture is a candidate of the halving search. The line ends at the
-# round after which the candidate was dropped. The crosses are the candidates of
+# Each line of the picture is a candidate of ``HalvingGridSearchCV``. The line ends at
+# the last round in which the candidate was trained. The crosses are the candidates of
 # ``FusedGridSearchCV``, which are all trained for 27 epochs.
 
 import matplotlib.pyplot as plt

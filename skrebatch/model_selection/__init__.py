@@ -1,5 +1,6 @@
 """Many fits: searches, stacks and several processes."""
 
+from skrebatch.model_selection._comparison import compare_candidates
 from skrebatch.model_selection._distributed import fit_distributed
 from skrebatch.model_selection._estimators_cv import (
     ReBatchCNNClassifierCV,
@@ -12,6 +13,7 @@ __all__ = [
     "FusedGridSearchCV",
     "ReBatchCNNClassifierCV",
     "ReBatchCNNRegressorCV",
+    "compare_candidates",
     "fit_distributed",
     "fit_fused",
 ]

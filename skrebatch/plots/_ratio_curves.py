@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import is_regressor
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    RepeatedKFold,
-    RepeatedStratifiedKFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-)
 from sklearn.utils.validation import check_is_fitted
 
 from skrebatch._utils.arrays import to_floats
@@ -31,6 +21,7 @@ from skrebatch.model_selection._estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
 )
+from skrebatch.model_selection._scores import find_scores, find_test_train_ratio
 from skrebatch.plots._style import (
     COLOURS,
     MARKERS,
@@ -46,16 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 Floats = NDArray[np.float64]
-
-_K_FOLD_CV = (
-    Integral,
-    GroupKFold,
-    KFold,
-    RepeatedKFold,
-    RepeatedStratifiedKFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-)
 
 
 class RatioCurveDisplay:
@@ -206,19 +187,9 @@ class RatioCurveDisplay:
         """
         check_integer(max_lines, "max_lines")
         import_extra("matplotlib", cls.__name__)
-        if not hasattr(search, "cv_results_"):
-            raise ValueError(
-                f"This {type(search).__name__} has no cv_results_: it is not fitted, "
-                "or it is not a search."
-            )
-        if "iter" in search.cv_results_:
-            raise ValueError(
-                f"The scores of this {type(search).__name__} can't be compared, "
-                "because its candidates use different amounts of data or epochs."
-            )
-        score, name, sign = _find_scores(search, scoring)
+        score, name, sign = find_scores(search, scoring)
         if test_train_ratio is None:
-            test_train_ratio = _k_fold_ratio(search.cv, score.shape[1])
+            test_train_ratio = find_test_train_ratio(search, score.shape[1])
         lines = _group_by_others(search.cv_results_["params"], sign * score)
         if len(lines) > max_lines:
             warn_user(
@@ -290,8 +261,6 @@ class RatioCurveDisplay:
                 f"ReBatchCNNRegressorCV or a Pipeline that ends in one, got {model!r}."
             )
         check_is_fitted(model)
-        if test_train_ratio is None:
-            test_train_ratio = _held_out_ratio(model.best_estimator_)
         return cls.from_search(
             model,
             test_train_ratio=test_train_ratio,
@@ -351,7 +320,7 @@ class RatioCurveDisplay:
                 **{**style, **own},
             )
             last = len(self.scores) - 1
-            points = min(4, 16 / max(last, 1)) * (i - last / 2)
+            points = min(4, 12 / max(last, 1)) * (i - last / 2)
             shift = transforms.ScaledTranslation(
                 points / 72, 0, ax.figure.dpi_scale_trans
             )
@@ -363,72 +332,10 @@ class RatioCurveDisplay:
             ylabel=f"{self.score_name}\n"
             f"mean, {self.confidence:.0%} interval (Nadeau–Bengio)",
         )
-        ax.margins(x=0.08)  # wider than the shifts
+        ax.margins(x=0.12)  # wider than the shifts
         put_legend(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def _find_scores(search: Any, scoring: str | None) -> tuple[Floats, str, int]:
-    """Return scores (n_candidates, n_splits), their name, and their sign."""
-    results = search.cv_results_
-    parts = [key.partition("_test_") for key in results if key.startswith("split")]
-    names = list(dict.fromkeys(name for _, found, name in parts if found))
-    if scoring is None:
-        scoring = names[0] if len(names) == 1 else search.refit
-    elif names == ["score"] and scoring == search.scoring:
-        scoring = "score"
-    if scoring not in names:
-        raise ValueError(
-            f"scoring must be one of the scores of the search, {names}, got "
-            f"{scoring!r}."
-        )
-    n_splits = sum(name == scoring for _, _, name in parts)
-    scores = [results[f"split{i}_test_{scoring}"] for i in range(n_splits)]
-    if scoring == "score":
-        scoring = search.scoring
-        if scoring is None:
-            scoring = _default_scoring(search)
-        elif not isinstance(scoring, str):
-            scoring = "score"
-    is_loss = scoring.startswith("neg_")
-    name = scoring.removeprefix("neg_").replace("_", " ")
-    return np.column_stack(scores), name, -1 if is_loss else 1
-
-
-def _default_scoring(search: Any) -> str:
-    """Return the name of the score that a search has without `scoring`."""
-    if isinstance(search, ReBatchCNNClassifierCV):
-        return "area under the ROC curve"
-    if isinstance(search, ReBatchCNNRegressorCV):
-        return "neg_mean_absolute_error"
-    return "R²" if is_regressor(search) else "accuracy"
-
-
-def _k_fold_ratio(cv: Any, n_splits: int) -> float:
-    """Return the ratio of test rows to training rows for k folds."""
-    if not (cv is None or isinstance(cv, _K_FOLD_CV)):
-        raise ValueError(
-            f"The size of the test sets can't be determined from cv={cv!r}. Pass "
-            "test_train_ratio, the number of test rows divided by the number of "
-            "training rows."
-        )
-    return 1 / (n_splits // getattr(cv, "n_repeats", 1) - 1)
-
-
-def _held_out_ratio(model: Any) -> float:
-    """Return the ratio of held-out rows to training rows of a network."""
-    n_folds = model.cv
-    if n_folds is None:
-        n_folds = max(2, round(1 / model.validation_fraction))
-    n_folds = getattr(n_folds, "n_splits", n_folds)
-    if not isinstance(n_folds, Integral):
-        raise ValueError(
-            f"The size of the held-out sets can't be determined from cv={n_folds!r}. "
-            "Pass test_train_ratio, the number of test rows divided by the number of "
-            "training rows."
-        )
-    return 1 / (int(n_folds) - 1)
 
 
 def _group_by_others(

@@ -3,7 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from skrebatch.inspection._intervals import corrected_errors, corrected_intervals
+from skrebatch.inspection._intervals import (
+    adjust_by_holm,
+    corrected_errors,
+    corrected_intervals,
+    corrected_p_values,
+)
 
 SCORES = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])
 
@@ -30,3 +35,29 @@ def test_one_split_has_a_mean_and_no_interval(recwarn):
         intervals, [[1, math.nan, math.nan], [4, math.nan, math.nan]]
     )
     assert not recwarn.list
+
+
+def test_p_values_by_hand():
+    # 2 / sqrt(5 / 6) = 2.1909; Student's t with 2 degrees of freedom is above it with
+    # the probability 1/2 - t / (2 sqrt(2 + t^2)).
+    t = 2 / math.sqrt(5 / 6)
+    expected = 1 - t / math.sqrt(2 + t**2)
+    constant = np.array([[4.0] * 3, [0.0] * 3])
+    p_values = corrected_p_values(np.vstack([SCORES[:1], constant]), 1 / 2)
+    np.testing.assert_allclose(p_values, [expected, 0, 1])
+
+
+def test_an_interval_ends_at_0_where_the_p_value_is_its_level():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(1, 5))
+    (mean, low, _) = corrected_intervals(scores, 1 / 4, 0.9)[0]
+    shifted = scores - low  # the lower end is 0
+    assert mean > low
+    assert corrected_p_values(shifted, 1 / 4) == pytest.approx([0.1])
+
+
+def test_holm_by_hand():
+    # .01 * 4, .02 * 3, .04 * 2, and .05 is not below the one before.
+    found = adjust_by_holm(np.array([0.02, math.nan, 0.01, 0.05, 0.04]))
+    np.testing.assert_allclose(found, [0.06, math.nan, 0.04, 0.08, 0.08])
+    assert adjust_by_holm(np.array([0.9, 0.6])).tolist() == [1, 1]

@@ -519,7 +519,7 @@ def test_the_control_is_always_drawn_and_inside_the_axes():
         display = RatioCurveDisplay.from_search(search, max_lines=12)
     assert next(iter(display.scores)) == "repeats=none"
     assert len(display.scores) == 12
-    display.figure_.set_size_inches(3, 2)
+    display.figure_.set_size_inches(4, 2)
     display.figure_.draw_without_rendering()
     axes = display.ax_.get_window_extent()
     styles = set()

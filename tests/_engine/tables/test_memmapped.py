@@ -148,6 +148,7 @@ def test_going_on_and_regression(tmp_path):
     np.testing.assert_array_equal(one.predict(X), other.predict(mapped))
 
 
+@pytest.mark.filterwarnings("ignore:The networks were trained on other rows")
 def test_running_means_go_on_with_the_same_file_alone(tmp_path):
     X, y = make_data()
     files = [write(tmp_path / f"{i}.npy", X + i) for i in range(2)]

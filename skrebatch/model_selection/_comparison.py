@@ -1,0 +1,191 @@
+"""Differences between the candidates of a search, with intervals and p-values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skrebatch._utils.extras import import_extra
+from skrebatch._utils.validation import check_real
+from skrebatch.inspection._intervals import (
+    adjust_by_holm,
+    corrected_intervals,
+    corrected_p_values,
+)
+from skrebatch.model_selection._scores import find_scores, find_test_train_ratio
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def compare_candidates(
+    search: Any,
+    baseline: Mapping[str, Any],
+    *,
+    scoring: str | None = None,
+    test_train_ratio: float | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Compare the candidates of a search with a baseline, split by split.
+
+    A difference is the score of a candidate minus the score of the baseline on the same
+    split. The intervals and p-values are those of Nadeau and Bengio [1]_, which account
+    for the overlap of the training sets of the splits. Candidates that differ only in
+    `random_state` are treated as one: their scores are averaged within each split
+    first, because they are not independent.
+
+    Parameters
+    ----------
+    search : GridSearchCV, FusedGridSearchCV or CV form
+        Fitted search, or a fitted :class:`ReBatchCNNClassifierCV` or
+        :class:`ReBatchCNNRegressorCV`.
+    baseline : dict
+        Parameter values of the baseline, for example ``{"ratio": 0}``. The names may
+        leave out the steps of a pipeline. If several candidates have these values, the
+        baseline is the mean of their scores.
+    scoring : str, default=None
+        Name of the score if the search has several. If None, the score given by
+        `refit`.
+    test_train_ratio : float, default=None
+        Number of test rows divided by number of training rows of a split. If None,
+        1 / (k - 1) for k folds, repeated or not. It is required for other splits.
+    confidence : float, default=0.95
+        Confidence level of the intervals.
+
+    Returns
+    -------
+    comparison : pandas.DataFrame
+        One row for each candidate that is not part of the baseline, the largest
+        difference first. There is one column for each parameter in which the candidates
+        differ; it contains None where a candidate does not set the parameter.
+        ``comparison.attrs["baseline_score"]`` is the mean score of the baseline. The
+        other columns are:
+
+        mean_score : float
+            Mean score over the splits, as in `cv_results_`: higher is better.
+        difference : float
+            Mean difference from the baseline; above 0 if the candidate is better.
+        low, high : float
+            Ends of the confidence interval of the difference; NaN for a single split.
+        p_value : float
+            Two-sided p-value of a difference of 0.
+        p_holm : float
+            p-value adjusted for the number of candidates by the method of Holm [2]_.
+
+    Raises
+    ------
+    ValueError
+        If the search is not fitted or uses successive halving; if no candidate, or
+        every candidate, belongs to the baseline; if the search has several scores and
+        `scoring` does not name one; if `test_train_ratio` is required but None; or if a
+        parameter is out of range.
+    TypeError
+        If `baseline` is not a dict.
+    ImportError
+        If pandas is not installed.
+
+    See Also
+    --------
+    RatioCurveDisplay : Plot of the scores by ratio, with intervals.
+    FusedGridSearchCV : A search whose candidates are trained side by side.
+
+    References
+    ----------
+    .. [1] C. Nadeau and Y. Bengio, "Inference for the generalization error",
+       Machine Learning 52, 2003, 239-281.
+    .. [2] S. Holm, "A simple sequentially rejective multiple test procedure",
+       Scandinavian Journal of Statistics 6, 1979, 65-70.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skrebatch import (
+    ...     FusedGridSearchCV,
+    ...     ReBatchCNNClassifier,
+    ...     compare_candidates,
+    ... )
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> search = FusedGridSearchCV(
+    ...     ReBatchCNNClassifier(n_networks=1, max_epochs=5),
+    ...     {"ratio": [0, 0.15, 0.3], "random_state": [0, 1]},
+    ...     scoring="neg_log_loss",
+    ... )
+    >>> comparison = compare_candidates(search.fit(scale(X), y), {"ratio": 0})
+    >>> comparison.columns.tolist()
+    ['ratio', 'mean_score', 'difference', 'low', 'high', 'p_value', 'p_holm']
+    >>> sorted(comparison["ratio"])
+    [0.15, 0.3]
+    """
+    pandas = import_extra("pandas", "compare_candidates")
+    if not isinstance(baseline, Mapping):
+        raise TypeError(f"baseline must be a dict, got {baseline!r:.100}.")
+    check_real(confidence, "confidence", above=0, below=1)
+    scores, _, _ = find_scores(search, scoring)  # (n_candidates, n_splits)
+    if test_train_ratio is None:
+        test_train_ratio = find_test_train_ratio(search, scores.shape[1])
+    check_real(test_train_ratio, "test_train_ratio", above=0)
+    merged: dict[str, tuple[dict[str, Any], list[int]]] = {}
+    for i, params in enumerate(search.cv_results_["params"]):
+        own = {n: v for n, v in params.items() if not _is_called(n, "random_state")}
+        key = repr(sorted(own.items(), key=lambda item: item[0]))
+        merged.setdefault(key, (own, []))[1].append(i)
+    candidates = [params for params, _ in merged.values()]
+    means = np.array([scores[rows].mean(axis=0) for _, rows in merged.values()])
+    is_baseline = _find_baseline(candidates, baseline)
+    base = means[is_baseline].mean(axis=0)
+    differences = means[~is_baseline] - base
+    intervals = corrected_intervals(differences, test_train_ratio, confidence)
+    p_values = corrected_p_values(differences, test_train_ratio)
+    others = [p for p, of in zip(candidates, is_baseline, strict=True) if not of]
+    columns: dict[str, Any] = {
+        name: [params.get(name) for params in others]
+        for name in dict.fromkeys(name for params in candidates for name in params)
+        if len({repr(params.get(name)) for params in candidates}) > 1
+    }
+    comparison = pandas.DataFrame(
+        {
+            **columns,
+            "mean_score": means[~is_baseline].mean(axis=1),
+            "difference": intervals[:, 0],
+            "low": intervals[:, 1],
+            "high": intervals[:, 2],
+            "p_value": p_values,
+            "p_holm": adjust_by_holm(p_values),
+        }
+    )
+    comparison = comparison.sort_values(
+        "difference", ascending=False, kind="stable", ignore_index=True
+    )
+    comparison.attrs["baseline_score"] = float(base.mean())
+    return comparison
+
+
+def _find_baseline(
+    candidates: list[dict[str, Any]], baseline: Mapping[str, Any]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which candidates have all values of the baseline."""
+    is_baseline = np.array(
+        [
+            all(
+                any(_is_called(n, name) and v == value for n, v in params.items())
+                for name, value in baseline.items()
+            )
+            for params in candidates
+        ]
+    )
+    if not is_baseline.any() or is_baseline.all():
+        found = "every candidate" if is_baseline.all() else "no candidate"
+        names = sorted({name for params in candidates for name in params})
+        raise ValueError(
+            f"{found} of the search has the values of baseline={dict(baseline)!r}; it "
+            f"must be some of them. The search has the parameters {names}."
+        )
+    return is_baseline
+
+
+def _is_called(name: str, parameter: str) -> bool:
+    """Return whether a parameter, possibly nested, has this name."""
+    return name == parameter or name.endswith(f"__{parameter}")
