@@ -127,8 +127,7 @@ def compare(n_jobs, quick):
     tables = [table.sample(n) for n in sizes for table in whole]
     for left_out, task in itertools.product(SETTING["growth"]["left_out"], models):
         models[task].pop(left_out, None)
-    growth = run_tables(tables, models, 1, n_jobs)["runs"]
-    return compared | {"few_rows": SETTING["few_rows"], "growth": growth}
+    return compared | {"growth": run_tables(tables, models, 1, n_jobs)["runs"]}
 
 
 if __name__ == "__main__":

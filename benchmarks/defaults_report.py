@@ -1,5 +1,7 @@
 """The page of defaults.py: mean ranks, scores by table and the cost."""
 
+from pathlib import Path
+
 import pages
 import pandas as pd
 from evidence import corrected_interval
@@ -13,6 +15,7 @@ SLOWEST = "TabM"
 SLOW = "RealMLP", "RealMLP, bagged", SLOWEST  # those of pytabkit
 LINEAR = "linear"  # LogisticRegression or Ridge
 JUDGED_BY = read_setting(__file__)["judged_by"]
+FEW_ROWS = read_setting(Path(__file__).with_name("defaults.py"))["few_rows"]
 
 
 def of_task(frame, task):
@@ -171,7 +174,7 @@ def write_page(compared, chosen, docs):
         beside=beside,
         without_slowest=without_slowest,
         growth=growth,
-        few_rows=compared["few_rows"],
+        few_rows=FEW_ROWS,
         candidates=candidates,
         compared=compared,
         chosen=chosen,
