@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import PredefinedSplit
-from sklearn.model_selection._split import _CVIterableWrapper
+from sklearn.model_selection import check_cv as as_splitter
 from sklearn.utils import _safe_indexing
 
 from skrebatch._utils.arrays import as_array
 from skrebatch._utils.typing import Indices
 from skrebatch._utils.validation import as_samples, check_integer
+
+# Splitters of which each split names rows; the second is a wrapper of a list.
+_FIXED_SPLITTERS = PredefinedSplit, type(as_splitter([]))
 
 
 def check_cv(cv: Any) -> None:
@@ -34,7 +37,7 @@ def _is_splitter(cv: Any) -> bool:
 
 def _splits_any_rows(cv: Any) -> bool:
     """Return whether `cv` can split a part of the rows; its splits are not fixed."""
-    return _is_splitter(cv) and not isinstance(cv, PredefinedSplit | _CVIterableWrapper)
+    return _is_splitter(cv) and not isinstance(cv, _FIXED_SPLITTERS)
 
 
 def make_splitting(cv: Any, X: Any, groups: Any, n_samples: int) -> Splitting | None:
