@@ -2,7 +2,7 @@
 Find wrong targets in regression
 ================================
 
-Some numbers that I want to predict were written down wrongly. Can the wrong numbers be
+Some targets in my training data were written down wrongly. Can the wrong targets be
 found, and how much do they harm a model?
 """
 
