@@ -39,9 +39,10 @@ print(f"logistic regression        {linear.score(X_test, y_test):.3f}")
 
 # %%
 # Three ensembles start with the same initial weights. The first one uses plain training
-# (``ratio=0``). The second one uses the easiest rows, those with the lowest losses,
-# twice in each epoch. The third one is a control: it repeats as many rows as the second
-# one, but chooses these rows at random.
+# (``ratio=0``), that is, training without re-Batch. The second one uses re-Batch: in
+# each epoch, the easiest rows, those with the lowest losses, occur twice. The third one
+# is a control: it repeats as many rows as the second one, but chooses these rows at
+# random.
 
 settings = {
     "plain": {"ratio": 0},

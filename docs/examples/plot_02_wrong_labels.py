@@ -32,8 +32,10 @@ issues = find_label_issues(X_train, y_given, random_state=0)
 issues.head()
 
 # %%
-# The column ``is_label_issue`` marks the labels that are probably wrong. The histogram
-# shows the ``label_quality`` of the marked labels and of all other labels.
+# The column ``is_label_issue`` marks the labels that are probably wrong. The column
+# ``label_quality`` is a number from 0 to 1. The lower this number is, the more suspect
+# is the label. The histogram shows the quality of the marked labels and of all other
+# labels.
 
 display = LabelIssuesDisplay.from_frame(issues)
 marked = issues.index[issues["is_label_issue"]]

@@ -28,11 +28,12 @@ y_given[slipped] = 10 * y_train[slipped]
 y_given[swapped] = y_train[swapped[::-1]].to_numpy()
 
 # %%
-# All targets of this table are whole numbers. The code passes a regressor, so that
-# ``find_label_issues`` does not treat them as classes. The next table has a row for
-# each kind of target: *right* (not changed), *slipped* and *swapped*. The column *True*
-# counts the targets that are marked as wrong (``is_label_issue``), and the column
-# *False* counts the other targets.
+# The function ``find_label_issues`` marks the targets that are probably wrong. All
+# targets of this table are whole numbers. The code passes a regressor, so that the
+# function does not treat the targets as classes. The next table has a row for each kind
+# of target: *right* (not changed), *slipped* and *swapped*. The column *True* counts
+# the targets that are marked as wrong (``is_label_issue``), and the column *False*
+# counts the other targets.
 
 from skrebatch import ReBatchCNNRegressor, find_label_issues
 

@@ -21,12 +21,12 @@ model = ReBatchCNNClassifier(max_epochs=20, record_losses=True, random_state=0)
 model.fit(X, y)
 
 # %%
-# ``training_dynamics`` turns the recorded losses into a table with a row for each
-# digit. The column ``confidence`` is the predicted probability of the digit's label,
-# averaged over the epochs. The *hardest* rows are the 45 rows with the lowest
-# confidence. The out-of-fold prediction of a row comes from networks that were not
-# trained on this row. For the hardest rows and for all other rows, the code prints the
-# share of wrong out-of-fold predictions.
+# The function ``training_dynamics`` turns the recorded losses into a new table, which
+# has one row for each picture. The column ``confidence`` is the predicted probability
+# of the picture's label, averaged over the epochs. The *hardest* rows are the 45 rows
+# with the lowest confidence. The out-of-fold prediction of a row comes from networks
+# that were not trained on this row. For the hardest rows and for all other rows, the
+# code prints the share of wrong out-of-fold predictions.
 
 dynamics = training_dynamics(model)
 predicted = model.oof_decision_function_.argmax(axis=1)
@@ -36,8 +36,9 @@ for name, rows in [("hardest", order[:45]), ("other", order[45:])]:
     print(f"{name} {len(rows)} rows: {share:.1%} predicted wrongly")
 
 # %%
-# The upper line of the picture shows the eight hardest digits, and the lower line shows
-# the eight easiest digits. Each title shows the label and the predicted class.
+# The upper line of the next figure shows the pictures of the eight hardest rows, and
+# the lower line shows the pictures of the eight easiest rows. Each title shows the
+# label and the predicted class.
 
 import matplotlib.pyplot as plt
 

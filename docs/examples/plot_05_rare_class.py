@@ -26,7 +26,8 @@ print(f"rare class: {np.mean(y_train == 0):.0%} of {len(y_train)} training rows"
 # %%
 # The rows of a rare class have high losses. If the hardest rows, those with the highest
 # losses, are left out, the whole class may be left out. With ``class_balanced=True``,
-# the hardest rows are chosen within each class.
+# the hardest rows are chosen within each class. The baseline is plain training
+# (``ratio=0``), which leaves out no rows.
 
 from skrebatch import ReBatchCNNClassifier
 

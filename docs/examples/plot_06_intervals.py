@@ -23,13 +23,13 @@ model = ReBatchCNNRegressor(random_state=0).fit(scaler.transform(X_train), y_tra
 predicted = model.predict(scaler.transform(X_test))
 
 # %%
-# Each of the ten networks holds out a fifth of the training rows. So for every training
-# row, there are networks that were not trained on this row. The attribute
-# ``oof_prediction_`` contains one number for each training row: the mean prediction of
-# the networks that were not trained on the row. The errors of these predictions are
-# similar to the errors on new rows, and no further fit is needed. The number ``half``
-# is half the width of the interval. It is chosen so that at least nine of ten absolute
-# errors are not larger than ``half``.
+# The model is an ensemble of ten networks. Each network holds out a fifth of the
+# training rows. So for every training row, there are networks that were not trained on
+# this row. The attribute ``oof_prediction_`` contains one number for each training row:
+# the mean prediction of the networks that were not trained on the row. The errors of
+# these predictions are similar to the errors on new rows, and no further fit is needed.
+# The number ``half`` is half the width of the interval. It is chosen so that at least
+# nine of ten absolute errors are not larger than ``half``.
 
 import numpy as np
 

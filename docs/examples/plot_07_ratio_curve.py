@@ -7,12 +7,13 @@ Which value is best for my table, and does the choice matter?
 """
 
 # %%
-# The rows of the table are 178 wines of three growers. The search compares four ratios
-# and three strategies. Each combination of a ratio and a strategy is a *candidate*. All
-# candidates are trained side by side. The strategy ``"random"`` is the control: it
-# repeats as many rows as the other strategies, but chooses these rows at random. Each
-# candidate is trained with two seeds. The scores of the two seeds are averaged within
-# each fold.
+# The rows of the table are 178 wines of three growers. A grid search compares four
+# ratios and three strategies. Each combination of a ratio and a strategy is a
+# *candidate*. All candidates are trained side by side. The strategy ``"min-loss"``
+# repeats the rows with the lowest losses. The strategy ``"max-loss"`` repeats the rows
+# with the highest losses. The strategy ``"random"`` is the control: it repeats as many
+# rows as the other two strategies, but chooses these rows at random. Each candidate is
+# trained with two seeds. The scores of the two seeds are averaged within each fold.
 
 from sklearn.datasets import load_wine
 from sklearn.pipeline import make_pipeline
@@ -44,8 +45,9 @@ search = FusedGridSearchCV(
 print(search.best_params_)
 
 # %%
-# The vertical bars are 95 % intervals of the mean score over the folds. The intervals
-# are corrected for overlapping training sets (Nadeau and Bengio, 2003).
+# The picture shows the log loss of each candidate, averaged over the folds. The
+# vertical bars are 95 % intervals of this average. The intervals are corrected for
+# overlapping training sets (Nadeau and Bengio, 2003).
 
 display = RatioCurveDisplay.from_search(search)
 for name, intervals in display.intervals_.items():

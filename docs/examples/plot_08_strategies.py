@@ -2,14 +2,15 @@
 Strategies compared
 ===================
 
-Some training labels are wrong. Which strategy gives the best model, and is it better
-than plain training?
+Some training labels are wrong. Which strategy of re-Batch gives the best model, and is
+it better than plain training?
 """
 
 # %%
 # In this example, a fifth of the labels is made wrong. The networks are trained on all
 # labels, including the wrong ones. They are scored on test rows with the original
-# labels. There are six splits into training rows and test rows, and one network for
+# labels. A strategy decides which training rows are repeated, left out or given another
+# weight. There are six splits into training rows and test rows, and one network for
 # each combination of a strategy and a split. The function ``fit_fused`` trains all
 # networks side by side, each on the training rows of its own split.
 
@@ -44,9 +45,10 @@ every = [model for fits in models.values() for model in fits]
 fit_fused(every, X, noisy, [train for train, _ in folds] * len(models))
 
 # %%
-# The picture shows the accuracy of each strategy minus the accuracy of plain training.
-# The bars are 95 % intervals that are corrected for overlapping training sets (Nadeau
-# and Bengio, 2003). An interval that contains 0 is no evidence of a difference.
+# The picture shows the accuracy of each strategy minus the accuracy of plain training,
+# averaged over the six splits. The bars are 95 % intervals of this average. The
+# intervals are corrected for overlapping training sets (Nadeau and Bengio, 2003). An
+# interval that contains 0 is no evidence of a difference.
 
 import matplotlib.pyplot as plt
 from scipy.stats import t

@@ -33,8 +33,9 @@ for search in (halving, full):
     print(f"{search.best_params_}, log loss {-search.best_score_:.3f}")
 
 # %%
-# Each line of the picture is a candidate of ``HalvingGridSearchCV``. The line ends at
-# the last round in which the candidate was trained. The crosses are the candidates of
+# The picture shows the log loss of each candidate against the number of epochs. Each
+# line is a candidate of ``HalvingGridSearchCV``. The line ends at the last round in
+# which the candidate was trained. The crosses are the candidates of
 # ``FusedGridSearchCV``, which are all trained for 27 epochs.
 
 import matplotlib.pyplot as plt

@@ -41,8 +41,9 @@ print(f"{len(file) / 1024:.0f} KiB, to be trusted: {names}")
 print(f"same probabilities: {same}")
 
 # %%
-# **For any language: ONNX.** An ONNX runtime computes the predictions. The runtime
-# needs neither scikit-learn nor torch.
+# **For any language: ONNX.** ONNX is a file format for models. A program that is called
+# an ONNX runtime reads the file and computes the predictions. The runtime needs neither
+# scikit-learn nor torch.
 
 import onnxruntime
 import skl2onnx
