@@ -131,7 +131,7 @@ SETTINGS = {
 def state():
     """All that a function might change for others."""
     return {
-        "device": torch.get_default_device(),
+        "device": torch.empty(0).device,
         "dtype": torch.get_default_dtype(),
         "gradients": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),

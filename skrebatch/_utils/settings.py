@@ -32,7 +32,7 @@ def default_settings() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         # Only if necessary: it slows down each call of torch.
-        if torch.get_default_device().type != "cpu":
+        if _default_device() != "cpu":
             stack.enter_context(torch.device("cpu"))
         for device_type in "cpu", "cuda":
             if torch.is_autocast_enabled(device_type):
@@ -46,10 +46,18 @@ def _are_default() -> bool:
         torch.is_grad_enabled()
         and not torch.is_inference_mode_enabled()
         and np.geterr() == _ERRORS
-        and torch.get_default_device().type == "cpu"
+        and _default_device() == "cpu"
         and not torch.is_autocast_enabled("cpu")
         and not torch.is_autocast_enabled("cuda")
     )
+
+
+def _default_device() -> str:
+    """Return the type of the device of new tensors."""
+    try:
+        return torch.get_default_device().type
+    except AttributeError:  # torch 2.6 fails after torch.set_default_device(None)
+        return "cpu"
 
 
 def with_default_settings(function: _Function) -> _Function:
