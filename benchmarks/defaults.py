@@ -16,7 +16,6 @@ from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.preprocessing import StandardScaler
 from tables import DEVELOPMENT, GROWING, JUDGED, available
-from trials import SKLEARN_MODELS
 
 from skrebatch import ReBatchCNNClassifier, ReBatchCNNRegressor
 
@@ -111,10 +110,11 @@ def compare(n_jobs, quick):
 
     Then compare them on samples of large tables, to see what more rows change.
     """
+    others = trials.SKLEARN_MODELS
     models = {
         task: {
             OURS: ours,
-            **{n: trials.with_seed(m, 0) for n, m in SKLEARN_MODELS[task].items()},
+            **{n: trials.with_seed(m, 0) for n, m in others[task].items()},
             **pytabkit_models(task),
         }
         for task, ours in ESTIMATORS.items()

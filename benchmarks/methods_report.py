@@ -8,8 +8,10 @@ from evidence import corrected_interval, verdict
 from harness import DOCS
 from pages import as_interval, as_quartiles, as_table, load_macros, minus
 
+from skrebatch.strategies import STRATEGIES
+
 PLAIN = "plain training"
-WEIGHING = "tsw", "ohem", "generalized-cross-entropy", "welsch"
+WEIGHING = [name for name, cls in STRATEGIES.items() if cls().weights_batches]
 LOSSES = ("log loss",)  # less is better
 BLOCK = re.compile(r"(<!-- from methods\.py: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -73,7 +73,7 @@ def from_sklearn(function, noise=0, **parameters):
 
 
 def read_table(name, most_rows=MOST_ROWS):
-    """Read a table of tables.toml, or as many rows of it; labels become numbers."""
+    """Read a table of tables.toml, at most `most_rows` of it; labels become numbers."""
     task, source = (DEVELOPMENT | JUDGED | GROWING)[name]
     if "package" in source:
         X, y, origin = from_package(**source)

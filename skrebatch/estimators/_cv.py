@@ -19,7 +19,7 @@ from skrebatch._utils.arrays import as_array
 from skrebatch._utils.typing import Indices
 from skrebatch._utils.validation import as_samples, check_integer
 
-# Splitters of which each split names rows; the second is a wrapper of a list.
+# Splitters whose splits name fixed rows. The second class wraps a list of splits.
 _FIXED_SPLITTERS = PredefinedSplit, type(as_splitter([]))
 
 

@@ -224,8 +224,9 @@ _ATTRIBUTES = """n_features_in_ : int
         validation rows have weights.
     {oof}
     oof_score_ : float
-        `score` of the out-of-fold predictions. A fit with `warm_start` has none, and no
-        out-of-fold predictions, if its rows or folds differ from those of the last fit.
+        `score` of the out-of-fold predictions. If a fit with `warm_start` has other
+        rows or folds than the last fit, this attribute and the out-of-fold predictions
+        are not set.
     sample_losses_ : ndarray of shape (n_samples,)
         Unweighted loss of every row of X under the fitted network; with several
         networks, the mean.

@@ -89,9 +89,9 @@ def find_label_issues(
         Estimator, or a pipeline that ends in one. If it is fitted, it must have been
         fitted to `X` and `y` with ``record_losses=True``. Otherwise, a clone is
         fitted. None is an ensemble of ten multilayer perceptrons. It is a regressor if
-        `y` contains fractions, or if most rows have numbers that fewer than five rows
-        share; else it is a classifier. A net of skorch must be fitted, with the
-        callback ``ReBatch(record_losses=True)``; see :func:`training_dynamics`.
+        `y` contains fractions, or if most rows have a number that occurs in fewer than
+        five rows. Otherwise, it is a classifier. A net of skorch must be fitted, with
+        the callback ``ReBatch(record_losses=True)``; see :func:`training_dynamics`.
     random_state : int, RandomState or None, default=None
         If not None, it replaces the `random_state` of an estimator that is not fitted.
 
@@ -269,8 +269,8 @@ def _warn_of_mistakes(X: Any, labels: NDArray[Any], is_class: bool) -> None:
     index = getattr(X, "index", None)
     if not getattr(index, "is_unique", True):
         warn_user(
-            "The index of X is not unique, so a name in the result can mean several "
-            "rows. Give X a new index: X.reset_index(drop=True)."
+            "The index of X is not unique, so a value of the index can refer to "
+            "several rows. Give X a new index: X.reset_index(drop=True)."
         )
     columns = [n for n in getattr(X, "columns", []) if len(X) == len(labels)]
     same = [name for name in columns if _equals(X[name], labels)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.validation import check_real
@@ -14,7 +16,12 @@ from skrebatch.inspection._intervals import (
     corrected_intervals,
     corrected_p_values,
 )
-from skrebatch.model_selection._scores import find_scores, find_test_train_ratio
+from skrebatch.model_selection._scores import (
+    Floats,
+    find_scores,
+    find_test_train_ratio,
+    is_called,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,19 +134,13 @@ def compare_candidates(
     if test_train_ratio is None:
         test_train_ratio = find_test_train_ratio(search, scores.shape[1])
     check_real(test_train_ratio, "test_train_ratio", above=0)
-    merged: dict[str, tuple[dict[str, Any], list[int]]] = {}
-    for i, params in enumerate(search.cv_results_["params"]):
-        own = {n: v for n, v in params.items() if not _is_called(n, "random_state")}
-        key = repr(sorted(own.items(), key=lambda item: item[0]))
-        merged.setdefault(key, (own, []))[1].append(i)
-    candidates = [params for params, _ in merged.values()]
-    means = np.array([scores[rows].mean(axis=0) for _, rows in merged.values()])
+    candidates, means = _average_seeds(search.cv_results_["params"], scores)
     is_baseline = _find_baseline(candidates, baseline)
     base = means[is_baseline].mean(axis=0)
     differences = means[~is_baseline] - base
     intervals = corrected_intervals(differences, test_train_ratio, confidence)
     p_values = corrected_p_values(differences, test_train_ratio)
-    others = [p for p, of in zip(candidates, is_baseline, strict=True) if not of]
+    others = list(itertools.compress(candidates, ~is_baseline))
     columns: dict[str, Any] = {
         name: [params.get(name) for params in others]
         for name in dict.fromkeys(name for params in candidates for name in params)
@@ -163,14 +164,27 @@ def compare_candidates(
     return comparison
 
 
+def _average_seeds(
+    candidates: list[dict[str, Any]], scores: Floats
+) -> tuple[list[dict[str, Any]], Floats]:
+    """Merge candidates that differ only in `random_state`; average their scores."""
+    merged: dict[str, tuple[dict[str, Any], list[int]]] = {}
+    for i, params in enumerate(candidates):
+        own = {n: v for n, v in params.items() if not is_called(n, "random_state")}
+        key = repr(sorted(own.items(), key=lambda item: item[0]))
+        merged.setdefault(key, (own, []))[1].append(i)
+    means = [scores[rows].mean(axis=0) for _, rows in merged.values()]
+    return [params for params, _ in merged.values()], np.array(means)
+
+
 def _find_baseline(
     candidates: list[dict[str, Any]], baseline: Mapping[str, Any]
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+) -> NDArray[np.bool_]:
     """Return which candidates have all values of the baseline."""
     is_baseline = np.array(
         [
             all(
-                any(_is_called(n, name) and v == value for n, v in params.items())
+                any(is_called(n, name) and v == value for n, v in params.items())
                 for name, value in baseline.items()
             )
             for params in candidates
@@ -184,8 +198,3 @@ def _find_baseline(
             f"must be some of them. The search has the parameters {names}."
         )
     return is_baseline
-
-
-def _is_called(name: str, parameter: str) -> bool:
-    """Return whether a parameter, possibly nested, has this name."""
-    return name == parameter or name.endswith(f"__{parameter}")

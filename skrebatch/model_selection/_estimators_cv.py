@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
@@ -226,10 +225,10 @@ class _BaseCandidateCV(LinkedMixin, CheckedParams):
             )
         # Scores of all rows, and of those that each network holds out.
         scores = np.full((len(models), 1 + len(folds)), np.nan)
+        every_row = np.unique(np.concatenate(folds))
         failures: dict[int, ValueError] = {}
         for i in fits.keys() - errors.keys():
             try:
-                every_row = np.unique(np.concatenate(folds))
                 scores[i, 0] = score(models[i], fits[i], every_row)
             except ValueError as error:
                 failures[i] = error
@@ -338,12 +337,10 @@ def _find_best(scores: Floats, prefer_first: bool) -> int:
     """
     overall, by_fold = scores[:, 0], scores[:, 1:]
     if prefer_first and not np.isnan(overall[0]):
-        differences = by_fold - by_fold[0]
-        n_folds = (~np.isnan(differences)).sum(axis=1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of candidates with one score or none
-            errors = np.nanstd(differences, axis=1, ddof=1) / np.sqrt(n_folds)
-        is_clear = overall - overall[0] > errors
+        differences = np.ma.masked_invalid(by_fold - by_fold[0])
+        n_folds = differences.count(axis=1)
+        errors = differences.std(axis=1, ddof=1) / np.sqrt(n_folds)
+        is_clear = overall - overall[0] > errors.filled(np.nan)
         is_clear[0] = True
         overall = np.where(is_clear, overall, np.nan)
     return int(np.nanargmax(overall))

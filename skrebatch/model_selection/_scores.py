@@ -127,3 +127,8 @@ def _held_out_ratio(model: Any) -> float:
             "training rows."
         )
     return 1 / (int(n_folds) - 1)
+
+
+def is_called(name: str, parameter: str) -> bool:
+    """Return whether a parameter, possibly nested, has this name."""
+    return name == parameter or name.endswith(f"__{parameter}")

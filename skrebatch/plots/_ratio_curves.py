@@ -21,7 +21,11 @@ from skrebatch.model_selection._estimators_cv import (
     ReBatchCNNClassifierCV,
     ReBatchCNNRegressorCV,
 )
-from skrebatch.model_selection._scores import find_scores, find_test_train_ratio
+from skrebatch.model_selection._scores import (
+    find_scores,
+    find_test_train_ratio,
+    is_called,
+)
 from skrebatch.plots._style import (
     COLOURS,
     MARKERS,
@@ -346,7 +350,7 @@ def _group_by_others(
     The scores of candidates that differ only in `random_state` are averaged.
     """
     searched = {name for params in candidates for name in params}
-    names = {name for name in searched if _is_called(name, "ratio")}
+    names = {name for name in searched if is_called(name, "ratio")}
     if len(names) != 1 or any(names.isdisjoint(params) for params in candidates):
         raise ValueError(
             "The search must have exactly one parameter `ratio`, set in every "
@@ -357,7 +361,7 @@ def _group_by_others(
         {
             n: v
             for n, v in params.items()
-            if n != ratio and not _is_called(n, "random_state")
+            if n != ratio and not is_called(n, "random_state")
         }
         for params in candidates
     ]
@@ -369,8 +373,3 @@ def _group_by_others(
         means = [scores[(labels == label) & (values == r)].mean(axis=0) for r in ratios]
         groups[label] = ratios, np.array(means)
     return groups
-
-
-def _is_called(name: str, parameter: str) -> bool:
-    """Return whether a parameter, possibly nested, has this name."""
-    return name.rpartition("__")[2] == parameter

@@ -19,7 +19,7 @@ from skrebatch.strategies._base import Epoch, Losses, Plan, Strategy
 
 
 def is_builtin(strategy: Strategy) -> bool:
-    """Return whether a class of this package made a strategy; these keep no state."""
+    """Return whether a strategy is of this package; such strategies keep no state."""
     return type(strategy).__module__.startswith(f"{__package__}.")
 
 

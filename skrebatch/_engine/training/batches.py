@@ -179,7 +179,7 @@ def _find_update(
 
     For tiny networks the wrappers of the step (profiler, hooks, autograd) cost more
     time than the step itself, so the function is called without them. A scheduler of
-    torch replaces the method of the optimizer to notice steps; then that one is called.
+    torch replaces the method `step` to notice steps. Then the replacement is called.
     """
     is_replaced = "step" in vars(optimizer)
     if announced or is_replaced or not is_builtin(type(optimizer)):
