@@ -38,10 +38,11 @@ def compare_candidates(
     """Compare the candidates of a search with a baseline, split by split.
 
     A difference is the score of a candidate minus the score of the baseline on the same
-    split. The intervals and p-values are those of Nadeau and Bengio [1]_, which account
-    for the overlap of the training sets of the splits. Candidates that differ only in
-    `random_state` are treated as one: their scores are averaged within each split
-    first, because they are not independent.
+    split. The splits of a CV form are the folds of its first networks, which hold out
+    each row once. The intervals and p-values are those of Nadeau and Bengio [1]_, which
+    account for the overlap of the training sets of the splits. Candidates that differ
+    only in `random_state` are treated as one: their scores are averaged within each
+    split first, because they are not independent.
 
     Parameters
     ----------
@@ -71,9 +72,10 @@ def compare_candidates(
         other columns are:
 
         mean_score : float
-            Mean score over the splits, as in `cv_results_`: higher is better.
+            ``mean_test_score`` of `cv_results_`: higher is better.
         difference : float
-            Mean difference from the baseline; above 0 if the candidate is better.
+            Mean difference from the baseline over the splits; above 0 if the candidate
+            is better.
         low, high : float
             Ends of the confidence interval of the difference; NaN for a single split.
         p_value : float
@@ -130,26 +132,28 @@ def compare_candidates(
     if not isinstance(baseline, Mapping):
         raise TypeError(f"baseline must be a dict, got {baseline!r:.100}.")
     check_real(confidence, "confidence", above=0, below=1)
-    scores, _, _ = find_scores(search, scoring)  # (n_candidates, n_splits)
+    scores = find_scores(search, scoring)
     if test_train_ratio is None:
-        test_train_ratio = find_test_train_ratio(search, scores.shape[1])
+        test_train_ratio = find_test_train_ratio(search, scores.by_split.shape[1])
     check_real(test_train_ratio, "test_train_ratio", above=0)
-    candidates, means = _average_seeds(search.cv_results_["params"], scores)
+    # (n_candidates, 1 + n_splits): the mean score, and that of each split
+    table = np.column_stack([scores.mean, scores.by_split])
+    candidates, table = _average_seeds(search.cv_results_["params"], table)
     is_baseline = _find_baseline(candidates, baseline)
-    base = means[is_baseline].mean(axis=0)
-    differences = means[~is_baseline] - base
+    base, others = table[is_baseline].mean(axis=0), table[~is_baseline]
+    differences = others[:, 1:] - base[1:]
     intervals = corrected_intervals(differences, test_train_ratio, confidence)
     p_values = corrected_p_values(differences, test_train_ratio)
-    others = list(itertools.compress(candidates, ~is_baseline))
+    compared = list(itertools.compress(candidates, ~is_baseline))
     columns: dict[str, Any] = {
-        name: [params.get(name) for params in others]
+        name: [params.get(name) for params in compared]
         for name in dict.fromkeys(name for params in candidates for name in params)
         if len({repr(params.get(name)) for params in candidates}) > 1
     }
     comparison = pandas.DataFrame(
         {
             **columns,
-            "mean_score": means[~is_baseline].mean(axis=1),
+            "mean_score": others[:, 0],
             "difference": intervals[:, 0],
             "low": intervals[:, 1],
             "high": intervals[:, 2],
@@ -160,7 +164,7 @@ def compare_candidates(
     comparison = comparison.sort_values(
         "difference", ascending=False, kind="stable", ignore_index=True
     )
-    comparison.attrs["baseline_score"] = float(base.mean())
+    comparison.attrs["baseline_score"] = float(base[0])
     return comparison
 
 

@@ -249,7 +249,8 @@ class _BaseCandidateCV(LinkedMixin, CheckedParams):
             candidates, scores, [outcome.fit_time for outcome in outcomes]
         )
         is_robust = isinstance(self.candidates, str) and self.candidates == "robust"
-        self.best_index_ = _find_best(scores, prefer_first=is_robust)
+        n_times = sum(map(len, folds)) / len(every_row)  # that a row is held out
+        self.best_index_ = _find_best(scores, len(folds) / n_times, is_robust)
         self.best_params_ = candidates[self.best_index_]
         self.best_score_ = float(scores[self.best_index_, 0])
         self.best_estimator_ = models[self.best_index_]
@@ -260,7 +261,9 @@ class _BaseCandidateCV(LinkedMixin, CheckedParams):
         if not isinstance(grid, str):
             return grid
         if grid == "robust":
-            return [_PLAIN, {"strategy": [self._robust_strategy]}, _LEFT_OUT]
+            # A ratio of 0 would turn the strategy off.
+            soft = {"strategy": [self._robust_strategy], "ratio": [0.15]}
+            return [_PLAIN, soft, _LEFT_OUT]
         if grid == "ratios":
             return {"ratio": [0, 0.03, 0.08, 0.15, 0.3]}
         raise ValueError(
@@ -324,13 +327,16 @@ def _rows_held_out(fit: PreparedFit) -> list[Indices]:
     return rows
 
 
-def _find_best(scores: Floats, prefer_first: bool) -> int:
+def _find_best(scores: Floats, n_independent: float, prefer_first: bool) -> int:
     """Return the index of the best candidate.
 
     Parameters
     ----------
     scores : ndarray of shape (n_candidates, 1 + n_folds)
         The score of all rows and of each fold. NaN for candidates that failed.
+    n_independent : float
+        Number of folds, divided by how often a row is held out. Folds that hold the
+        same predictions in another order say nothing new.
     prefer_first : bool
         Whether another candidate must be better than the first by more than one
         standard error of the difference.
@@ -338,7 +344,7 @@ def _find_best(scores: Floats, prefer_first: bool) -> int:
     overall, by_fold = scores[:, 0], scores[:, 1:]
     if prefer_first and not np.isnan(overall[0]):
         differences = np.ma.masked_invalid(by_fold - by_fold[0])
-        n_folds = differences.count(axis=1)
+        n_folds = differences.count(axis=1) * n_independent / by_fold.shape[1]
         errors = differences.std(axis=1, ddof=1) / np.sqrt(n_folds)
         is_clear = overall - overall[0] > errors.filled(np.nan)
         is_clear[0] = True
@@ -451,7 +457,7 @@ class ReBatchCNNClassifierCV(ClassifierMixin, _BaseCandidateCV):
         held="ReBatchCNNRegressor",
         soft="welsch",
         score="minus the mean\n        absolute error, for several targets "
-        "with the weights 1 / `target_scale_`",
+        "with the weights 1 / `target_scale_`\n        of the first candidate",
         labels="targets",
     ),
     attributes=_ATTRIBUTES.format(held="ReBatchCNNRegressor", own="`oof_prediction_`"),

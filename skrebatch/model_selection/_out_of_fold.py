@@ -26,7 +26,7 @@ class OutOfFoldScore:
     scoring : str, callable or None
         A scorer of scikit-learn, which is called with a :class:`HeldOutClassifier` or
         a :class:`HeldOutRegressor`. None is :func:`mean_auc` or
-        :func:`negative_absolute_error`.
+        :func:`negative_absolute_error`, with the scale of the first estimator scored.
     estimator : estimator
         An estimator like those that are scored.
     X, y, sample_weight : array-like
@@ -43,6 +43,7 @@ class OutOfFoldScore:
     ):
         self.X, self.y = as_array(X, "X"), keep_integers(as_array(y, "y"))
         self.scorer, self.takes_weights = None, True
+        self.scale: Floats | None = None
         if scoring is None:
             return
         if not (isinstance(scoring, str) or callable(scoring)):
@@ -66,8 +67,12 @@ class OutOfFoldScore:
         weights = None if fit.sample_weight is None else fit.sample_weight[rows]
         is_classifier = hasattr(model, "classes_")
         if self.scorer is None:
-            score = mean_auc if is_classifier else negative_absolute_error
-            return score(model, fit.job.targets[0][rows], rows, weights)
+            encoded = fit.job.targets[0][rows]
+            if is_classifier:
+                return mean_auc(model, encoded, rows, weights)
+            if self.scale is None:
+                self.scale = model.target_scale_
+            return negative_absolute_error(model, encoded, rows, weights, self.scale)
         held_out = HeldOutClassifier if is_classifier else HeldOutRegressor
         X, y = (_safe_indexing(part, rows) for part in (self.X, self.y))
         is_weighted = weights is not None and self.takes_weights
@@ -100,15 +105,15 @@ def mean_auc(
 
 
 def negative_absolute_error(
-    model: Any, encoded: Floats, rows: Indices, weights: Floats | None
+    model: Any, encoded: Floats, rows: Indices, weights: Floats | None, scale: Floats
 ) -> float:
     """Return minus the mean absolute error.
 
-    The errors of several targets are averaged with the weights 1 / `target_scale_`.
+    The errors of several targets are averaged with the weights 1 / `scale`, which must
+    be equal for all models that are compared.
     """
-    scale = model.target_scale_
     errors = mean_absolute_error(
-        encoded * scale + model.target_mean_,
+        encoded * model.target_scale_ + model.target_mean_,
         model.oof_prediction_[rows].reshape(encoded.shape),
         sample_weight=weights,
         multioutput="raw_values",

@@ -453,5 +453,9 @@ def _score(scorer: Any, task: Task, estimator: Any, outcome: Outcome) -> None:
             args = (X,) if y is None else (X, y)
             outcome.scores.append(scorer(estimator, *args, **params))
         except Exception as error:
+            # Several scorers keep their own errors; others are raised, as in
+            # GridSearchCV: for example that metadata are not requested.
+            if isinstance(scorer, _MultimetricScorer):
+                raise
             outcome.scores.append(error)
     outcome.score_time = time.perf_counter() - begin

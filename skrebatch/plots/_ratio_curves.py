@@ -191,7 +191,7 @@ class RatioCurveDisplay:
         """
         check_integer(max_lines, "max_lines")
         import_extra("matplotlib", cls.__name__)
-        score, name, sign = find_scores(search, scoring)
+        score, _, name, sign = find_scores(search, scoring)
         if test_train_ratio is None:
             test_train_ratio = find_test_train_ratio(search, score.shape[1])
         lines = _group_by_others(search.cv_results_["params"], sign * score)

@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 from helpers.estimators import make_cv, make_data
 from scipy import stats
-from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+)
 
 from skrebatch import ReBatchCNNClassifier, compare_candidates
 
@@ -99,14 +104,45 @@ def test_sizes_of_splits_that_are_not_folds_are_asked_for():
     assert wide.loc[0, "high"] > narrow.loc[0, "high"]
 
 
-def test_a_cv_form_is_a_search():
+@pytest.mark.parametrize("cv", [2, RepeatedStratifiedKFold(n_splits=2, n_repeats=2)])
+def test_of_a_cv_form_the_folds_that_hold_out_each_row_once_are_compared(cv):
     X, y = make_data()
-    model = make_cv(candidates={"ratio": [0, 0.3]}).fit(X, y)
-    (difference,) = compare_candidates(model, {"ratio": 0})["difference"]
+    model = make_cv(n_networks=4, cv=cv).fit(X, y)
+    comparison = compare_candidates(model, {"ratio": 0})
     results = model.cv_results_
-    names = [name for name in results if name.startswith("split")]
-    scores = np.array([results[name] for name in names])
-    assert difference == pytest.approx((scores[:, 1] - scores[:, 0]).mean())
+    first, second = (results[f"split{i}_test_score"] for i in range(2))
+    gains = first[1] - first[0], second[1] - second[0]
+    assert comparison.loc[0, "difference"] == pytest.approx(np.mean(gains))
+    # Nadeau and Bengio, by hand: two splits, as many test rows as training rows.
+    error = np.std(gains, ddof=1) * np.sqrt(1 / 2 + 1)
+    half_width = stats.t.ppf(0.975, 1) * error
+    assert comparison.loc[0, "high"] == pytest.approx(np.mean(gains) + half_width)
+    assert comparison.loc[0, "mean_score"] == results["mean_test_score"][1]
+    assert comparison.attrs["baseline_score"] == results["mean_test_score"][0]
+
+
+def test_folds_of_a_cv_form_without_a_score_are_left_out():
+    X, y = make_data(n=90)
+    groups = np.arange(90) % 3
+    y = np.where(groups == 2, 0, y)
+    model = make_cv(n_networks=3, cv=GroupKFold(3)).fit(X, y, groups=groups)
+    results = model.cv_results_
+    scores = np.array([results[f"split{i}_test_score"] for i in range(3)])
+    (undefined,) = np.flatnonzero(np.isnan(scores).all(axis=1))
+    with pytest.warns(UserWarning, match="1 of 3 folds are left out"):
+        (difference,) = compare_candidates(model, {"ratio": 0})["difference"]
+    gains = np.delete(scores[:, 1] - scores[:, 0], undefined)
+    assert difference == pytest.approx(gains.mean())
+
+
+def test_sizes_of_other_splits_of_a_cv_form_are_asked_for():
+    X, y = make_data()
+    splitter = ShuffleSplit(3, test_size=0.5, random_state=0)
+    model = make_cv(n_networks=3, cv=splitter).fit(X, y)
+    with pytest.raises(ValueError, match="Pass test_train_ratio"):
+        compare_candidates(model, {"ratio": 0})
+    comparison = compare_candidates(model, {"ratio": 0}, test_train_ratio=1)
+    assert comparison["low"].notna().all()
 
 
 @pytest.mark.parametrize(

@@ -401,8 +401,22 @@ def test_candidates_by_name(name, n_candidates):
 def test_plain_training_is_kept_unless_another_is_clearly_better(
     scores, best, preferred
 ):
-    assert _find_best(np.array(scores), prefer_first=False) == best
-    assert _find_best(np.array(scores), prefer_first=True) == preferred
+    scores = np.array(scores)
+    n_folds = scores.shape[1] - 1
+    assert _find_best(scores, n_folds, prefer_first=False) == best
+    assert _find_best(scores, n_folds, prefer_first=True) == preferred
+
+
+def test_folds_that_split_the_same_predictions_again_are_not_independent():
+    scores = np.array([[0.5, 0.4, 0.5, 0.6], [0.53, 0.43, 0.48, 0.68]])
+    differences = scores[1, 1:] - scores[0, 1:]
+    error = differences.std(ddof=1) / np.sqrt(3)
+    assert error < 0.03 / 1.01
+    assert _find_best(scores, 3, prefer_first=True) == 1
+    # Each score twice: the same deviation, and the same three independent folds.
+    twice = np.hstack([scores, scores[:, 1:]])
+    assert _find_best(twice, 3, prefer_first=True) == 1
+    assert _find_best(twice, 1, prefer_first=True) == 0
 
 
 def test_a_candidate_whose_predictions_have_no_score_leaves_the_others_alone():
@@ -523,3 +537,27 @@ def test_weights_are_routed_to_it():
         model.set_fit_request(sample_weight=True)
         routed = make_pipeline(model).fit(X, y, sample_weight=weights)[-1]
     assert_same_bits(routed.best_estimator_, expected.best_estimator_)
+
+
+def test_a_ratio_of_0_does_not_turn_off_the_robust_candidates():
+    X, y = make_data()
+    base = make(ratio=0, n_networks=2, cv=2, max_epochs=8, early_stopping=True)
+    model = ReBatchCNNClassifierCV(base, random_state=0).fit(X, y)
+    plain, soft, _ = model.cv_results_["mean_test_score"]
+    assert plain != soft
+    other = ReBatchCNNClassifierCV(base.set_params(ratio=0.2), random_state=0).fit(X, y)
+    scores = other.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(model.cv_results_["mean_test_score"], scores)
+
+
+def test_targets_have_the_same_weights_in_the_scores_of_all_candidates():
+    X, y = make_data("multi-target")
+    y[::10, 1] += 1000
+    grid = {"standardize_target": ["robust", True]}
+    model = make_cv("multi-target", grid).fit(X, y)
+    twins = twins_of(model, X, y)
+    scale = twins[0].target_scale_
+    assert (scale != twins[1].target_scale_).any()
+    errors = [np.abs(y - twin.oof_prediction_).mean(axis=0) for twin in twins]
+    expected = [-np.average(error, weights=1 / scale) for error in errors]
+    np.testing.assert_allclose(model.cv_results_["mean_test_score"], expected)

@@ -21,6 +21,7 @@ from helpers.searches import (
     weights,
 )
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import (
@@ -164,6 +165,10 @@ def test_routed_weights():
         both(requests(net()), RATIOS, X, y, fit=fit, scoring=scorer)
         with pytest.raises(Exception, match="sample_weight"):
             FusedGridSearchCV(net(), RATIOS).fit(X, y, **fit)
+        several = {"scoring": ["accuracy", "roc_auc"], "refit": "accuracy"}
+        search = FusedGridSearchCV(requests(net()), RATIOS, **several)
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            search.fit(X, y, **fit)
 
 
 def test_routed_weights_of_a_pipeline():
