@@ -123,8 +123,8 @@ def refuse_non_numbers(values: Any, name: str) -> None:
     """
     bad = [
         f"{'it' if column is None else f'column {column!r}'} contains {found}"
-        for column, part in _columns_of(values)
-        if (found := _find_non_number(part))
+        for column, part in columns_of(values)
+        if (found := find_non_number(part))
     ]
     if bad:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
@@ -135,7 +135,7 @@ def refuse_non_numbers(values: Any, name: str) -> None:
         )
 
 
-def _columns_of(values: Any) -> list[tuple[Any, Any]]:
+def columns_of(values: Any) -> list[tuple[Any, Any]]:
     """Return names and values of the columns that may hold other than numbers."""
     if hasattr(values, "columns") and hasattr(values, "dtypes"):  # a data frame
         table = getattr(values, "iloc", values)
@@ -160,7 +160,7 @@ def _columns_of(values: Any) -> list[tuple[Any, Any]]:
     return [(None, values if is_array else array)]
 
 
-def _find_non_number(column: Any) -> str:
+def find_non_number(column: Any) -> str:
     """Return what a column contains beside numbers; nothing if that is all."""
     kind = str(getattr(column, "dtype", ""))
     if kind.lower().startswith(("date", "time", "duration", "period")):

@@ -47,6 +47,17 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
     return weights
 
 
+def find_classes(y: Any, **options: Any) -> Any:
+    """Call :func:`numpy.unique`; raise ValueError for labels that can't be sorted."""
+    try:
+        return np.unique(y, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"y contains labels of several kinds: {error}. Convert all labels to text "
+            "or all to numbers."
+        ) from error
+
+
 def find_labels(y: Any, classes: NDArray[Any]) -> Indices:
     """Return the index in the classes of each label, compared by value.
 
@@ -54,11 +65,8 @@ def find_labels(y: Any, classes: NDArray[Any]) -> Indices:
     equal to their neighbours.
     """
     places = {label: i for i, label in enumerate(classes)}
-    try:
-        labels, codes = np.unique(y, return_inverse=True)
-        found = np.array([places.get(label, -1) for label in labels], dtype=np.intp)
-    except TypeError as error:
-        raise ValueError(f"y contains labels of several kinds: {error}.") from error
+    labels, codes = find_classes(y, return_inverse=True)
+    found = np.array([places.get(label, -1) for label in labels], dtype=np.intp)
     if (found < 0).any():
         raise ValueError(
             "y contains labels that are not among the classes: "

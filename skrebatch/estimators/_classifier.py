@@ -17,7 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from skrebatch._utils.settings import with_default_settings
-from skrebatch._utils.validation import check_bool, check_option
+from skrebatch._utils.validation import check_bool, check_option, find_classes
 from skrebatch.estimators._base import BaseReBatchCNN
 from skrebatch.estimators._docstrings import CLASSIFIER, fill_in
 from skrebatch.estimators._targets import ClassTargets, Targets, has_columns
@@ -285,6 +285,8 @@ class ReBatchCNNClassifier(ClassifierMixin, BaseReBatchCNN):
     def _learn_targets(
         self, y: Any, earlier: Targets | None, classes: Any
     ) -> ClassTargets:
+        if y.dtype == object:
+            find_classes(y)  # raises an error that says more than the one of the check
         check_classification_targets(y)
         if not isinstance(earlier, ClassTargets):
             return ClassTargets.learn(y, classes)

@@ -23,6 +23,7 @@ from skrebatch._utils.typing import Floats, Indices
 from skrebatch._utils.validation import (
     check_weights,
     encode_labels,
+    find_classes,
     find_labels,
 )
 
@@ -105,7 +106,7 @@ class ClassTargets:
             targets.check_classes(classes)
             return targets
         y, classes = column_or_1d(y), keep_integers(as_array(classes, "classes"))
-        found = np.unique(y if classes is None else classes)
+        found = find_classes(y if classes is None else classes)
         if len(found) < 2:
             raise ValueError(
                 "y must contain at least two classes, but there is one class: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,17 +18,17 @@ from skrebatch._utils.arrays import (
     keep_integers,
     refuse_masked,
     refuse_missing,
-    refuse_non_numbers,
     to_floats,
 )
 from skrebatch._utils.extras import import_extra
 from skrebatch._utils.settings import with_default_settings
 from skrebatch._utils.user_warnings import warn_user
-from skrebatch._utils.validation import find_labels
+from skrebatch._utils.validation import find_classes, find_labels
 from skrebatch.estimators._classifier import ReBatchCNNClassifier
 from skrebatch.estimators._fitting import interrupts_raised
 from skrebatch.estimators._regressor import ReBatchCNNRegressor
 from skrebatch.inspection._dynamics import training_dynamics
+from skrebatch.inspection._encoding import preprocessing_steps
 from skrebatch.inspection._records import is_net, rebatch_step, records_of
 
 if TYPE_CHECKING:
@@ -38,8 +40,6 @@ _NETWORK: dict[str, Any] = {
     "architecture": "mlp",
     "hidden_layers": (128, 64),
 }
-# Text columns with more values than this are free text.
-_MAX_CATEGORIES = 40
 _OUTLIER = 3.5  # in units of the scaled MAD
 # Labels of fewer rows than this are named in a warning.
 _FEW_ROWS = 5
@@ -208,7 +208,11 @@ def _check_labels(y: Any) -> NDArray[Any]:
     y = keep_integers(as_array(y, "y"))
     labels: NDArray[Any] = y.toarray() if issparse(y) else np.asarray(y)
     refuse_missing(labels.astype(object))  # as objects, NaN is refused with its row
-    return labels
+    if labels.dtype != object:
+        return labels
+    find_classes(labels)  # raises an error if there are several kinds
+    are_numbers = all(isinstance(label, Real | Decimal) for label in labels.flat)
+    return labels.astype(np.float64) if are_numbers else labels
 
 
 def _fit_or_check(
@@ -220,6 +224,12 @@ def _fit_or_check(
         cls = ReBatchCNNRegressor if is_number else ReBatchCNNClassifier
         estimator = cls(**_NETWORK)
     last = rebatch_step(estimator)
+    for name, step in getattr(estimator, "steps", []):
+        if hasattr(step, "fit_resample"):
+            raise ValueError(
+                f"The step {name!r} of the pipeline changes the rows, so the results "
+                "can't be assigned to the rows of X. Leave this step out."
+            )
     if is_net(last) and labels.ndim > 1 and labels.shape[1] > 1 and is_classifier(last):
         raise ValueError(
             "y must have one label for each row if the estimator is a net of skorch, "
@@ -239,15 +249,13 @@ def _fit_or_check(
             raise TypeError("find_label_issues needs a dense X: pass X.toarray().")
         if not hasattr(X, "columns"):
             X = to_floats(X, "X")
-        model = make_pipeline(*_preprocessing_steps(X, last), last)
+        model = make_pipeline(*preprocessing_steps(X, last), last)
     with interrupts_raised():
         return model.fit(X, y)
 
 
 def _are_quantities(labels: NDArray[Any]) -> bool:
     """Return whether labels are numbers to predict; warn if this is doubtful."""
-    if labels.dtype == object and all(type(label) is float for label in labels.flat):
-        labels = labels.astype(np.float64)
     if labels.dtype.kind not in "iuf":
         return False
     numbers, counts = np.unique(labels, return_counts=True)
@@ -304,66 +312,6 @@ def _equals(column: Any, labels: NDArray[Any]) -> bool:
     if values.shape != labels.shape or pd.isna(values).any():
         return False
     return bool(np.all(values == labels))
-
-
-def _without_na(frame: pd.DataFrame) -> pd.DataFrame:
-    """Replace pd.NA, which the encoder refuses, by None."""
-    return frame.astype(object).where(frame.notna(), None)
-
-
-def _preprocessing_steps(X: Any, last: Any) -> list[Any]:
-    """Return the steps that turn X into standardised numbers without gaps.
-
-    `last` is the estimator that receives the numbers.
-    """
-    # Imported here because they would slow down the import of the package.
-    from sklearn.compose import make_column_selector, make_column_transformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import (
-        FunctionTransformer,
-        OneHotEncoder,
-        StandardScaler,
-    )
-
-    if last.variable_length:  # NaN is padding, which a scaler keeps
-        return [StandardScaler()]
-    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-    numbers = [imputer, StandardScaler()]
-    is_frame = hasattr(X, "select_dtypes")
-    refuse_non_numbers(X.select_dtypes("number") if is_frame else X, "X")
-    if not is_frame:
-        return numbers
-    others = X.select_dtypes(exclude=["number"])
-    if not len(others.columns):
-        return numbers
-    if difficult := [name for name in others.columns if _needs_skrub(others[name])]:
-        names = ", ".join(map(repr, difficult))
-        purpose = f"To encode dates or text (columns {names}), find_label_issues"
-        skrub = import_extra("skrub", purpose, "skrub")
-        random_state = last.random_state
-        if random_state is None:  # skrub would draw from numpy's global generator
-            random_state = int(np.random.default_rng().integers(2**31))
-        encoder = skrub.StringEncoder(random_state=random_state)
-        dates = skrub.DatetimeEncoder(periodic_encoding="spline")
-        vectorizer = skrub.TableVectorizer(high_cardinality=encoder, datetime=dates)
-        return [vectorizer, *numbers]
-    encoder = make_pipeline(
-        FunctionTransformer(_without_na),
-        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
-    )
-    columns = make_column_transformer(
-        (make_pipeline(*numbers), make_column_selector(dtype_include="number")),
-        (encoder, make_column_selector(dtype_exclude="number")),
-    )
-    return [columns]
-
-
-def _needs_skrub(column: Any) -> bool:
-    """Return whether a column holds dates, or more texts than categories would."""
-    if column.dtype.kind in "mM":
-        return True
-    is_category = column.dtype.name == "category" or column.dtype.kind == "b"
-    return not is_category and column.nunique() > _MAX_CATEGORIES
 
 
 def _flag_labels(

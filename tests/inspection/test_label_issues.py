@@ -1,6 +1,7 @@
 """Finding wrong labels and targets."""
 
 import warnings
+from decimal import Decimal
 from importlib.util import find_spec
 
 import numpy as np
@@ -163,6 +164,35 @@ def test_free_text_and_dates_take_skrub(name):
         return
     issues = find_label_issues(frame, noisy, model, random_state=0)
     assert set(issues.index[: len(wrong)]) == set(wrong)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_frames_of_polars_may_have_other_columns_than_numbers(name):
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("skrub")
+    X, _, noisy, wrong = blobs(3, n=60)
+    columns = {**dict(zip("abcdefgh", X.T, strict=True)), "other": list(OTHERS[name])}
+    model = ReBatchCNNClassifier(**QUICK)
+    issues = find_label_issues(polars.DataFrame(columns), noisy, model, random_state=0)
+    assert set(issues.index[: len(wrong)]) == set(wrong)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda X: pd.concat([X, X], axis=1), "several columns named 'text'"),
+        (lambda X: pd.concat({"group": X}, axis=1), "names of X have several levels"),
+        (
+            lambda X: X.assign(text=[1, "a"] * 10),
+            "Column 'text' of X contains text and",
+        ),
+        (lambda X: X.assign(number=np.inf), "Check column 'number'"),
+    ],
+)
+def test_columns_that_no_encoder_takes_are_named(change, words):
+    X = pd.DataFrame({"text": ["a", "b"] * 10, "number": np.arange(20.0)})
+    with pytest.raises(ValueError, match=words):
+        find_label_issues(change(X), np.arange(20) % 2)
 
 
 def test_text_columns_give_the_same_result_with_the_same_seed():
@@ -353,6 +383,39 @@ class Stops(MinLoss):
 
     def plan(self, losses, epoch):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("number", [float, Decimal])
+def test_objects_that_are_numbers_are_targets(number):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    y = X[:, 0].round(1)
+    model = ReBatchCNNRegressor(**QUICK)
+    expected = find_label_issues(X, y, model, random_state=0)
+    objects = np.array([number(str(v)) if v % 1 else int(v) for v in y], dtype=object)
+    issues = find_label_issues(X, objects, model, random_state=0)
+    pd.testing.assert_frame_equal(issues, expected)
+    assert find_label_issues(X, objects)["predicted_label"].dtype == float
+
+
+def test_labels_of_several_kinds_are_refused():
+    X, y = np.zeros((20, 2)), np.array(["a", 1] * 10, dtype=object)
+    with pytest.raises(ValueError, match="y contains labels of several kinds"):
+        find_label_issues(X, y)
+    with pytest.raises(ValueError, match="y contains labels of several kinds"):
+        ReBatchCNNClassifier().fit(X, y)
+
+
+def test_a_step_that_changes_the_rows_is_refused():
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    sampling = pytest.importorskip("imblearn.under_sampling")
+    X, _, noisy, _ = blobs(2, n=60)
+    sampler = sampling.RandomUnderSampler(random_state=0)
+    model = pipeline.make_pipeline(sampler, ReBatchCNNClassifier(**QUICK))
+    with pytest.raises(
+        ValueError, match="step 'randomundersampler' .* changes the row"
+    ):
+        find_label_issues(X, noisy, model)
 
 
 def test_ctrl_c_gives_no_issues_of_half_a_training():
