@@ -232,8 +232,9 @@ _ATTRIBUTES = """n_features_in_ : int
         networks, the mean.
     chosen_ : ndarray of int
         Indices of the rows of X that were chosen in the last epoch: moved, left out or
-        repeated. With several networks, the rows that were chosen by at least half of
-        the networks that train on them.
+        repeated. The last epoch is the last one trained, even if early stopping
+        restored an earlier one. With several networks, the rows that were chosen by at
+        least half of the networks that train on them.
     chosen_by_network_ : list of n_networks ndarrays of int
         Rows that each network chose in the last epoch.
     n_redistributed_ : int

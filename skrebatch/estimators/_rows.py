@@ -88,6 +88,8 @@ def choose_rows(
         splits = [make_split(*fold, weights) for fold in itertools.islice(folds, K)]
         if K > 1:
             _warn_of_rows_never_held_out(params, splits, used)
+        elif params.cv is not None:
+            _warn_of_rows_never_used(splits[0], used)
         is_trained = np.zeros(n_samples, dtype=bool)
         for split in splits:
             is_trained[split.train] = True
@@ -165,6 +167,17 @@ def _warn_of_rows_never_held_out(
         warn_user(
             f"With n_networks={len(splits)}, no network holds out {n_missing} of "
             f"{len(used)} rows, and they get no out-of-fold prediction. {advice}"
+        )
+
+
+def _warn_of_rows_never_used(split: Split, used: Indices) -> None:
+    valid = () if split.valid is None else split.valid
+    n_used = len(np.union1d(split.train, valid))
+    if n_used < len(used):
+        warn_user(
+            f"A single network uses only the first split of cv, which has {n_used} of "
+            f"{len(used)} rows. To use all of them, set n_networks to the number of "
+            "splits."
         )
 
 

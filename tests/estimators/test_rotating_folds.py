@@ -15,6 +15,7 @@ from helpers.estimators import (
 )
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import TimeSeriesSplit
 from skorch.callbacks import Callback
 
 from skrebatch import fit_fused, load_model, save_model
@@ -342,3 +343,13 @@ def test_bad_scores_are_refused(score):
     X, y = make_data()
     with pytest.raises(ValueError, match="stopping_score must be one of"):
         make(stopping_score=score).fit(X, y)
+
+
+def test_one_network_warns_of_rows_outside_of_its_split():
+    X, y = make_data()
+    model = make(n_networks=1, early_stopping=True, cv=TimeSeriesSplit(3))
+    train, valid = next(TimeSeriesSplit(3).split(X))
+    with pytest.warns(
+        UserWarning, match=f"has {len(train) + len(valid)} of {len(X)} r"
+    ):
+        model.fit(X, y)
