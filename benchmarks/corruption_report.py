@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from corruption import FOLDS, MOST_ROWS, SOUND
+from corruption import FOLDS, INFORMED, MOST_ROWS, SOUND
 from evidence import Interval
 from harness import load_frame, read_setting
 from matplotlib.figure import Figure
@@ -23,13 +23,15 @@ def write_page(page, compared, chosen, docs, main, image, picture, **values):
     and `picture` what `draw` needs.
     """
     frame, choice = load(compared), load(chosen)
+    model = frame["model"].str
     figure = draw(frame, **picture)
     save_figure(figure, docs / "images" / page / f"{image}.png", dpi=100)
     text = fill_template(
         page,
         *(by_table, chosen_table, difference_table, found_table, score_table),
         *(scores_table, gain, mean_scores, means_of, rivals),
-        frame=frame,
+        frame=frame[~model.endswith(INFORMED)],
+        limits=frame[model.removesuffix(INFORMED).isin(["plain", OURS])],
         choice=choice,
         main=main,
         ours=OURS,

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import trials
-from defaults_report import OURS, SLOW, SLOWEST, write_page
+from defaults_report import OURS, SLOW, write_page
 from harness import CACHE, environment, read_setting, rounded, run_and_choose, run_jobs
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
@@ -77,9 +77,6 @@ def run_tables(tables, models, n_splits, n_jobs, folder=CACHE):
         for split in range(n_splits)
         for table in tables
         for name, model in models[table.task].items()
-        if name not in SLOW
-        or len(table.X) <= SETTING["few_rows"]
-        or (split == 0 and name != SLOWEST)
     ]
     runs = run_jobs(run_fit, jobs, environment()["versions"], folder, n_jobs)
     facts = [{**table.facts(), "classes": len(set(table.y))} for table in tables]

@@ -1,7 +1,5 @@
 """The page of defaults.py: mean ranks, scores by table and the cost."""
 
-from pathlib import Path
-
 import pages
 import pandas as pd
 from evidence import corrected_interval
@@ -11,22 +9,14 @@ from matplotlib.figure import Figure
 OURS = "skrebatch"
 RANKS = "ranks: written by benchmarks/defaults.py"  # in the README
 EFFECTS = "effects: written by benchmarks/defaults.py"  # in docs/parameters.md
-SLOWEST = "TabM"
-SLOW = "RealMLP", "RealMLP, bagged", SLOWEST  # those of pytabkit
+SLOW = "RealMLP", "RealMLP, bagged", "TabM"  # those of pytabkit
 LINEAR = "linear"  # LogisticRegression or Ridge
 JUDGED_BY = read_setting(__file__)["judged_by"]
-FEW_ROWS = read_setting(Path(__file__).with_name("defaults.py"))["few_rows"]
 
 
 def of_task(frame, task):
     """Return the runs of a task: those with its scores."""
     return frame[frame[JUDGED_BY[task][0][0]].notna()]
-
-
-def where_all(frame):
-    """Return the runs on the splits on which all models were run."""
-    n_models = frame.groupby(["table", "split"]).model.transform("nunique")
-    return frame[n_models == frame.model.nunique()]
 
 
 def rank_table(frame, task, n_scores=None):
@@ -47,15 +37,12 @@ def rank_table(frame, task, n_scores=None):
     return pages.as_table(table.rename_axis(None), "keys")
 
 
-def draw_cost(frame, beside, task):
-    """Draw the mean rank against the CPU time of a fit.
-
-    On the left all tables, on the right those on which the slow models were run.
-    """
+def draw_cost(frame, everything, task):
+    """Draw the mean rank against the CPU time of a fit, on the right of all models."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     score, title, _ = JUDGED_BY[task][0]
-    for ax, runs in zip(axes, (frame, beside), strict=True):
+    for ax, runs in zip(axes, (frame, everything), strict=True):
         own = of_task(runs, task)
         means = own.groupby(["table", "model"])[[score, "fit_cpu"]].mean()
         ranks = means[score].unstack().rank(axis=1).mean()
@@ -68,7 +55,7 @@ def draw_cost(frame, beside, task):
             style = {"textcoords": "offset points", "fontsize": 8, "ha": "center"}
             ax.annotate(model, place, offset, va="bottom" if i % 2 else "top", **style)
         ax.set(xscale="log", xlabel="CPU time of a fit, s (median over the tables)")
-        ax.set_title(f"{own.table.nunique()} tables")
+        ax.set_title(f"{own.model.nunique()} models on {own.table.nunique()} tables")
         ax.margins(0.3)
     axes[0].set_ylabel(f"mean rank by {title}, 1 is best")
     return figure
@@ -157,13 +144,9 @@ def write_page(compared, chosen, docs):
     """Write docs/defaults.md, and the tables of two other pages, from the results."""
     everything, candidates = load_frame(compared["runs"]), load_frame(chosen["runs"])
     frame = everything[~everything.model.isin(SLOW)]
-    beside = {task: where_all(of_task(everything, task)) for task in JUDGED_BY}
-    faster = everything[everything.model != SLOWEST]
-    without_slowest = {t: where_all(of_task(faster, t)) for t in JUDGED_BY}
     images = docs / "images" / "defaults"
-    for task, own in beside.items():
-        name = {"classification": "classes", "regression": "numbers"}[task]
-        figure = draw_cost(frame, own, task)
+    for task, name in {"classification": "classes", "regression": "numbers"}.items():
+        figure = draw_cost(frame, everything, task)
         pages.save_figure(figure, images / f"{name}.png")
     growth = load_growth(compared["growth"])
     pages.save_figure(draw_growth(growth), images / "growth.png")
@@ -171,10 +154,8 @@ def write_page(compared, chosen, docs):
         "defaults",
         *(rank_table, difference_table, far_from_best, score_table, growth_table),
         frame=frame,
-        beside=beside,
-        without_slowest=without_slowest,
+        everything=everything,
         growth=growth,
-        few_rows=FEW_ROWS,
         candidates=candidates,
         compared=compared,
         chosen=chosen,

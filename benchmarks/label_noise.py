@@ -68,7 +68,7 @@ def hold_out(model, X, y):
 
 network = ReBatchCNNClassifier  # ten of them with early stopping, as by default
 SETTING = read_setting(__file__)
-PLAIN = network(ratio=0)
+PLAIN, CV_FORM = network(ratio=0), ReBatchCNNClassifierCV()
 OURS, TRIED = (
     {name: network(**parameters) for name, parameters in SETTING[part].items()}
     for part in ("networks", "tried")
@@ -95,9 +95,9 @@ FOUND = [MAIN, *(condition for condition in OTHER if condition[1] < 0.4)]
 SECTIONS = [
     ({"plain": PLAIN}, [*EXTREMES, *OTHER]),
     (OURS, EXTREMES),
-    ({"CV form": ReBatchCNNClassifierCV()}, [*EXTREMES, *OTHER]),
-    (OTHERS, [*EXTREMES, *OTHER]),
+    ({"CV form": CV_FORM, **OTHERS}, [*EXTREMES, *OTHER]),
     ({"cleanlab, ten networks": Cleaned(PLAIN)}, [MAIN]),
+    (corruption.inform({"plain": PLAIN, "CV form": CV_FORM}), FOUND),
     ({"find_label_issues": corruption.Issues()}, FOUND),
     (FINDERS, FOUND),
     (PARTNERS, FOUND),

@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 import scipy
 import wrong_targets
-from corruption import Finder, corrupt, evaluate, find_table, score_found, shuffle
+from corruption import (
+    Finder,
+    Informed,
+    corrupt,
+    evaluate,
+    find_table,
+    score_found,
+    shuffle,
+)
 from corruption_report import (
     chosen_table,
     difference_table,
@@ -78,6 +86,18 @@ def test_a_model_is_scored_as_by_hand():
     assert scores["log_loss"] == pytest.approx(-np.log(of_label).mean())
     others = (p**2).sum(axis=1) - of_label**2
     assert scores["brier"] == pytest.approx(np.mean((1 - of_label) ** 2 + others) / 3)
+
+
+def test_an_informed_model_is_trained_on_the_right_rows():
+    scores = evaluate("iris", "symmetric", 0.2, 1, Informed(LogisticRegression()))
+    data = find_table("iris")
+    train, test = data.splits(3, 1)[1]
+    rows, test_rows = data.prepare(train, test)
+    _, is_wrong = corrupt(rows, data.y[train], "symmetric", 0.2, 1)
+    right = ~is_wrong
+    model = LogisticRegression().fit(rows[right], data.y[train][right])
+    assert scores["accuracy"] == model.score(test_rows, data.y[test])
+    assert scores != evaluate("iris", "symmetric", 0.2, 1, LogisticRegression())
 
 
 def test_calibration_error_by_hand():

@@ -13,7 +13,6 @@ from defaults_report import (
     load_growth,
     rank_table,
     score_table,
-    where_all,
 )
 from sklearn.linear_model import LogisticRegression, Ridge
 from tables import DEVELOPMENT, GROWING, JUDGED
@@ -86,16 +85,6 @@ def test_effects_are_relative_to_the_defaults_table_by_table():
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells[:3] == ["`lr=1`", "2.00 [1.50, 2.50]", "0.50 [0.50, 0.50]"]
     assert cells[3] == "1.00 [1.00, 1.00]"
-
-
-def test_slow_models_are_compared_where_all_were_run():
-    own = frame_of({"a": {"skrebatch": 0.2, "slow": 0.1}, "b": {"skrebatch": 0.2}})
-    own = own[(own.model == "skrebatch") | (own.split == 0)]
-    both = where_all(own)
-    assert both[["table", "split", "model"]].values.tolist() == [
-        ["a", 0, "skrebatch"],
-        ["a", 0, "slow"],
-    ]
 
 
 def test_growing_tables_are_listed_by_rows_with_the_loss_of_their_task():
