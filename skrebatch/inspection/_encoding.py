@@ -36,7 +36,7 @@ def preprocessing_steps(X: Any, last: Any) -> list[Any]:
     numbers = [imputer, StandardScaler()]
     if hasattr(X, "select_dtypes"):  # pandas
         numeric, others = X.select_dtypes("number"), X.select_dtypes(exclude="number")
-        _check_columns(others)
+        _check_names(others)
         difficult = [name for name in others if _needs_skrub(others[name])]
     else:  # polars, of which skrub encodes categories, too; or an array
         columns = columns_of(X) if hasattr(X, "columns") else []
@@ -47,11 +47,14 @@ def preprocessing_steps(X: Any, last: Any) -> list[Any]:
         raise ValueError(f"X contains infinite values.{hint}")
     if difficult:
         return [_make_vectorizer(difficult, last.random_state), *numbers]
-    return [_make_encoder(numbers)] if len(list(others)) else numbers
+    if not list(others):
+        return numbers
+    _check_kinds(others)
+    return [_make_encoder(numbers)]
 
 
-def _check_columns(others: pd.DataFrame) -> None:
-    """Raise ValueError for columns that the encoders would refuse without a name."""
+def _check_names(others: pd.DataFrame) -> None:
+    """Raise ValueError for names by which the encoders can't select one column."""
     if len(others.columns) and others.columns.nlevels > 1:
         raise ValueError(
             "The column names of X have several levels. Give each column one name: "
@@ -60,6 +63,10 @@ def _check_columns(others: pd.DataFrame) -> None:
     if not others.columns.is_unique:
         double = others.columns[others.columns.duplicated()][0]
         raise ValueError(f"X has several columns named {double!r}. Rename them.")
+
+
+def _check_kinds(others: pd.DataFrame) -> None:
+    """Raise ValueError for a column of text and other values, which can't be sorted."""
     for name, column in others.items():
         values = column.dropna().unique()
         if len({isinstance(value, str) for value in values}) > 1:

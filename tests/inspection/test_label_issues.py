@@ -195,6 +195,15 @@ def test_columns_that_no_encoder_takes_are_named(change, words):
         find_label_issues(change(X), np.arange(20) % 2)
 
 
+def test_free_text_may_contain_numbers():
+    pytest.importorskip("skrub")
+    X, _, noisy, wrong = blobs(3, n=60)
+    frame = pd.DataFrame(X).add_prefix("x").assign(text=[7, *OTHERS["text"][1:]])
+    model = ReBatchCNNClassifier(**QUICK)
+    issues = find_label_issues(frame, noisy, model, random_state=0)
+    assert set(issues.index[: len(wrong)]) == set(wrong)
+
+
 def test_text_columns_give_the_same_result_with_the_same_seed():
     pytest.importorskip("skrub")
     X, _, noisy, _ = blobs(3, n=60)
